@@ -1,0 +1,53 @@
+# Every command of the project. `make help` lists them.
+
+SHELL := /bin/bash
+VENV := .venv/bin
+PYTEST := $(VENV)/python -m pytest -p tests.gate
+C_SOURCES := $(wildcard kern/*.c kern/*.h)
+
+.DEFAULT_GOAL := help
+.PHONY: setup setup-bench run test test-unit test-kern test-system check fmt bench clean help
+
+setup: ## install what is missing: Debian packages (as root) and .venv
+	@deploy/setup.sh
+
+setup-bench: ## the same, and the peers to measure against
+	@deploy/setup.sh bench
+
+run: setup ## serve the demo zone on 127.0.0.1:5353 and [::1]:5353
+	@exec $(VENV)/dnsfront run -c config.example.yaml
+
+test: setup ## every test; kernel and system tests want root
+	@$(PYTEST) tests/unit tests/kern tests/system
+
+test-unit: setup ## the tests that need no root and no other program
+	@$(PYTEST) tests/unit
+
+test-kern: setup ## the kernel programs, in private network namespaces
+	@$(PYTEST) tests/kern
+
+test-system: setup ## the whole front end, with real peers
+	@$(PYTEST) tests/system
+
+check: setup ## format, lint, types, layers, docs, unit tests: before every commit
+	$(VENV)/ruff format --check
+	$(VENV)/ruff check
+	clang-format --dry-run -Werror $(C_SOURCES)
+	$(VENV)/mypy
+	$(PYTEST) -q tests/unit
+
+fmt: setup ## bring all sources into the project's form
+	$(VENV)/ruff format
+	$(VENV)/ruff check --fix
+	clang-format -i $(C_SOURCES)
+
+bench: setup-bench ## measure against the peers, side by side
+	@$(VENV)/python -m tests.bench
+
+clean: ## remove caches and builds; .venv stays
+	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf tests/bench/bin
+	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+help: ## list the commands
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 14

@@ -1,0 +1,124 @@
+"""The module map: who may import whom, and which file owns which foreign library."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "dnsfront"
+
+#: A room may import the rooms named here, and itself; "kernel.layouts" is one file.
+MAY_IMPORT = {
+    "errors": (),
+    "logs": ("errors",),
+    "ring": ("errors",),
+    "dns": ("errors",),
+    "ipc": ("errors",),
+    "config": ("errors", "ring", "dns"),
+    "kernel": ("errors", "ipc"),
+    "worker": ("errors", "logs", "dns", "ring", "ipc", "kernel.layouts"),
+    "supervisor": ("errors", "logs", "ipc", "ring", "dns", "config", "kernel"),
+    "cli": ("errors", "logs", "ipc", "ring", "dns", "config", "kernel", "supervisor"),
+}
+
+#: One file, or one room, imports each foreign library.
+OWNER = {
+    "bcc": "kernel/loader.py",
+    "dnslib": "dns/zones.py",
+    "prometheus_client": "supervisor/metrics.py",
+    "pydantic": "config/",
+    "pydantic_core": "config/",
+    "rich": "cli/",
+    "siphash24": "ring/qhash.py",
+    "yaml": "config/document.py",
+}
+
+#: The worker's memory budget has no room for these.
+NOT_IN_A_WORKER = {"bcc", "prometheus_client", "pydantic", "rich", "yaml"}
+
+FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+
+
+def module_of(file: str) -> str:
+    """Return the dotted name of *file* below the package, "" for the package."""
+    name = file.removesuffix(".py").replace("/", ".")
+    return "" if name == "__init__" else name.removesuffix(".__init__")
+
+
+MODULES = {module_of(file): file for file in FILES}
+
+
+def imports_of(file: str) -> set[str]:
+    """Return what *file* imports, in functions and for type checking too."""
+    names = set()
+    for node in ast.walk(ast.parse((PACKAGE / file).read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def inner_imports_of(file: str) -> set[str]:
+    """Return the modules of the package that *file* imports, without the package."""
+    modules = set()
+    for name in imports_of(file):
+        package, _, inner = name.partition(".")
+        if package == "dnsfront":
+            modules.add(inner if inner in MODULES else inner.rpartition(".")[0])
+    return modules - {""}
+
+
+def foreign_imports_of(file: str) -> set[str]:
+    """Return the libraries that *file* imports, without the standard one."""
+    libraries = {name.partition(".")[0] for name in imports_of(file)}
+    return libraries - sys.stdlib_module_names - {"dnsfront"}
+
+
+def test_every_room_is_on_the_map() -> None:
+    rooms = {module.partition(".")[0] for module in MODULES} - {"", "__main__"}
+
+    assert rooms <= set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_imports_point_down_the_map(file: str) -> None:
+    room = module_of(file).partition(".")[0]
+    allowed = (room, *MAY_IMPORT.get(room, MAY_IMPORT))
+
+    wrong = {
+        module
+        for module in inner_imports_of(file)
+        if not any(f"{module}.".startswith(f"{name}.") for name in allowed)
+    }
+
+    assert not wrong
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_foreign_libraries_are_imported_by_their_owner(file: str) -> None:
+    wrong = {
+        library
+        for library in foreign_imports_of(file)
+        if not file.startswith(OWNER.get(library, "nobody"))
+    }
+
+    assert not wrong
+
+
+def test_worker_never_reaches_heavy_libraries() -> None:
+    reached: set[str] = set()
+    waiting = {module for module in MODULES if module.startswith("worker")}
+
+    while waiting:
+        module = waiting.pop()
+        reached.add(module)
+        waiting |= inner_imports_of(MODULES[module]) - reached
+
+    libraries = {x for module in reached for x in foreign_imports_of(MODULES[module])}
+    assert not libraries & NOT_IN_A_WORKER
