@@ -1,0 +1,151 @@
+"""The command ``dnsfront``: arguments to exit code.
+
+Each command lives in the module of its group, which is imported when the command is
+known: serving needs no rich, and showing a ring needs no supervisor.
+"""
+
+# ruff: noqa: T201 - what a command has to say, it prints
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+from dnsfront import __version__
+from dnsfront.errors import ConfigError, DnsfrontError, UsageError
+
+DEFAULT_CONFIG: Final = Path("/etc/dnsfront/dnsfront.yaml")
+
+_logger = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command in *argv*, or of the process, and return its exit code."""
+    try:
+        return _run(argv)
+    except ConfigError as exc:
+        print(exc, file=sys.stderr)
+        return exc.exit_code
+    except DnsfrontError as exc:
+        print(f"dnsfront: {exc}", file=sys.stderr)
+        return exc.exit_code
+    except KeyboardInterrupt:
+        return 130  # as a shell tells it: 128 + SIGINT
+    except BrokenPipeError:
+        # The reader has seen enough. Nothing may be flushed to it at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # 128 + SIGPIPE
+    except Exception:
+        _logger.exception("command_failed")
+        return os.EX_SOFTWARE
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    arguments = _parser().parse_args(argv)
+    group = importlib.import_module(f"dnsfront.cli.{arguments.group}")
+    code: int = getattr(group, arguments.command)(arguments)
+    sys.stdout.flush()  # here, where a closed pipe is still expected
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with the exit code of sysexits(3) in place of 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave by the way of all errors."""
+        usage = " ".join(self.format_usage().removeprefix("usage: ").split())
+        raise UsageError(f"{message}; usage: {usage}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="dnsfront",
+        description="A DNS front end in which every name has one owner among workers.",
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"dnsfront {__version__}"
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    add = _Commands(commands.add_parser)
+    _add_offline(add)
+    _add_live(add)
+    return parser
+
+
+class _Commands:
+    """Adds commands with the options that all of them share."""
+
+    def __init__(self, add_parser: Callable[..., argparse.ArgumentParser]) -> None:
+        self._add_parser = add_parser
+
+    def __call__(
+        self, group: str, command: str, text: str, *, is_for_programs: bool = True
+    ) -> argparse.ArgumentParser:
+        """Add *command*, a function of the module *group*; *text* says what it does."""
+        parser = self._add_parser(command, help=text, description=text)
+        parser.set_defaults(group=group, command=command)
+        if command != "diff":
+            parser.add_argument(
+                "-c",
+                dest="config",
+                metavar="FILE",
+                type=Path,
+                default=DEFAULT_CONFIG,
+                help="config file (default: %(default)s)",
+            )
+        if is_for_programs:
+            parser.add_argument("--json", action="store_true", help="print JSON")
+        return parser
+
+
+def _add_offline(add: _Commands) -> None:
+    add("serve", "run", "Serve in the foreground.", is_for_programs=False)
+    check = add("offline", "check", "Validate a config and tell every mistake.")
+    check.add_argument(
+        "--schema", action="store_true", help="print the JSON Schema of the config"
+    )
+    ring = add("offline", "ring", "Show how many slots each worker owns.")
+    ring.add_argument("--svg", metavar="OUT", type=Path, help="draw the ring to a file")
+    lookup = add("offline", "lookup", "Tell the slot and the owner of names.")
+    lookup.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="+",
+        help="a domain name, or - for one a line from standard input",
+    )
+    diff = add("offline", "diff", "Tell what a change of config would move.")
+    diff.add_argument("old", metavar="OLD", type=Path, help="config file in use")
+    diff.add_argument("new", metavar="NEW", type=Path, help="config file to come")
+
+
+def _add_live(add: _Commands) -> None:
+    live = [
+        add("live", "status", "Show the running server."),
+        add("top", "top", "Watch the running server.", is_for_programs=False),
+        add("live", "reload", "Have the running server take its changed config."),
+        add("live", "stop", "Have the running server finish its work and exit."),
+    ]
+    for command, text in (
+        ("drain", "Take a worker's slots away, and let it finish what it has."),
+        ("undrain", "Give a drained worker its slots back."),
+    ):
+        live.append(add("live", command, text))
+        live[-1].add_argument("worker", metavar="WORKER", help="the worker's name")
+    live.append(add("live", "flush", "Drop responses from the caches."))
+    what = live[-1].add_mutually_exclusive_group(required=True)
+    what.add_argument("name", metavar="NAME", nargs="?", help="one name, all types")
+    what.add_argument("--zone", metavar="Z", help="a name and everything below it")
+    what.add_argument("--all", action="store_true", help="everything")
+    for parser in live:
+        parser.add_argument(
+            "--socket",
+            metavar="PATH",
+            type=Path,
+            help="control socket, in place of the one that the config names",
+        )

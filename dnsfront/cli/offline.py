@@ -1,0 +1,159 @@
+"""Commands on config files alone: no running server, no privileges."""
+
+# ruff: noqa: T201 - what a command has to say, it prints
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dnsfront.config.load import load
+from dnsfront.config.model import json_schema
+from dnsfront.dns.wire import qname_from_text
+from dnsfront.errors import (
+    ConfigError,
+    PrivilegeError,
+    UnavailableError,
+    UsageError,
+    WireError,
+)
+from dnsfront.ring.qhash import hash_key, qname_hash, slot_of
+from dnsfront.ring.table import SlotTable, moves
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Validate a config and the zones that it names, or print the schema."""
+    if arguments.schema:
+        _print_json(json_schema())
+        return 0
+    from dnsfront.supervisor.candidate import ZoneFiles  # noqa: PLC0415 - loads dnslib
+
+    try:
+        config = load(arguments.config, inspect=ZoneFiles())
+    except ConfigError as exc:
+        if not arguments.json:
+            raise
+        _print_json({"ok": False, "mistakes": exc.lines()})
+        return exc.exit_code
+    if arguments.json:
+        _print_json({"ok": True, "mistakes": []})
+        return 0
+    counts = (
+        _counted(len(config.listen), "address", "es"),
+        _counted(len(config.ring.workers), "worker"),
+        _counted(len(config.upstreams.servers), "upstream"),
+        _counted(len(config.zones), "zone"),
+    )
+    print(f"{arguments.config}: OK, {', '.join(counts)}")
+    return 0
+
+
+def _counted(count: int, noun: str, plural: str = "s") -> str:
+    return f"{count} {noun}{'' if count == 1 else plural}"
+
+
+def ring(arguments: argparse.Namespace) -> int:
+    """Show each worker's slots and share; draw them when asked to."""
+    section = load(arguments.config).ring
+    table = section.table()
+    if arguments.svg is not None:
+        from dnsfront.ring.diagram import svg  # noqa: PLC0415 - rarely asked for
+
+        _write(arguments.svg, svg(table))
+    owned = table.slots_of()
+    shares: dict[str, Any] = {
+        "method": table.method,
+        "slots": table.slots,
+        "max_over_mean": table.max_over_mean,
+        "workers": [
+            {
+                "name": worker.name,
+                "weight": worker.weight,
+                "standby": worker.standby,
+                "slots": owned[worker.name],
+                "share": owned[worker.name] / table.slots,
+            }
+            for worker in section.workers
+        ],
+    }
+    if arguments.json:
+        _print_json(shares)
+        return 0
+    from dnsfront.cli.views import ring_view, show  # noqa: PLC0415 - only people need it
+
+    show(ring_view(shares))
+    return 0
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        reason = f"{path}: cannot write: {exc.strerror or exc}"
+        if exc.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            raise PrivilegeError(reason) from exc
+        raise UnavailableError(reason) from exc
+
+
+def lookup(arguments: argparse.Namespace) -> int:
+    """Print where the kernel steers names, without asking it."""
+    section = load(arguments.config).ring
+    table, key = section.table(), hash_key(section.seed)
+    names = [*_names(arguments.names)]
+    if arguments.json:
+        _print_json([_placed(name, table, key) for name in names])
+        return 0
+    for name in names:
+        placed = _placed(name, table, key)
+        print(placed["name"], placed["slot"], *placed["preference"])
+    return 0
+
+
+def _names(arguments: Iterable[str]) -> Iterator[str]:
+    for name in arguments:
+        if name == "-":
+            yield from filter(None, map(str.strip, sys.stdin))
+        else:
+            yield name
+
+
+def _placed(name: str, table: SlotTable, key: bytes) -> dict[str, Any]:
+    try:
+        qname = qname_from_text(name)
+    except WireError as exc:
+        raise UsageError(f"lookup: {exc}") from exc
+    # The kernel stops at the root label, and hashes what stands before it.
+    slot = slot_of(qname_hash(qname[:-1], key), table.slots)
+    preference = table.preference(slot)
+    return {
+        "name": name,
+        "slot": slot,
+        "owner": preference[0],
+        "preference": list(preference),
+    }
+
+
+def diff(arguments: argparse.Namespace) -> int:
+    """Tell what a change of config would move, and how much of that must move."""
+    old, new = load(arguments.old).ring, load(arguments.new).ring
+    change = asdict(moves(old.table(), new.table()))
+    # Another seed gives every name another slot. Owners then differ as they do between
+    # any two unrelated tables, so the figures hold for names all the same.
+    change["seed_changed"] = old.seed != new.seed
+    if arguments.json:
+        _print_json(change)
+        return 0
+    from dnsfront.cli.views import diff_view, show  # noqa: PLC0415 - only people need it
+
+    show(diff_view(change))
+    return 0
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))

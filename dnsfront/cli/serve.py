@@ -1,0 +1,12 @@
+"""The command that serves."""
+
+from __future__ import annotations
+
+import argparse
+
+from dnsfront.supervisor import main as supervisor
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until told to stop."""
+    return supervisor.run(arguments.config)

@@ -1,0 +1,134 @@
+"""What commands show to people; the only user of rich, with `top`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.bar import Bar
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+_BAR_WIDTH = 32
+_FILE_WIDTH = 160
+
+#: Colours of worker states; what is not here needs no eye on it.
+_STATE_STYLES = {"up": "green", "ready": "green", "draining": "yellow", "down": "red"}
+
+
+def console() -> Console:
+    """Return standard output, which is plain, and wide, where it is no terminal.
+
+    Nothing in it is markup: `[fe80::1]` would be a tag.
+    """
+    return Console(
+        markup=False,
+        emoji=False,
+        highlight=False,
+        width=None if sys.stdout.isatty() else _FILE_WIDTH,
+    )
+
+
+def show(view: RenderableType) -> None:
+    """Print *view* to standard output."""
+    console().print(view)
+
+
+def _table(*columns: str, left: int = 1) -> Table:
+    """Return a table without lines; columns after the first *left* hold numbers."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < left else "right")
+    return table
+
+
+def ring_view(ring: Mapping[str, Any]) -> RenderableType:
+    """Return each worker's share, as a number and as a bar; the longest fills it."""
+    table = _table("WORKER", "WEIGHT", "SLOTS", "SHARE")
+    table.add_column("")
+    longest = max(worker["slots"] for worker in ring["workers"])
+    for worker in ring["workers"]:
+        table.add_row(
+            worker["name"],
+            "standby" if worker["standby"] else str(worker["weight"]),
+            str(worker["slots"]),
+            f"{worker['share']:.2%}",
+            Bar(longest, 0, worker["slots"], width=_BAR_WIDTH, color="cyan"),
+        )
+    summary = (
+        f"method {ring['method']}, {ring['slots']} slots, "
+        f"largest over mean {ring['max_over_mean']:.3f}"
+    )
+    return Group(table, Text(summary))
+
+
+def diff_view(change: Mapping[str, Any]) -> RenderableType:
+    """Return what each worker gains and loses, and how far that is from the least."""
+    table = _table("WORKER", "BEFORE", "AFTER", "GAINED", "LOST")
+    for worker in change["workers"]:
+        keys = ("before", "after", "gained", "lost")
+        table.add_row(worker["name"], *(str(worker[key]) for key in keys))
+    moved, least = change["slots_moved"], change["least_possible"]
+    summary = (
+        f"{moved} slots move ({change['percent']:.2f} %), the least possible is {least}"
+    )
+    if moved > least:
+        summary += f": {moved - least} more than that"
+    if change["seed_changed"]:
+        summary += "\nthe seed changes: every name gets another slot"
+    return Group(table, Text(summary))
+
+
+def status_view(
+    status: Mapping[str, Any], rates: Mapping[str, float] | None = None
+) -> RenderableType:
+    """Return the running server at a glance; *rates* are queries a second by worker."""
+    kernel = status["kernel"]
+    head = Text(f"generation {status['generation']}, steering ")
+    is_degraded = kernel["steering"] != "ebpf"
+    head.append(kernel["steering"], style="yellow" if is_degraded else "green")
+    head.append(f", kernel answers {kernel['answers']}")
+    if is_degraded and kernel.get("reason"):
+        head.append(f" ({kernel['reason']})")
+    return Group(head, Text(), _workers(status, rates), Text(), _upstreams(status))
+
+
+def _workers(
+    status: Mapping[str, Any], rates: Mapping[str, float] | None
+) -> RenderableType:
+    columns = ["WORKER", "STATE", "PID", "SHARE", "SLOTS", "BACKLOG", "QUERIES", "HITS"]
+    table = _table(*columns, *(["QUERIES/S"] if rates is not None else []), left=2)
+    slots = sum(worker["slots"] for worker in status["workers"]) or 1
+    for worker in status["workers"]:
+        state = str(worker["state"])
+        rate = [] if rates is None else [f"{rates.get(worker['name'], 0):.0f}"]
+        table.add_row(
+            worker["name"],
+            Text(state, style=_STATE_STYLES.get(state, "")),
+            _or_dash(worker["pid"]),
+            f"{worker['slots'] / slots:.1%}",
+            str(worker["slots"]),
+            _or_dash(worker["backlog"]),
+            str(worker["queries"]),
+            "-" if worker["hit_ratio"] is None else f"{worker['hit_ratio']:.1%}",
+            *rate,
+        )
+    return table
+
+
+def _upstreams(status: Mapping[str, Any]) -> RenderableType:
+    if not status["upstreams"]:
+        return Text("no upstreams")
+    table = _table("UPSTREAM", "STATE", left=2)
+    for upstream in status["upstreams"]:
+        state = (
+            Text("up", style="green") if upstream["up"] else Text("down", style="red")
+        )
+        table.add_row(upstream["address"], state)
+    return table
+
+
+def _or_dash(value: object) -> str:
+    return "-" if value is None else str(value)

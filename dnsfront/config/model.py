@@ -1,0 +1,112 @@
+"""The config of one host: its sections, and what must hold between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from pydantic.json_schema import GenerateJsonSchema
+
+from dnsfront.config.sections import (
+    Access,
+    Admin,
+    Cache,
+    Fault,
+    KernelCache,
+    Log,
+    Ring,
+    Section,
+    Upstreams,
+    Zone,
+    as_written,
+    repeated,
+)
+from dnsfront.config.values import Address
+
+
+class Config(Section):
+    """The whole config of one dnsfront host."""
+
+    listen: tuple[Address, ...] = Field(
+        description="Addresses to serve, as IP:port, each over UDP and TCP; 0.0.0.0 "
+        "and [::] stand for every address of their family.",
+        json_schema_extra={"minItems": 1},
+    )
+    ring: Ring = Field(as_written({}), description="Which worker owns which names.")
+    upstreams: Upstreams = Field(
+        as_written({}), description="Where misses are forwarded to."
+    )
+    zones: tuple[Zone, ...] = Field((), description="Zones answered from files.")
+    cache: Cache = Field(as_written({}), description="The cache of each worker.")
+    kernel_cache: KernelCache = Field(
+        as_written({}), description="Answers inside the kernel."
+    )
+    access: Access = Field(as_written({}), description="Who may ask.")
+    admin: Admin = Field(
+        as_written({}), description="Metrics, health and the control socket."
+    )
+    log: Log = Field(as_written({}), description="What is written to stderr.")
+
+    _path: Path
+
+    def model_post_init(self, context: Any) -> None:  # noqa: ANN401 - pydantic's type
+        """Remember the file that the loader names in the context."""
+        self._path = context["path"]
+
+    @property
+    def path(self) -> Path:
+        """The absolute path of the file that this was read from."""
+        return self._path
+
+    def mistakes(self) -> Iterator[Fault]:
+        """Yield what is wrong inside sections, and then between them."""
+        for name, field in type(self).model_fields.items():
+            section = getattr(self, name)
+            if isinstance(section, Section):
+                for path, text, depends_on in section.mistakes():
+                    key = field.alias or name
+                    paths = tuple((key, *other) for other in depends_on)
+                    yield Fault((key, *path), text, paths)
+        yield from self._address_mistakes()
+        origins = [zone.origin for zone in self.zones]
+        for index in repeated(origins):
+            text = f"got {origins[index]} again, want each zone once"
+            yield Fault(("zones", index, "origin"), text)
+        if not self.zones and not self.upstreams.servers:
+            # It would start, and refuse every query that it was started for.
+            text = (
+                "got none and no zones either, want a server or a zone to answer from"
+            )
+            yield Fault(("upstreams", "servers"), text, (("zones",), ("upstreams",)))
+
+    def _address_mistakes(self) -> Iterator[Fault]:
+        if not self.listen:
+            yield Fault(("listen",), "got an empty list, want at least one IP:port")
+        for index in repeated(self.listen):
+            text = f"got {self.listen[index]} again, want it once"
+            yield Fault(("listen", index), text)
+        for index, server in enumerate(self.upstreams.servers):
+            if any(own.reaches(server.socket_address) for own in self.listen):
+                text = f"got {server.text}, where we listen ourselves, want another"
+                path = ("upstreams", "servers", index, "address")
+                yield Fault(path, f"{text} resolver (queries would go in circles)")
+            elif server.socket_address.is_wildcard:
+                path = ("upstreams", "servers", index, "address")
+                yield Fault(path, f"got {server.text}, want the address of one host")
+        if any(own.overlaps(self.admin.listen) for own in self.listen):
+            text = f"got {self.admin.listen}, which listen serves, want another port"
+            yield Fault(("admin", "listen"), text)
+
+
+class _Schema(GenerateJsonSchema):
+    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002
+        """Leave out titles made of attribute names; keys speak for themselves."""
+        return False
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the YAML file, as users write it."""
+    schema = Config.model_json_schema(by_alias=True, schema_generator=_Schema)
+    return {"$schema": GenerateJsonSchema.schema_dialect, **schema}

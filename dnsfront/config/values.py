@@ -1,0 +1,160 @@
+"""The kinds of value that config keys hold, checked and turned into what programs use.
+
+Each check raises ValueError with what is wanted; the loader puts before it what it got.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
+
+from dnsfront.config.address import SocketAddress
+from dnsfront.config.units import (
+    DURATION_PATTERN,
+    DURATION_WANTED,
+    duration_ms_from_text,
+    duration_ms_to_text,
+)
+from dnsfront.dns.wire import qname_from_text, qname_to_text
+from dnsfront.errors import WireError
+
+#: Key of the validation context: the directory that relative paths start from.
+BASE: Final = "base"
+
+_WORKER_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,32}")
+_INTERFACE: Final = re.compile(r"[^\s/:]{1,15}")  # IFNAMSIZ, and dev_valid_name()
+_MIN_TIMEOUT_MS: Final = 10
+_MAX_TIMEOUT_MS: Final = 30_000
+#: A year. RFC 2181, 8 allows 68; a TTL like that in a config is a slip of the pen.
+_MAX_TTL_MS: Final = 365 * 86_400_000
+#: What fits `sun_path` with its final zero, unix(7).
+_MAX_SOCKET_PATH_OCTETS: Final = 107
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - checks exactly that
+    if not isinstance(value, str):
+        raise ValueError("want text")  # noqa: TRY004 - pydantic collects ValueError
+    return value
+
+
+def _duration_ms(value: Any, low_ms: int, high_ms: int) -> int:  # noqa: ANN401 - YAML
+    # A bare 0 arrives as a number; True is an int in Python, but no duration.
+    text = "0" if value == 0 and value is not False else value
+    if not isinstance(text, str):
+        raise ValueError(f"want {DURATION_WANTED}")  # noqa: TRY004 - see _text
+    duration_ms = duration_ms_from_text(text)
+    if not low_ms <= duration_ms <= high_ms:
+        low, high = duration_ms_to_text(low_ms), duration_ms_to_text(high_ms)
+        raise ValueError(f"want a duration from {low} to {high}")
+    return duration_ms
+
+
+def _timeout_s(value: Any) -> float:  # noqa: ANN401 - whatever YAML held
+    return _duration_ms(value, _MIN_TIMEOUT_MS, _MAX_TIMEOUT_MS) / 1000
+
+
+def _ttl_s(value: Any) -> int:  # noqa: ANN401 - whatever YAML held
+    ttl_s, rest_ms = divmod(_duration_ms(value, 0, _MAX_TTL_MS), 1000)
+    if rest_ms:
+        raise ValueError("want whole seconds, as DNS counts TTLs")
+    return ttl_s
+
+
+def _address(value: Any) -> SocketAddress:  # noqa: ANN401 - whatever YAML held
+    return SocketAddress.from_text(_text(value))
+
+
+def _worker_name(value: Any) -> str:  # noqa: ANN401 - whatever YAML held
+    if not isinstance(value, str) or not _WORKER_NAME.fullmatch(value):
+        raise ValueError("want text of 1 to 32 letters, digits or any of _ . -")
+    return value
+
+
+def _interface(value: Any) -> str:  # noqa: ANN401 - whatever YAML held
+    if not isinstance(value, str) or not _INTERFACE.fullmatch(value):
+        raise ValueError("want the name of a network interface, like eth0")
+    return value
+
+
+def _network(value: Any) -> str:  # noqa: ANN401 - whatever YAML held
+    text = _text(value)
+    wanted = "want a network like 192.0.2.0/24 or 2001:db8::/32"
+    _, slash, prefix = text.partition("/")
+    if slash and not prefix.isdecimal():
+        raise ValueError(wanted)
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError as exc:
+        raise ValueError(wanted) from exc
+    if ipaddress.ip_interface(text).ip != network.network_address:
+        raise ValueError(f"want no bits behind the prefix, as in {network}")
+    return str(network)
+
+
+def _origin(value: Any) -> str:  # noqa: ANN401 - whatever YAML held
+    try:
+        origin = qname_to_text(qname_from_text(_text(value)))
+    except WireError as exc:
+        raise ValueError(f"want a domain name ({exc})") from exc
+    if origin == ".":
+        raise ValueError("want a zone below the root, which would hide all other names")
+    return origin
+
+
+def _path(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - YAML
+    text = _text(value)
+    if not text or "\0" in text:
+        raise ValueError("want the path of a file")
+    context: dict[str, Path] = info.context or {}
+    return context[BASE] / text
+
+
+def _zone_file(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - YAML
+    path = _path(value, info)
+    try:
+        # Whoever may look at the file need not be allowed to read it: try.
+        if path.is_file():
+            path.open("rb").close()
+            return path
+        path.stat()
+    except OSError as exc:
+        raise ValueError(f"want a zone file, {path}: {exc.strerror}") from exc
+    raise ValueError(f"want a zone file, {path} is something else")
+
+
+def _socket_path(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - YAML
+    path = _path(value, info)
+    size = len(bytes(path))
+    if size > _MAX_SOCKET_PATH_OCTETS:
+        raise ValueError(
+            f"want a path of at most {_MAX_SOCKET_PATH_OCTETS} octets, "
+            f"{path} has {size} (see unix(7))"
+        )
+    return path
+
+
+_DURATION_SCHEMA: Final = WithJsonSchema(
+    {"anyOf": [{"type": "string", "pattern": DURATION_PATTERN}, {"const": 0}]}
+)
+_ADDRESS_SCHEMA: Final = WithJsonSchema(
+    {"type": "string", "pattern": r"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$"}
+)
+_TEXT_SCHEMA: Final = WithJsonSchema({"type": "string", "minLength": 1})
+
+Timeout = Annotated[float, BeforeValidator(_timeout_s), _DURATION_SCHEMA]
+Ttl = Annotated[int, BeforeValidator(_ttl_s), _DURATION_SCHEMA]
+Address = Annotated[SocketAddress, BeforeValidator(_address), _ADDRESS_SCHEMA]
+WorkerName = Annotated[
+    str,
+    BeforeValidator(_worker_name),
+    WithJsonSchema({"type": "string", "pattern": rf"^{_WORKER_NAME.pattern}$"}),
+]
+Interface = Annotated[str, BeforeValidator(_interface), _TEXT_SCHEMA]
+Network = Annotated[str, BeforeValidator(_network), _TEXT_SCHEMA]
+Origin = Annotated[str, BeforeValidator(_origin), _TEXT_SCHEMA]
+ZoneFile = Annotated[Path, BeforeValidator(_zone_file), _TEXT_SCHEMA]
+SocketPath = Annotated[Path, BeforeValidator(_socket_path), _TEXT_SCHEMA]

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from dnsfront.cli.main import main
+from dnsfront.cli.top import Watch, _keys_at_once, _quits
+from dnsfront.cli.views import status_view
+from dnsfront.errors import ControlError, PrivilegeError
+
+STATUS: dict[str, Any] = {
+    "generation": 3,
+    "workers": [
+        {
+            "name": "w1",
+            "pid": 4711,
+            "state": "up",
+            "slots": 49152,
+            "backlog": 0,
+            "queries": 1000,
+            "hit_ratio": 0.875,
+        },
+        {
+            "name": "w2",
+            "pid": None,
+            "state": "down",
+            "slots": 16384,
+            "backlog": 7,
+            "queries": 20,
+            "hit_ratio": None,
+        },
+    ],
+    "upstreams": [{"address": "[fe80::53]:53", "up": True}],
+    "kernel": {"steering": "userspace", "answers": "off"},
+}
+
+
+class Server:
+    """Stands in for the control socket: takes requests, gives one response."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[Path, dict[str, Any]]] = []
+        self.response: dict[str, Any] | Exception = {"ok": True, "text": "done so"}
+
+    def ask(
+        self, socket_path: Path, request: dict[str, Any], timeout_s: float
+    ) -> dict[str, Any]:
+        assert timeout_s > 0
+        self.requests.append((socket_path, request))
+        if isinstance(self.response, Exception):
+            raise self.response
+        return self.response
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    server = Server()
+    monkeypatch.setattr("dnsfront.cli.live.ask", server.ask)
+    return server
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Return a config that is wrong, apart from the control socket."""
+    path = tmp_path / "conf.yaml"
+    path.write_text("listen: nonsense\nadmin: {socket: c.sock}\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "request_sent"),
+    [
+        pytest.param(["reload"], {"command": "reload"}, id="reload"),
+        pytest.param(["stop"], {"command": "stop"}, id="stop"),
+        pytest.param(["drain", "w2"], {"command": "drain", "worker": "w2"}, id="drain"),
+        pytest.param(
+            ["undrain", "w2"], {"command": "undrain", "worker": "w2"}, id="undrain"
+        ),
+        pytest.param(
+            ["flush", "WWW.a.test."],
+            {"command": "flush", "name": "www.a.test"},
+            id="flush a name",
+        ),
+        pytest.param(
+            ["flush", "--zone", "A.test"],
+            {"command": "flush", "zone": "a.test"},
+            id="flush a zone",
+        ),
+        pytest.param(["flush", "--all"], {"command": "flush"}, id="flush everything"),
+    ],
+)
+def test_a_command_prints_what_the_server_did(
+    server: Server,
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    request_sent: dict[str, Any],
+) -> None:
+    assert main([*arguments, "-c", str(config)]) == 0
+
+    assert capsys.readouterr() == ("done so\n", "")
+    assert server.requests == [(config.parent / "c.sock", request_sent)]
+
+
+def test_a_refusal_is_a_reason_and_exit_code_1(
+    server: Server, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.response = ControlError("conf.yaml:1: listen: got nonsense")
+
+    assert main(["reload", "-c", str(config)]) == 1
+
+    assert capsys.readouterr() == ("", "conf.yaml:1: listen: got nonsense\n")
+
+
+def test_programs_get_json(
+    server: Server, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["stop", "--json", "-c", str(config)]) == 0
+    assert json.loads(capsys.readouterr().out) == {"ok": True, "text": "done so"}
+
+    server.response = ControlError("no worker w9")
+    assert main(["drain", "w9", "--json", "-c", str(config)]) == 1
+    assert json.loads(capsys.readouterr().out) == {
+        "ok": False,
+        "reason": "no worker w9",
+    }
+
+
+def test_the_socket_can_be_named(server: Server, tmp_path: Path) -> None:
+    assert main(["stop", "--socket", str(tmp_path / "s")]) == 0
+
+    assert server.requests == [(tmp_path / "s", {"command": "stop"})]
+
+
+def test_no_server_is_unavailable(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", "-c", str(config)]) == os.EX_UNAVAILABLE
+
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.startswith(f"dnsfront: {config.parent}/c.sock: no dnsfront runs")
+    assert len(err.splitlines()) == 1
+
+
+def test_anothers_server_is_no_permission(server: Server, config: Path) -> None:
+    server.response = PrivilegeError("not yours")
+
+    assert main(["stop", "-c", str(config)]) == os.EX_NOPERM
+
+
+def test_no_socket_is_a_config_mistake(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "conf.yaml"
+    path.write_text("admin: [\n")
+
+    assert main(["stop", "-c", str(path)]) == os.EX_CONFIG
+
+    assert not server.requests
+    assert capsys.readouterr().err.startswith(f"{path}:2: YAML: ")
+
+
+def test_flush_of_no_name_is_wrong_usage(server: Server, config: Path) -> None:
+    assert main(["flush", "a..b", "-c", str(config)]) == os.EX_USAGE
+
+    assert not server.requests
+
+
+def test_status_for_programs_is_the_servers_own(
+    server: Server, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.response = {"ok": True, "status": STATUS}
+
+    assert main(["status", "--json", "-c", str(config)]) == 0
+
+    assert json.loads(capsys.readouterr().out) == STATUS
+
+
+def test_status_for_people_is_a_table(
+    server: Server, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.response = {"ok": True, "status": STATUS}
+
+    assert main(["status", "-c", str(config)]) == 0
+
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows == [
+        ["generation", "3,", "steering", "userspace,", "kernel", "answers", "off"],
+        [],
+        ["WORKER", "STATE", "PID", "SHARE", "SLOTS", "BACKLOG", "QUERIES", "HITS"],
+        ["w1", "up", "4711", "75.0%", "49152", "0", "1000", "87.5%"],
+        ["w2", "down", "-", "25.0%", "16384", "7", "20", "-"],
+        [],
+        ["UPSTREAM", "STATE"],
+        ["[fe80::53]:53", "up"],
+    ]
+
+
+def text_of(view: Any) -> str:  # noqa: ANN401 - whatever rich can print
+    console = Console(width=160, markup=False, emoji=False)
+    with console.capture() as capture:
+        console.print(view)
+    return capture.get()
+
+
+def test_status_tells_why_steering_is_degraded() -> None:
+    kernel = {"steering": "userspace", "answers": "off", "reason": "no CAP_BPF"}
+
+    assert "(no CAP_BPF)" in text_of(status_view({**STATUS, "kernel": kernel}))
+
+
+def test_status_without_upstreams_says_so() -> None:
+    assert "no upstreams" in text_of(status_view({**STATUS, "upstreams": []}))
+
+
+def test_top_shows_queries_a_second() -> None:
+    watch = Watch()
+    workers = [{**worker, "queries": 1500} for worker in STATUS["workers"]]
+
+    first = text_of(watch.view(STATUS, now=10.0))
+    second = text_of(watch.view({**STATUS, "workers": workers}, now=12.0))
+
+    assert first.splitlines()[3].split()[-1] == "0"
+    assert second.splitlines()[3].split()[-1] == "250"
+    assert second.splitlines()[4].split()[-1] == "740"
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Make a terminal of standard input; yield the end that a person types at."""
+    ours, theirs = pty.openpty()
+    with open(theirs, closefd=True) as stdin:  # noqa: PTH123 - a descriptor
+        monkeypatch.setattr("sys.stdin", stdin)
+        yield ours
+    os.close(ours)
+
+
+@pytest.mark.parametrize(
+    ("typed", "quits"),
+    [
+        pytest.param(b"q", True, id="q"),
+        pytest.param(b"xQ", True, id="q behind another key"),
+        pytest.param(b"x", False, id="another key"),
+    ],
+)
+def test_top_quits_at_q(terminal: int, typed: bytes, *, quits: bool) -> None:
+    with _keys_at_once():
+        os.write(terminal, typed)
+
+        assert _quits() is quits
+
+    # What is typed is not echoed over the picture.
+    assert not select.select([terminal], [], [], 0)[0]

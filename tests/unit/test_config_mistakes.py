@@ -1,0 +1,510 @@
+"""Every mistake is told, at its line, with what was found and what is wanted."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dnsfront.config.load import load
+from dnsfront.errors import ConfigError
+
+GOOD = """\
+listen: ["127.0.0.1:53"]
+upstreams: {servers: [{address: "192.0.2.53:53"}]}
+"""
+
+
+def mistakes(tmp_path: Path, text: str) -> list[str]:
+    """Return the mistakes of *text*, without the file's name."""
+    path = tmp_path / "conf.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert caught.value.exit_code == os.EX_CONFIG
+    return [line.removeprefix(f"{path}:") for line in caught.value.lines()]
+
+
+DURATION = "want a whole number with its unit, like 250ms, 1s, 5m, 2h or 1d"
+NAME = "want text of 1 to 32 letters, digits or any of _ . -"
+NETWORK = "want a network like 192.0.2.0/24 or 2001:db8::/32"
+IP_PORT = "want IP:port, with IPv6 in brackets as in [::1]:53"
+
+
+@pytest.mark.parametrize(
+    ("line", "mistake"),
+    [
+        pytest.param(
+            "rings: {}", "rings: unknown key, want ring", id="unknown section"
+        ),
+        pytest.param(
+            "ring: {methd: ring}",
+            "ring.methd: unknown key, want method",
+            id="unknown key that resembles another",
+        ),
+        pytest.param(
+            "log: {colour: red}",
+            "log.colour: unknown key, want one of level",
+            id="unknown key that resembles none",
+        ),
+        pytest.param(
+            "cache:", "cache: got nothing, want a mapping of keys", id="empty section"
+        ),
+        pytest.param(
+            "cache: [1, 2]",
+            "cache: got a list of 2, want a mapping of keys",
+            id="list for a section",
+        ),
+        pytest.param(
+            "ring: {seed: 42}",
+            "ring.seed: got 42, want text (in quotes)",
+            id="number for text",
+        ),
+        pytest.param(
+            "ring: {method: jump}",
+            'ring.method: got "jump", want ring or exact',
+            id="unknown method",
+        ),
+        pytest.param(
+            "ring: {slots: 255}",
+            "ring.slots: got 255, want at least 256",
+            id="too few slots",
+        ),
+        pytest.param(
+            "ring: {slots: 1048577}",
+            "ring.slots: got 1048577, want at most 1048576",
+            id="too many slots",
+        ),
+        pytest.param(
+            'ring: {vnodes: "7"}',
+            'ring.vnodes: got "7", want a whole number',
+            id="text for a number",
+        ),
+        pytest.param(
+            "ring: {vnodes: 1.5}",
+            "ring.vnodes: got 1.5, want a whole number",
+            id="fraction for a whole number",
+        ),
+        pytest.param(
+            "ring: {vnodes: true}",
+            "ring.vnodes: got true, want a whole number",
+            id="boolean for a number",
+        ),
+        pytest.param(
+            "ring: {bounded_load: 0.5}",
+            "ring.bounded_load: got 0.5, want 0 or at least 1",
+            id="valve always shut",
+        ),
+        pytest.param(
+            "ring: {bounded_load: -1}",
+            "ring.bounded_load: got -1, want 0 or at least 1",
+            id="negative bound",
+        ),
+        pytest.param(
+            "ring: {workers: 0}",
+            "ring.workers: got 0, want 1 to 64, or a list of workers",
+            id="no worker",
+        ),
+        pytest.param(
+            "ring: {workers: 65}",
+            "ring.workers: got 65, want 1 to 64, or a list of workers",
+            id="too many workers",
+        ),
+        pytest.param(
+            "ring: {workers: true}",
+            "ring.workers: got true, want 1 to 64, or a list of workers",
+            id="boolean for workers",
+        ),
+        pytest.param(
+            "ring: {workers: []}",
+            "ring.workers: got a list of 0, want 1 to 64, or a list of workers",
+            id="empty list of workers",
+        ),
+        pytest.param(
+            f"ring: {{workers: [{', '.join(f'{{name: w{i}}}' for i in range(65))}]}}",
+            "ring.workers: got a list of 65, want at most 64 entries",
+            id="too long a list of workers",
+        ),
+        pytest.param(
+            "ring: {workers: [{name: a b}]}",
+            f'ring.workers[0].name: got "a b", {NAME}',
+            id="worker name with a space",
+        ),
+        pytest.param(
+            f"ring: {{workers: [{{name: {'w' * 33}}}]}}",
+            f'ring.workers[0].name: got "{"w" * 33}", {NAME}',
+            id="worker name too long",
+        ),
+        pytest.param(
+            "ring: {workers: [{name: 1}]}",
+            f"ring.workers[0].name: got 1, {NAME}",
+            id="worker name that is a number",
+        ),
+        pytest.param(
+            "ring: {workers: [{name: a}, {name: b}, {name: a}]}",
+            'ring.workers[2].name: got "a" again, want a name of its own',
+            id="two workers of one name",
+        ),
+        pytest.param(
+            "ring: {workers: [{name: a, standby: yes}]}",
+            'ring.workers[0].standby: got "yes", want true or false',
+            id="yes for true",
+        ),
+        pytest.param(
+            "ring: {workers: [{name: a, weight: 0}]}",
+            "ring.workers[0].weight: got 0, want at least 1",
+            id="no weight",
+        ),
+        pytest.param(
+            "ring: {method: exact, slots: 1000}",
+            "ring.slots: got 1000 slots, but method exact with 12 places needs 27720 "
+            "or more",
+            id="too few slots for the exact method",
+        ),
+        pytest.param(
+            "ring: {method: exact, workers: [{name: a1}, {name: b1}]}",
+            "ring.workers: workers a1 and b1 both take place 1",
+            id="two workers in one place",
+        ),
+        pytest.param(
+            "ring: {vnodes: 16384, workers: [{name: a, weight: 100}, "
+            "{name: b, weight: 100}, {name: c, weight: 100}]}",
+            "ring.workers: got 4915200 points (vnodes times all weights), want "
+            "4194304 or fewer",
+            id="too many points",
+        ),
+        pytest.param(
+            "zones: [{origin: a..b, file: conf.yaml}]",
+            "zones[0].origin: got \"a..b\", want a domain name ('a..b': got a label of "
+            "0 octets, want 1 to 63)",
+            id="empty label",
+        ),
+        pytest.param(
+            f"zones: [{{origin: {'x' * 64}, file: conf.yaml}}]",
+            f'zones[0].origin: got "{"x" * 59}..., want a domain name '
+            f"('{'x' * 64}': got a label of 64 octets, want 1 to 63)",
+            id="label too long",
+        ),
+        pytest.param(
+            "zones: [{origin: ., file: conf.yaml}]",
+            'zones[0].origin: got ".", want a zone below the root, which would hide '
+            "all other names",
+            id="zone at the root",
+        ),
+        pytest.param(
+            "zones: [{origin: a, file: conf.yaml}, {origin: A., file: conf.yaml}]",
+            "zones[1].origin: got a again, want each zone once",
+            id="one zone twice",
+        ),
+        pytest.param(
+            "zones: [{file: conf.yaml}]",
+            "zones[0].origin: missing, want: Its name, like example.test.",
+            id="zone without origin",
+        ),
+        pytest.param(
+            "cache: {max_ttl: 3600}",
+            f"cache.max_ttl: got 3600, {DURATION}",
+            id="duration without unit",
+        ),
+        pytest.param(
+            "cache: {max_ttl: 1 day}",
+            f'cache.max_ttl: got "1 day", {DURATION}',
+            id="duration in words",
+        ),
+        pytest.param(
+            "cache: {max_ttl: false}",
+            f"cache.max_ttl: got false, {DURATION}",
+            id="boolean for a duration",
+        ),
+        pytest.param(
+            "cache: {max_ttl: 366d}",
+            'cache.max_ttl: got "366d", want a duration from 0s to 365d',
+            id="TTL of over a year",
+        ),
+        pytest.param(
+            "cache: {min_ttl: 1500ms}",
+            'cache.min_ttl: got "1500ms", want whole seconds, as DNS counts TTLs',
+            id="TTL in fractions of a second",
+        ),
+        pytest.param(
+            "cache: {min_ttl: 2h, max_ttl: 60m}",
+            "cache.min_ttl: got 2h, want at most max_ttl, which is 1h",
+            id="least TTL over the largest",
+        ),
+        pytest.param(
+            "cache: {max_entries: 0}",
+            "cache.max_entries: got 0, want at least 1",
+            id="cache of nothing",
+        ),
+        pytest.param(
+            "kernel_cache: {mode: xdp}",
+            'kernel_cache.mode: got "xdp", want off: the kernel cache is not in this '
+            "version",
+            id="kernel cache to come",
+        ),
+        pytest.param(
+            "kernel_cache: {interfaces: [a/b]}",
+            'kernel_cache.interfaces[0]: got "a/b", want the name of a network '
+            "interface, like eth0",
+            id="no interface name",
+        ),
+        pytest.param(
+            "access: {allow: [10.1.2.3/8]}",
+            'access.allow[0]: got "10.1.2.3/8", want no bits behind the prefix, as in '
+            "10.0.0.0/8",
+            id="network with host bits",
+        ),
+        pytest.param(
+            "access: {allow: [10.0.0.0/255.0.0.0]}",
+            f'access.allow[0]: got "10.0.0.0/255.0.0.0", {NETWORK}',
+            id="network with a mask",
+        ),
+        pytest.param(
+            "access: {allow: [localhost]}",
+            f'access.allow[0]: got "localhost", {NETWORK}',
+            id="network by name",
+        ),
+        pytest.param(
+            "access: {allow: []}",
+            "access.allow: got an empty list, want a network (all clients would be "
+            "refused)",
+            id="nobody allowed",
+        ),
+        pytest.param(
+            "admin: {listen: '127.0.0.1:53'}",
+            "admin.listen: got 127.0.0.1:53, which listen serves, want another port",
+            id="admin where queries go",
+        ),
+        pytest.param(
+            "admin: {listen: '0.0.0.0:53'}",
+            "admin.listen: got 0.0.0.0:53, which listen serves, want another port",
+            id="admin on a wildcard where queries go",
+        ),
+        pytest.param(
+            "log: {level: loud}",
+            'log.level: got "loud", want debug, info, warning or error',
+            id="unknown log level",
+        ),
+    ],
+)
+def test_one_mistake_is_told(tmp_path: Path, line: str, mistake: str) -> None:
+    assert mistakes(tmp_path, f"{GOOD}{line}\n") == [f"3: {mistake}"]
+
+
+@pytest.mark.parametrize(
+    ("address", "wanted"),
+    [
+        pytest.param("9.9.9.9:", IP_PORT, id="no port behind the colon"),
+        pytest.param("9.9.9.9", "want a port too, as in 9.9.9.9:53", id="no port"),
+        pytest.param("::1:53", IP_PORT, id="IPv6 without brackets"),
+        pytest.param("[::1]", IP_PORT, id="IPv6 without port"),
+        pytest.param("[127.0.0.1]:53", IP_PORT, id="IPv4 in brackets"),
+        pytest.param("dns.example:53", IP_PORT, id="host name"),
+        pytest.param("010.0.0.1:53", IP_PORT, id="octal IPv4"),
+        pytest.param("1.1.1.1:0", "want a port from 1 to 65535", id="port 0"),
+        pytest.param("1.1.1.1:65536", "want a port from 1 to 65535", id="port 65536"),
+        pytest.param("1.1.1.1:-1", IP_PORT, id="negative port"),
+        pytest.param(
+            "[::ffff:1.2.3.4]:53", "want 1.2.3.4:53", id="IPv4 dressed as IPv6"
+        ),
+        pytest.param(
+            "[fe80::1%eth0]:53",
+            "want an address without a scope (the part after %)",
+            id="scope",
+        ),
+        pytest.param(
+            "224.0.0.251:5353",
+            "want the address of one host, not of a multicast group",
+            id="multicast",
+        ),
+    ],
+)
+def test_addresses_are_ip_and_port(tmp_path: Path, address: str, wanted: str) -> None:
+    text = f"""\
+listen: ["127.0.0.1:53", "{address}"]
+upstreams:
+  servers:
+    - address: "192.0.2.53:53"
+    - address: "{address}"
+"""
+
+    assert mistakes(tmp_path, text) == [
+        f'1: listen[1]: got "{address}", {wanted}',
+        f'5: upstreams.servers[1].address: got "{address}", {wanted}',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("listen", "server", "wanted"),
+    [
+        pytest.param(
+            "127.0.0.1:53",
+            "127.0.0.1:53",
+            "where we listen ourselves, want another resolver "
+            "(queries would go in circles)",
+            id="our own address",
+        ),
+        pytest.param(
+            "[::]:53",
+            "[0::1]:53",
+            "where we listen ourselves, want another resolver "
+            "(queries would go in circles)",
+            id="loopback under our wildcard",
+        ),
+        pytest.param(
+            "127.0.0.1:53",
+            "0.0.0.0:5301",
+            "want the address of one host",
+            id="a wildcard",
+        ),
+    ],
+)
+def test_upstreams_are_other_hosts(
+    tmp_path: Path, listen: str, server: str, wanted: str
+) -> None:
+    text = f"listen: ['{listen}']\nupstreams: {{servers: [{{address: '{server}'}}]}}\n"
+
+    (mistake,) = mistakes(tmp_path, text)
+
+    assert mistake.startswith("2: upstreams.servers[0].address: got ")
+    assert mistake.endswith(wanted)
+
+
+def test_an_upstream_beside_our_wildcard_is_no_loop(tmp_path: Path) -> None:
+    path = tmp_path / "conf.yaml"
+    path.write_text(
+        "listen: ['0.0.0.0:53']\n"
+        "upstreams: {servers: [{address: '127.0.0.1:54'}, {address: '[::1]:53'}]}\n"
+    )
+
+    assert len(load(path).upstreams.servers) == 2
+
+
+def test_addresses_are_given_once(tmp_path: Path) -> None:
+    text = """\
+listen: ["127.0.0.1:53", "[::1]:53", "[0:0::1]:53"]
+upstreams:
+  servers:
+    - {address: "192.0.2.53:53"}
+    - {address: "192.0.2.53:53", weight: 2}
+"""
+
+    assert mistakes(tmp_path, text) == [
+        "1: listen[2]: got [::1]:53 again, want it once",
+        (
+            "5: upstreams.servers[1].address: "
+            "got 192.0.2.53:53 again, want it once, with a weight"
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        pytest.param("none.zone", "No such file or directory", id="missing"),
+        pytest.param("a/none.zone", "No such file or directory", id="no directory"),
+        pytest.param("conf.yaml/x", "Not a directory", id="below a file"),
+    ],
+)
+def test_zone_file_must_be_there(tmp_path: Path, name: str, reason: str) -> None:
+    text = f"{GOOD}zones: [{{origin: a.test, file: {name}}}]\n"
+
+    assert mistakes(tmp_path, text) == [
+        f'3: zones[0].file: got "{name}", want a zone file, {tmp_path}/{name}: {reason}'
+    ]
+
+
+def test_zone_file_must_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "zones").mkdir()
+
+    (mistake,) = mistakes(tmp_path, f"{GOOD}zones: [{{origin: a.test, file: zones}}]\n")
+
+    assert mistake.endswith(f"want a zone file, {tmp_path}/zones is something else")
+
+
+def test_control_socket_must_fit_the_kernel(tmp_path: Path) -> None:
+    socket = f"/{'x' * 107}"
+
+    (mistake,) = mistakes(tmp_path, f"{GOOD}admin: {{socket: {socket}}}\n")
+
+    assert mistake.startswith("3: admin.socket: got ")
+    assert mistake.endswith(
+        f"want a path of at most 107 octets, {socket} has 108 (see unix(7))"
+    )
+
+
+def test_listen_is_the_one_key_without_default(tmp_path: Path) -> None:
+    (mistake,) = mistakes(tmp_path, GOOD.splitlines()[1])
+
+    assert mistake.startswith("1: listen: missing, want: Addresses to serve")
+
+
+def test_listen_is_not_empty(tmp_path: Path) -> None:
+    text = GOOD.replace('["127.0.0.1:53"]', "[]")
+
+    assert mistakes(tmp_path, text) == [
+        "1: listen: got an empty list, want at least one IP:port"
+    ]
+
+
+def test_there_is_something_to_answer_from(tmp_path: Path) -> None:
+    (mistake,) = mistakes(tmp_path, "listen: ['127.0.0.1:53']\n")
+
+    assert mistake == (
+        "1: upstreams.servers: got none and no zones either, want a server or a zone "
+        "to answer from"
+    )
+
+
+def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
+    text = """\
+listen:
+  - nonsense
+  - "127.0.0.1:53"
+  - "127.0.0.1:53"
+ring:
+  seed: a
+  seed: b
+  workers:
+    - {nam: w1}
+    - {name: w2, weight: -1}
+    - {name: w3}
+    - {name: w3}
+upstreams:
+  servers:
+    - {address: "9.9.9.9:"}
+    - {address: "127.0.0.1:53"}
+cache: {min_ttl: 2d}
+"""
+
+    found = mistakes(tmp_path, text)
+
+    assert [": ".join(mistake.split(": ")[:2]) for mistake in found] == [
+        "2: listen[0]",
+        "4: listen[2]",
+        "7: ring.seed",
+        "9: ring.workers[0].name",
+        "9: ring.workers[0].nam",
+        "10: ring.workers[1].weight",
+        "12: ring.workers[3].name",
+        "15: upstreams.servers[0].address",
+        "16: upstreams.servers[1].address",
+        "17: cache.min_ttl",
+    ]
+
+
+def test_a_mistake_hides_no_others_but_its_own_consequences(tmp_path: Path) -> None:
+    text = "listen: nonsense\nupstreams: {servers: [{address: x}]}\nzones: 7\n"
+
+    assert [mistake.split(": ")[1] for mistake in mistakes(tmp_path, text)] == [
+        "listen",
+        "upstreams.servers[0].address",
+        "zones",
+    ]
+
+
+def test_long_values_are_cut_in_messages(tmp_path: Path) -> None:
+    (mistake,) = mistakes(tmp_path, f"{GOOD}log: {{level: {'x' * 5000}}}\n")
+
+    assert len(mistake) < 150
