@@ -1,0 +1,160 @@
+"""The shape of a query: everything about it that decides how its response looks.
+
+Nearly all queries of a host have one of a few dozen shapes: these header flags, with
+or without that OPT record. A shape is worked out once and found again by comparing
+octets, so that a hit needs no parsing.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from dnsfront.dns import wire
+from dnsfront.dns.cache import Entry, view_of
+
+_HEAD = struct.Struct("!4H")
+_HEADER_TAIL = struct.Struct("!5H")
+#: Octets of an OPT record without options.
+_OPT_OCTETS: Final = 11
+#: Distinct OPT records remembered per header; a flood of odd ones starts over.
+_MAX_OPTS: Final = 512
+_MAX_HEADS: Final = 4096
+
+
+class Heads(dict[bytes, bytes]):
+    """The octets 2 to 11 of a response, by the head of the cache entry behind it.
+
+    Fills itself: what is asked for the first time is worked out and kept.
+    """
+
+    def __init__(self, query_flags: int, *, has_opt: bool, is_dnssec_ok: bool) -> None:
+        super().__init__()
+        self._copied = query_flags & (wire.RD | wire.CD)
+        # RFC 6840, 5.7 and 5.8: AD is for those who asked for it by AD or by DO.
+        shows_ad = bool(query_flags & wire.AD) or is_dnssec_ok
+        self._kept = 0xFFFF if shows_ad else 0xFFFF & ~wire.AD
+        self._opt_count = int(has_opt)
+
+    def __missing__(self, head: bytes) -> bytes:
+        flags, answers, authorities, additionals = _HEAD.unpack(head)
+        octets = _HEADER_TAIL.pack(
+            flags & self._kept | self._copied,
+            1,
+            answers,
+            authorities,
+            additionals + self._opt_count,
+        )
+        if len(self) >= _MAX_HEADS:
+            self.clear()
+        self[head] = octets
+        return octets
+
+
+class Shape:
+    """How to look up and how to answer queries that look alike.
+
+    *lookup* finds an entry by the folded question in the right view of the cache,
+    *limit* is the largest response in octets, *opt* the OPT record of the response.
+    """
+
+    __slots__ = ("heads", "limit", "lookup", "opt", "view")
+
+    def __init__(
+        self,
+        view: int,
+        lookup: Callable[[bytes], Entry | None],
+        heads: Heads,
+        limit: int,
+        opt: bytes,
+    ) -> None:
+        self.view = view
+        self.lookup = lookup
+        self.heads = heads
+        self.limit = limit
+        self.opt = opt
+
+    def message(
+        self, identity: bytes, question: bytes, head: bytes, body: bytes
+    ) -> bytes:
+        """Return the response, cut to its header, question and OPT if it is too long."""
+        size = 12 + len(question) + len(body) + len(self.opt)
+        if size > self.limit:
+            return self.truncated(identity, question, head)
+        return b"".join((identity, self.heads[head], question, body, self.opt))
+
+    def truncated(self, identity: bytes, question: bytes, head: bytes) -> bytes:
+        """Return the response without its records, and with TC (RFC 2181, 9)."""
+        flags = int.from_bytes(head[:2], "big") | wire.TC
+        cut = self.heads[flags.to_bytes(2, "big") + b"\0\0\0\0\0\0"]
+        return b"".join((identity, cut, question, self.opt))
+
+    def with_error(self, code: int) -> Shape:
+        """Return this shape with an Extended DNS Error in its OPT record."""
+        opt = wire.with_error(self.opt, code)
+        return Shape(self.view, self.lookup, self.heads, self.limit, opt)
+
+
+class Shapes:
+    """Every shape met so far; *views* are the dictionaries of the cache.
+
+    The fast path reads `plain` by octets 2 to 11 of a query without OPT, and `with_opt`
+    by the same octets and then by the last 11 octets of a query with one.
+    """
+
+    def __init__(self, views: Sequence[dict[bytes, Entry]], *, nsid: bytes) -> None:
+        self._views = views
+        self._nsid = wire.option(wire.OPTION_NSID, nsid)
+        self._heads: dict[tuple[int, bool, bool], Heads] = {}
+        self.plain: dict[bytes, Shape] = {}
+        self.with_opt: dict[bytes, dict[bytes, Shape]] = {}
+        for flags in (
+            rd | ad | cd
+            for rd in (0, wire.RD)
+            for ad in (0, wire.AD)
+            for cd in (0, wire.CD)
+        ):
+            without = _HEADER_TAIL.pack(flags, 1, 0, 0, 0)
+            self.plain[without] = self._shape(flags, None, limit=wire.PLAIN_UDP_OCTETS)
+            self.with_opt[_HEADER_TAIL.pack(flags, 1, 0, 0, 1)] = {}
+
+    def of(self, query: wire.Query, *, is_tcp: bool) -> Shape:
+        """Return the shape of a parsed query, with NSID if it asked for that."""
+        edns = query.edns
+        if is_tcp:
+            limit = wire.TCP_PAYLOAD_OCTETS
+        elif edns is None:
+            limit = wire.PLAIN_UDP_OCTETS
+        else:
+            limit = min(edns.udp_size, wire.UDP_PAYLOAD_OCTETS)
+        return self._shape(query.flags, edns, limit=limit)
+
+    def learn(self, octets: bytes, query: wire.Query) -> None:
+        """Remember the shape of a query with a plain OPT record for the fast path."""
+        edns = query.edns
+        plain_size = wire.HEADER_OCTETS + len(query.question) + _OPT_OCTETS
+        if edns is None or len(octets) != plain_size:
+            return
+        by_opt = self.with_opt.get(octets[2:12])
+        if by_opt is None:
+            return
+        if len(by_opt) >= _MAX_OPTS:
+            by_opt.clear()
+        by_opt[octets[-_OPT_OCTETS:]] = self.of(query, is_tcp=False)
+
+    def _shape(self, flags: int, edns: wire.Edns | None, *, limit: int) -> Shape:
+        is_dnssec_ok = edns is not None and edns.is_dnssec_ok
+        opt = b""
+        if edns is not None:
+            options = self._nsid if edns.wants_nsid else b""
+            opt = wire.opt_record(is_dnssec_ok=is_dnssec_ok, options=options)
+        view = view_of(flags, is_dnssec_ok=is_dnssec_ok)
+        flags &= wire.RD | wire.AD | wire.CD
+        heads_key = (flags, edns is not None, is_dnssec_ok)
+        heads = self._heads.get(heads_key)
+        if heads is None:
+            heads = self._heads[heads_key] = Heads(
+                flags, has_opt=edns is not None, is_dnssec_ok=is_dnssec_ok
+            )
+        return Shape(view, self._views[view].get, heads, limit, opt)
