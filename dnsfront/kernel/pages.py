@@ -1,0 +1,113 @@
+"""The two pages that supervisor, workers and kernel program share: `live` and `load`.
+
+Words of 64 bits, laid out by `kern/maps.h`, each with one writer. They are mmapable BPF
+arrays, or anonymous memory of the same layout where no BPF may be loaded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from dnsfront.kernel.layouts import constant, layout
+
+if TYPE_CHECKING:
+    import mmap
+
+#: The highest worker_id that the live bitmap and the sockarrays have room for.
+MAX_WORKER_ID: Final = constant("MAX_WORKER_ID")
+
+_LIVE: Final = layout("live")
+_BITS_AT: Final = _LIVE.word_at("bits")
+_PERMILLE_AT: Final = _LIVE.word_at("bounded_load_permille")
+_FLOOR_AT: Final = _LIVE.word_at("backlog_floor")
+
+_LOAD: Final = layout("load")
+_LOAD_WORDS: Final = _LOAD.size_octets // 8
+_STEERED_AT: Final = _LOAD.word_at("steered")
+_TAKEN_AT: Final = _LOAD.word_at("taken")
+_DROPPED_AT: Final = _LOAD.word_at("dropped")
+
+LIVE_OCTETS: Final = _LIVE.size_octets
+#: Octets of one worker's element of `load`.
+LOAD_OCTETS: Final = _LOAD.size_octets
+#: Elements of `load`, the unused one of worker_id 0 included.
+LOAD_ENTRIES: Final = MAX_WORKER_ID + 1
+
+
+class Pages:
+    """Who may be chosen, how far behind each worker is, and the valve for hot names.
+
+    The supervisor's side: nobody else writes `live`, and of `load` it writes `dropped`.
+    """
+
+    def __init__(self, live: mmap.mmap, load: mmap.mmap) -> None:
+        self._live = memoryview(live).cast("Q")
+        self._load = memoryview(load).cast("Q")
+
+    # -- live
+
+    def set_live(self, worker_id: int, is_live: bool) -> None:  # noqa: FBT001 - a setter
+        """Let *worker_id* be chosen, or not: one write, seen by the next datagram."""
+        _check(worker_id)
+        word, bit = _BITS_AT + (worker_id >> 6), 1 << (worker_id & 63)
+        if is_live:
+            self._live[word] |= bit
+        else:
+            self._live[word] &= ~bit
+
+    def live_ids(self) -> set[int]:
+        """Return the workers that may be chosen."""
+        bits = self._live[_BITS_AT] | self._live[_BITS_AT + 1] << 64
+        return {
+            worker_id for worker_id in range(1, LOAD_ENTRIES) if bits >> worker_id & 1
+        }
+
+    def set_bound(self, permille: int, floor: int) -> None:
+        """Pass a worker over when its backlog exceeds *permille* of the mean.
+
+        A backlog of *floor* datagrams or fewer is never too much; 0 *permille* switches
+        the valve off.
+        """
+        self._live[_FLOOR_AT] = floor
+        self._live[_PERMILLE_AT] = permille
+
+    # -- load
+
+    def steered(self, worker_id: int) -> int:
+        """Return how many datagrams the program has given to *worker_id*."""
+        return self._load[_word(worker_id, _STEERED_AT)]
+
+    def taken(self, worker_id: int) -> int:
+        """Return how many datagrams *worker_id* has received."""
+        return self._load[_word(worker_id, _TAKEN_AT)]
+
+    def set_dropped(self, worker_id: int, datagrams: int) -> None:
+        """Tell how many datagrams full sockets of *worker_id* have dropped so far."""
+        self._load[_word(worker_id, _DROPPED_AT)] = datagrams
+
+    def backlog(self, worker_id: int) -> int:
+        """Return how many datagrams wait for *worker_id*, as the program reckons it."""
+        dropped = self._load[_word(worker_id, _DROPPED_AT)]
+        return max(0, self.steered(worker_id) - self.taken(worker_id) - dropped)
+
+    def forget(self, worker_id: int) -> None:
+        """Begin anew for a *worker_id* that is not live and gets another worker."""
+        start = _word(worker_id, 0)
+        for word in range(start, start + _LOAD_WORDS):
+            self._load[word] = 0
+
+    def release(self) -> None:
+        """Unmap the pages; nothing here works afterwards."""
+        self._live.release()
+        self._load.release()
+
+
+def _word(worker_id: int, field_at: int) -> int:
+    _check(worker_id)
+    return worker_id * _LOAD_WORDS + field_at
+
+
+def _check(worker_id: int) -> None:
+    """Refuse ids that the bitmap has no bit for, and 0, which is nobody."""
+    if not 1 <= worker_id <= MAX_WORKER_ID:
+        raise ValueError(f"worker_id {worker_id}: want 1 to {MAX_WORKER_ID}")

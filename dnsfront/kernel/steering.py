@@ -1,0 +1,274 @@
+"""Everything in the kernel that belongs to one front end, as one object.
+
+The order that loses nothing: bind the sockets, add the group, set the sockets, publish
+a table, let workers be chosen, attach. `kern/README.md` says why.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final
+
+from dnsfront.errors import KernelError, PrivilegeError
+from dnsfront.kernel.layouts import layout
+from dnsfront.kernel.loader import Job, Loading
+from dnsfront.kernel.maps import (
+    MMAPABLE,
+    PASS_PROGRAM,
+    Map,
+    MapKind,
+    Shape,
+    Update,
+    load_program,
+)
+from dnsfront.kernel.pages import (
+    LIVE_OCTETS,
+    LOAD_ENTRIES,
+    LOAD_OCTETS,
+    MAX_WORKER_ID,
+    Pages,
+)
+from dnsfront.kernel.sources import kern_directory
+from dnsfront.kernel.userspace import UserspaceSteering
+
+if TYPE_CHECKING:
+    from dnsfront.ipc.spec import Listener
+
+#: How many listeners one front end can have, UDP and TCP counted apart.
+MAX_GROUPS: Final = 256
+
+_SO_ATTACH_REUSEPORT_EBPF: Final = 52
+_SO_DETACH_REUSEPORT_BPF: Final = 68
+
+_LISTENER: Final = layout("listener")
+_COUNTERS: Final = layout("steering")
+
+_LIVE: Final = Shape(MapKind.ARRAY, LIVE_OCTETS, 1, flags=MMAPABLE)
+_LOAD: Final = Shape(MapKind.ARRAY, LOAD_OCTETS, LOAD_ENTRIES, flags=MMAPABLE)
+_COUNTS: Final = Shape(MapKind.PERCPU_ARRAY, _COUNTERS.size_octets, 1)
+#: With values of 8 octets, a look-up from user space tells the socket's cookie.
+_SOCKARRAY: Final = Shape(MapKind.REUSEPORT_SOCKARRAY, 8, MAX_WORKER_ID + 1)
+_GROUPS: Final = Shape(MapKind.HASH_OF_MAPS, 4, MAX_GROUPS, _LISTENER.size_octets)
+_TABLES: Final = Shape(MapKind.ARRAY_OF_MAPS, 4, 1)
+_FIRST_KEY: Final = struct.pack("=I", 0)
+
+
+class Steering(Pages):
+    """The program, its maps and its groups.
+
+    The supervisor owns the object and every descriptor in it. Groups that are still
+    attached when it closes go on being steered until the last of their sockets closes.
+    """
+
+    mode: Final = "ebpf"
+
+    def __init__(self, *, slots: int, hash_key: bytes) -> None:
+        """Create the maps and start loading the program; *hash_key* has 16 octets.
+
+        Raises:
+            PrivilegeError: this process may load no program.
+            KernelError: the kernel lacks something, as the text says.
+        """
+        # Asks for every right that the child will need, within microseconds.
+        os.close(load_program("may_load", PASS_PROGRAM))
+        slot_octets = layout("slot").size_octets
+        self._slots = Shape(MapKind.ARRAY, slot_octets, slots, flags=MMAPABLE)
+        self._sockarrays: dict[bytes, Map] = {}
+        self._program_fd = -1
+        with ExitStack() as resources:
+            self._resources = resources
+            self._live_map = self._create("live", _LIVE)
+            self._load_map = self._create("load", _LOAD)
+            self._counters = self._create("counters", _COUNTS)
+            self._groups = self._create("groups", _GROUPS, _SOCKARRAY)
+            self._tables = self._create("tables", _TABLES, self._slots)
+            super().__init__(self._live_map.map_memory(), self._load_map.map_memory())
+            resources.callback(self.release)
+            self._loading = self._start_loading(hash_key)
+            resources.callback(self._loading.close)
+            self._resources = resources.pop_all()
+
+    def _create(self, name: str, shape: Shape, holds: Shape | None = None) -> Map:
+        """Return a new map that closes with this object; *holds* is its inner shape."""
+        inner = Map(f"{name}_inner", holds) if holds else None
+        try:
+            created = Map(name, shape, inner=inner)
+        finally:
+            if inner:
+                inner.close()
+        self._resources.callback(created.close)
+        return created
+
+    def _start_loading(self, hash_key: bytes) -> Loading:
+        key0, key1 = struct.unpack("<QQ", hash_key)
+        maps = {
+            "GROUPS_FD": self._groups,
+            "TABLES_FD": self._tables,
+            "LIVE_FD": self._live_map,
+            "LOAD_FD": self._load_map,
+            "COUNTERS_FD": self._counters,
+        }
+        job = Job(
+            source=str(kern_directory() / "steer.bpf.c"),
+            function="steer",
+            defines={
+                "RING_SLOTS": str(self._slots.entries),
+                "KEY0": f"{key0:#x}ULL",
+                "KEY1": f"{key1:#x}ULL",
+                **{define: str(used.fd) for define, used in maps.items()},
+            },
+        )
+        return Loading(job, [used.fd for used in maps.values()])
+
+    def wait_loaded(self, timeout_s: float = 20) -> None:
+        """Wait until the program is in the kernel.
+
+        Raises:
+            PrivilegeError: loading needs a right that this process lacks.
+            KernelError: bcc, the compiler or the verifier refuses, or takes too long.
+        """
+        self._program_fd = self._loading.wait(timeout_s)
+        self._resources.callback(os.close, self._program_fd)
+
+    # -- groups and sockets
+
+    def add_group(self, listener: Listener, protocol: int) -> None:
+        """Make room for the sockets of *listener*; *protocol* is IPPROTO_UDP or TCP."""
+        key = _key(listener, protocol)
+        sockarray = Map("sockarray", _SOCKARRAY)
+        try:
+            self._groups.update(key, struct.pack("=I", sockarray.fd), Update.NOEXIST)
+        except KernelError:
+            sockarray.close()
+            raise
+        self._sockarrays[key] = sockarray
+
+    def remove_group(self, listener: Listener, protocol: int) -> None:
+        """Forget the sockets of *listener*; none is closed, all are free to be set."""
+        key = _key(listener, protocol)
+        self._groups.delete(key)
+        sockarray = self._sockarrays.pop(key)
+        # A socket is in one sockarray at most, and the kernel frees a map some time
+        # after it is closed: emptied, it holds no socket up.
+        for worker_id in range(_SOCKARRAY.entries):
+            sockarray.delete(struct.pack("=I", worker_id))
+        sockarray.close()
+
+    def set_socket(
+        self, listener: Listener, protocol: int, worker_id: int, sock: socket.socket
+    ) -> None:
+        """Make *sock* the socket of *worker_id*; one that it replaces stays open.
+
+        *sock* is bound to the address of *listener* with SO_REUSEPORT, and listens if
+        TCP. It must never be connected: the kernel would take it out of the group.
+        """
+        sockarray = self._sockarrays[_key(listener, protocol)]
+        key, value = struct.pack("=I", worker_id), struct.pack("=Q", sock.fileno())
+        sockarray.update(key, value)
+
+    def remove_socket(self, listener: Listener, protocol: int, worker_id: int) -> None:
+        """Take the socket of *worker_id* out, if it has not left by closing."""
+        sockarray = self._sockarrays[_key(listener, protocol)]
+        sockarray.delete(struct.pack("=I", worker_id))
+
+    def attach(self, sock: socket.socket) -> None:
+        """Steer the group of *sock*, any bound member; sockets that join later too."""
+        assert self._program_fd >= 0, "wait_loaded() comes first"
+        try:
+            sock.setsockopt(
+                socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_EBPF, self._program_fd
+            )
+        except OSError as exc:
+            raise _attach_error("attach steer to", sock, exc) from exc
+
+    def detach(self, sock: socket.socket) -> None:
+        """Leave the group of *sock* to the kernel's own choice; twice does no harm."""
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_REUSEPORT_BPF, 0)
+        except OSError as exc:
+            if exc.errno != errno.ENOENT:
+                raise _attach_error("detach steer from", sock, exc) from exc
+
+    # -- table and counters
+
+    def publish(self, table: bytes) -> None:
+        """Switch to *table*: 4 worker ids a slot, best first, 0 for nobody.
+
+        The switch is atomic. On return no running program still sees the table before,
+        whose memory is free.
+        """
+        fresh = Map("slots", self._slots)
+        try:
+            with (
+                fresh.map_memory() as memory,
+                memoryview(memory) as octets,
+                octets.cast("I") as words,
+            ):
+                words[::2] = memoryview(table).cast("I")  # elements are 8 octets apart
+            self._tables.update(_FIRST_KEY, struct.pack("=I", fresh.fd))
+        finally:
+            fresh.close()
+
+    def counters(self) -> dict[str, int]:
+        """Return the outcomes so far, summed over CPUs, named as in `kern/maps.h`."""
+        fields = _COUNTERS.fields
+        values = (
+            struct.unpack(f"={len(fields)}Q", octets)
+            for octets in self._counters.lookup_per_cpu(_FIRST_KEY)
+        )
+        sums = map(sum, zip(*values, strict=True))
+        return dict(zip(fields, sums, strict=True))
+
+    @property
+    def live_fd(self) -> int:
+        """The descriptor of `live`, to be mapped by workers; owned by this object."""
+        return self._live_map.fd
+
+    @property
+    def load_fd(self) -> int:
+        """The descriptor of `load`, to be mapped by workers; owned by this object."""
+        return self._load_map.fd
+
+    def close(self) -> None:
+        """Give up the program, the maps and a child that still compiles."""
+        self._resources.close()
+        while self._sockarrays:
+            self._sockarrays.popitem()[1].close()
+
+
+def open_steering(
+    *, slots: int, hash_key: bytes
+) -> tuple[Steering | UserspaceSteering, str | None]:
+    """Return the best steering that this process may have.
+
+    The second value says, for user space, what is missing and what that costs.
+
+    Raises:
+        KernelError: the kernel lacks something that no right would give.
+    """
+    try:
+        return Steering(slots=slots, hash_key=hash_key), None
+    except PrivilegeError as error:
+        return UserspaceSteering(), (
+            f"names are steered in user space ({error}): most queries reach a worker"
+            " that does not own them and cost a hand-over to their owner"
+        )
+
+
+def _key(listener: Listener, protocol: int) -> bytes:
+    """Return the key of `groups`, as the program reads it from a member socket."""
+    host, _, _scope = listener.address.partition("%")
+    address = socket.inet_pton(listener.family, host).ljust(16, b"\0")
+    return struct.pack("=III16s", listener.family, protocol, listener.port, address)
+
+
+def _attach_error(what: str, sock: socket.socket, exc: OSError) -> KernelError:
+    name = errno.errorcode.get(exc.errno or 0, str(exc.errno))
+    return KernelError(
+        f"{what} {sock.getsockname()[:2]}: {name}; the socket must have SO_REUSEPORT"
+        " set before it is bound, and no SO_LOCK_FILTER"
+    )

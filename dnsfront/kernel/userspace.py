@@ -1,0 +1,75 @@
+"""Steering where no BPF may be loaded: the kernel chooses, workers hand over.
+
+The same surface as the kernel's steering, so that the supervisor does not care. What
+the program would do falls to the workers, who hash each qname and pass it to its owner.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from typing import TYPE_CHECKING, Final
+
+from dnsfront.kernel.layouts import layout
+from dnsfront.kernel.pages import LIVE_OCTETS, LOAD_ENTRIES, LOAD_OCTETS, Pages
+
+if TYPE_CHECKING:
+    import socket
+
+    from dnsfront.ipc.spec import Listener
+
+
+class UserspaceSteering(Pages):
+    """The pages that workers share, and nothing in the kernel."""
+
+    mode: Final = "userspace"
+
+    def __init__(self) -> None:
+        self.live_fd = _memory("live", LIVE_OCTETS)
+        self.load_fd = _memory("load", LOAD_OCTETS * LOAD_ENTRIES)
+        super().__init__(
+            mmap.mmap(self.live_fd, LIVE_OCTETS),
+            mmap.mmap(self.load_fd, LOAD_OCTETS * LOAD_ENTRIES),
+        )
+
+    def wait_loaded(self, timeout_s: float = 20) -> None:
+        """Return at once: there is no program."""
+
+    def add_group(self, listener: Listener, protocol: int) -> None:
+        """Do nothing: the kernel makes groups of sockets bound alike."""
+
+    def remove_group(self, listener: Listener, protocol: int) -> None:
+        """Do nothing: the group goes with its sockets."""
+
+    def set_socket(
+        self, listener: Listener, protocol: int, worker_id: int, sock: socket.socket
+    ) -> None:
+        """Do nothing: a bound socket is a member."""
+
+    def remove_socket(self, listener: Listener, protocol: int, worker_id: int) -> None:
+        """Do nothing: a socket is a member until it closes."""
+
+    def attach(self, sock: socket.socket) -> None:
+        """Do nothing: the kernel's own choice stays."""
+
+    def detach(self, sock: socket.socket) -> None:
+        """Do nothing: nothing is attached."""
+
+    def publish(self, table: bytes) -> None:
+        """Do nothing: workers get the table over their channels."""
+
+    def counters(self) -> dict[str, int]:
+        """Return a zero for each outcome: no program, no outcomes."""
+        return dict.fromkeys(layout("steering").fields, 0)
+
+    def close(self) -> None:
+        """Give up the pages; workers keep theirs."""
+        self.release()
+        for fd in (self.live_fd, self.load_fd):
+            os.close(fd)
+
+
+def _memory(name: str, octets: int) -> int:
+    fd = os.memfd_create(f"dnsfront-{name}", os.MFD_CLOEXEC)
+    os.ftruncate(fd, octets)
+    return fd

@@ -1,0 +1,50 @@
+"""A network namespace of our own for the tests of this folder, with lo up."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_CLONE_NEWNET = 0x40000000
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextlib.contextmanager
+def private_network() -> Iterator[None]:
+    """Run the body in an empty network: no port is taken, nothing leaves it.
+
+    Only the calling thread and what it starts are inside (unshare(2)).
+    """
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _call(_libc.unshare, _CLONE_NEWNET)
+        try:
+            _bring_up("lo")
+            yield
+        finally:
+            _call(_libc.setns, home, _CLONE_NEWNET)
+    finally:
+        os.close(home)
+
+
+def _bring_up(interface: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        request = struct.pack("16sh22x", interface.encode(), 0)
+        request = fcntl.ioctl(control, _SIOCGIFFLAGS, request)
+        _, flags = struct.unpack_from("16sh", request)
+        request = struct.pack("16sh22x", interface.encode(), flags | _IFF_UP)
+        fcntl.ioctl(control, _SIOCSIFFLAGS, request)
+
+
+def _call(function: ctypes._NamedFuncPointer, *arguments: int) -> None:
+    if function(*arguments):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
