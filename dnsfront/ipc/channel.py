@@ -1,0 +1,92 @@
+"""The control channel between the supervisor and a worker: JSON and descriptors.
+
+A connected AF_UNIX SOCK_SEQPACKET pair: one packet is one message, so there is no
+framing, and the end of file means that the other side is gone.
+
+Supervisor to worker (`op`: fields; descriptors):
+
+- `start`: generation, slots; spec, stats, live, load, health, table, handover receive
+  end, then for every listener its UDP and its TCP socket. `live` and `load` are mmapable
+  BPF arrays, or memfds of the same layout where no BPF may be loaded; `health` holds
+  one 64-bit word an upstream, 1 for up.
+- `peers`: ids; for each id the send end of that worker's handover socket. Replaces
+  the peers named before.
+- `table`: generation, slots; a memfd with the slot table (see `SLOT_OCTETS`).
+- `configure`: nothing; a memfd with a new spec (listeners do not change).
+- `drain`: nothing. The worker takes what its sockets hold, finishes what is pending,
+  answers `drained` and exits.
+- `flush`: token, and qname (text) or zone (text) or neither for everything.
+
+Worker to supervisor:
+
+- `ready`: the worker has its sockets, its zones and its cache.
+- `configured`, `refused` (reason): what came of a `configure`.
+- `flushed`: token, entries.
+- `drained`: nothing more will be answered.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from typing import Any
+
+#: Octets a slot takes in a shared slot table: four worker ids, best first, 0 for nobody.
+SLOT_OCTETS = 4
+
+_MAX_PACKET_OCTETS = 1 << 16
+#: The kernel passes at most SCM_MAX_FD (253) descriptors at once, include/net/scm.h.
+_MAX_DESCRIPTORS = 253
+
+Message = dict[str, Any]
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Return the two ends of a new channel: the supervisor's and the worker's."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def send(channel: socket.socket, message: Message, fds: list[int] | None = None) -> None:
+    """Send *message* with *fds*; both sides keep their own copy of each descriptor.
+
+    Raises:
+        OSError: the other side is gone (EPIPE, ECONNRESET) or its queue is full.
+    """
+    octets = json.dumps(message).encode()
+    if fds:
+        socket.send_fds(channel, [octets], fds)
+    else:
+        channel.send(octets)
+
+
+def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
+    """Return the next message and its descriptors, or None when the other side left.
+
+    Raises:
+        BlockingIOError: the channel is non-blocking and holds no message.
+    """
+    octets, fds, _flags, _address = socket.recv_fds(
+        channel, _MAX_PACKET_OCTETS, _MAX_DESCRIPTORS
+    )
+    if not octets:
+        return None
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    message: Message = json.loads(octets)
+    return message, fds
+
+
+def memfd(name: str, octets: bytes) -> int:
+    """Return a descriptor of anonymous memory that holds *octets*; the caller owns it."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC)
+    view = memoryview(octets)
+    while view:
+        view = view[os.write(fd, view) :]
+    return fd
+
+
+def read_memfd(fd: int) -> bytes:
+    """Return everything that :func:`memfd` stored; *fd* stays open."""
+    size = os.fstat(fd).st_size
+    return os.pread(fd, size, 0)

@@ -1,0 +1,87 @@
+"""What a worker is told about itself: plain data, sent as JSON in a memfd.
+
+The supervisor validates the config and reads the zone files; a worker gets only the
+result, so it needs neither YAML nor pydantic nor the right to read those files.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Listener:
+    """One address that is served over UDP and over TCP.
+
+    *family* is ``socket.AF_INET`` or ``AF_INET6`` as a number; *is_wildcard* asks for
+    the reply to leave from the address that was asked (PKTINFO).
+    """
+
+    address: str
+    port: int
+    family: int
+    is_wildcard: bool
+
+
+@dataclass(frozen=True)
+class UpstreamServer:
+    """A resolver that misses go to.
+
+    *index* is its place in the shared upstream counters and health bitmap; the
+    supervisor gives an address the same index for as long as it runs.
+    """
+
+    index: int
+    address: str
+    port: int
+    family: int
+    weight: int
+
+
+@dataclass(frozen=True)
+class ZoneText:
+    """A zone answered here: its origin, the text of its file and the file's name."""
+
+    origin: str
+    text: str
+    path: str
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """Everything of the config that a worker acts on; equal for all but its name."""
+
+    worker_id: int
+    name: str
+    listeners: tuple[Listener, ...]
+    hash_key_hex: str
+    steering: str  # "ebpf" or "userspace"
+    upstream_policy: str  # "chash", "ordered" or "least_outstanding"
+    upstream_timeout_s: float
+    upstream_servers: tuple[UpstreamServer, ...]
+    zones: tuple[ZoneText, ...]
+    cache_max_entries: int
+    cache_min_ttl_s: int
+    cache_max_ttl_s: int
+    cache_serve_stale_s: int
+    cache_prefetch: bool
+    access_allow: tuple[str, ...]
+    log_level: str
+
+    def to_json(self) -> bytes:
+        """Return the spec as UTF-8 JSON."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, octets: bytes) -> WorkerSpec:
+        """Return the spec that :meth:`to_json` wrote."""
+        fields: dict[str, Any] = json.loads(octets)
+        fields["listeners"] = tuple(Listener(**x) for x in fields["listeners"])
+        fields["upstream_servers"] = tuple(
+            UpstreamServer(**x) for x in fields["upstream_servers"]
+        )
+        fields["zones"] = tuple(ZoneText(**x) for x in fields["zones"])
+        fields["access_allow"] = tuple(fields["access_allow"])
+        return cls(**fields)

@@ -1,0 +1,107 @@
+"""The counters of one worker, in memory that it shares with the supervisor.
+
+A worker is the only writer of its page and adds to what is there, so that a respawned
+worker goes on where its predecessor stopped and no counter ever falls. The supervisor
+only reads. Every value is one aligned 64-bit word, so no reader sees half of one.
+
+The page is an array of words: single counters, then one histogram per response source,
+then one block per upstream.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from enum import IntEnum
+from typing import Final
+
+#: Upper bounds of the latency buckets in seconds; one more bucket takes the rest.
+BUCKET_BOUNDS_S: Final = (
+    50e-6, 100e-6, 250e-6, 500e-6,
+    1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 100e-3, 250e-3, 500e-3, 1.0, 2.5,
+)  # fmt: skip
+BUCKETS: Final = len(BUCKET_BOUNDS_S) + 1
+
+#: Upstreams a host can have over the life of one supervisor.
+MAX_UPSTREAMS: Final = 64
+#: Response codes 0 to 16 (BADVERS); what is higher counts as the last, OTHER.
+RCODES: Final = 18
+
+
+class Counter(IntEnum):
+    """Word index of each single counter."""
+
+    QUERIES_UDP = 0
+    QUERIES_TCP = 1
+    #: Datagrams that get no response by protocol or policy: see the three after it.
+    IGNORED_SHORT = 2
+    IGNORED_RESPONSE = 3
+    IGNORED_FULL = 4
+    REFUSED = 5
+    CACHE_REQUESTS = 6
+    CACHE_HITS = 7
+    CACHE_STALE = 8
+    CACHE_ENTRIES = 9  # a gauge
+    CACHE_EVICTIONS = 10
+    CACHE_PREFETCHES = 11
+    COALESCED = 12
+    HANDOVER_TCP = 13
+    HANDOVER_MISPLACED = 14
+    HANDOVER_USERSPACE = 15
+    HANDOVER_FAILED = 16
+    TCP_CONNECTIONS = 17
+    TCP_REFUSED = 18
+    SEND_ERRORS = 19
+    EXCEPTIONS = 20
+    PENDING = 21  # a gauge
+    RCODE_0 = 32
+
+
+class Source(IntEnum):
+    """Where a response came from; the `source` label of the latency histogram."""
+
+    HIT = 0
+    MISS = 1
+    STALE = 2
+    ZONE = 3
+
+
+class Upstream(IntEnum):
+    """Word offset inside an upstream's block; the histogram follows at DURATION."""
+
+    REQUESTS = 0
+    FAILURES = 1
+    DURATION = 2
+
+
+_HISTOGRAM_WORDS: Final = BUCKETS + 1  # the buckets, then the sum in nanoseconds
+_HISTOGRAMS_AT: Final = 64
+_UPSTREAMS_AT: Final = _HISTOGRAMS_AT + len(Source) * _HISTOGRAM_WORDS
+_UPSTREAM_WORDS: Final = Upstream.DURATION + _HISTOGRAM_WORDS
+_WORDS: Final = _UPSTREAMS_AT + MAX_UPSTREAMS * _UPSTREAM_WORDS
+STATS_OCTETS: Final = _WORDS * 8
+
+
+def histogram_at(source: Source) -> int:
+    """Return the index of the first bucket of *source*; the sum stands after the last."""
+    return _HISTOGRAMS_AT + source * _HISTOGRAM_WORDS
+
+
+def upstream_at(index: int) -> int:
+    """Return the index of the first word of the block of upstream *index*."""
+    return _UPSTREAMS_AT + index * _UPSTREAM_WORDS
+
+
+def create() -> int:
+    """Return a memfd with a page of zeroes; the caller owns it."""
+    fd = os.memfd_create("dnsfront-stats", os.MFD_CLOEXEC)
+    os.ftruncate(fd, STATS_OCTETS)
+    return fd
+
+
+def words(fd: int) -> memoryview:
+    """Return the page behind *fd* as a writable view of 64-bit words.
+
+    The mapping lives as long as the view; *fd* may be closed.
+    """
+    return memoryview(mmap.mmap(fd, STATS_OCTETS)).cast("Q")

@@ -1,0 +1,117 @@
+"""One question on its way to the upstreams: its state, its query, its response's check."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from dnsfront.dns import wire
+from dnsfront.dns.cache import VIEWS, Entry
+
+if TYPE_CHECKING:
+    from dnsfront.worker.pool import Port, Server
+    from dnsfront.worker.upstream_tcp import TcpExchange
+    from dnsfront.worker.waiter import Waiter
+
+
+class Fetch:
+    """A question that is being asked, and who waits for the response.
+
+    *exact* is the question as it is sent: qname in lower case, true qtype and qclass.
+    *key* is where the cache keeps the response, *entry* the expired one it has.
+    *candidates* are the servers still to be tried, the next one last; *places* the ids pending on ports.
+    """
+
+    __slots__ = (
+        "candidates",
+        "connection",
+        "entry",
+        "error",
+        "exact",
+        "failed_rcode",
+        "has_edns",
+        "is_done",
+        "key",
+        "places",
+        "sends",
+        "sent_at_ns",
+        "server",
+        "view",
+        "waiters",
+    )
+
+    def __init__(
+        self,
+        view: int,
+        key: bytes,
+        exact: bytes,
+        entry: Entry | None,
+        waiters: list[Waiter],
+        candidates: list[Server],
+    ) -> None:
+        self.view = view
+        self.key = key
+        self.exact = exact
+        self.entry = entry
+        self.waiters = waiters
+        self.candidates = candidates
+        self.places: list[tuple[Port, bytes]] = []
+        self.connection: TcpExchange | None = None
+        self.server: Server | None = None
+        self.sends = 0
+        self.sent_at_ns = 0
+        self.has_edns = True
+        self.is_done = False
+        self.failed_rcode = wire.SERVFAIL
+        self.error: int | None = wire.EDE_NO_REACHABLE_AUTHORITY
+
+    def forget_places(self) -> None:
+        """Take no response to what was sent so far."""
+        for port, identity in self.places:
+            port.pending.pop(identity, None)
+        self.places.clear()
+
+    def hang_up(self) -> None:
+        """Close the TCP connection, if there is one."""
+        if self.connection is not None:
+            self.connection.abandon()
+            self.connection = None
+
+
+def _query_head(view: int, *, has_edns: bool) -> bytes:
+    """Return octets 2 to 11 of a query in *view*; AD asks for AD (RFC 6840, 5.7)."""
+    flags = wire.AD | (wire.RD if view & 1 else 0) | (wire.CD if view & 2 else 0)
+    return flags.to_bytes(2, "big") + bytes((0, 1, 0, 0, 0, 0, 0, has_edns))
+
+
+#: Per view, what stands before and behind the question of a query.
+EDNS_QUERY: Final = tuple(
+    (
+        _query_head(view, has_edns=True),
+        wire.opt_record(is_dnssec_ok=bool(view & 4)),
+    )
+    for view in range(VIEWS)
+)
+PLAIN_QUERY: Final = tuple(
+    (_query_head(view, has_edns=False), b"") for view in range(VIEWS)
+)
+
+
+def message(identity: bytes, fetch: Fetch) -> bytes:
+    """Return the query that asks for *fetch* under the id *identity*."""
+    head, opt = (EDNS_QUERY if fetch.has_edns else PLAIN_QUERY)[fetch.view]
+    return identity + head + fetch.exact + opt
+
+
+def is_response(octets: bytes, exact: bytes) -> bool:
+    """Return whether *octets* are a response of opcode QUERY to the question *exact*.
+
+    A server may echo the question in other letters; it was sent in lower case.
+    """
+    if len(octets) < wire.HEADER_OCTETS + len(exact):
+        return False
+    if octets[2] & 0xF8 != 0x80 or octets[4:6] != b"\0\1":
+        return False
+    question = octets[wire.HEADER_OCTETS : wire.HEADER_OCTETS + len(exact)]
+    return question == exact or (
+        question[:-4].lower() == exact[:-4] and question[-4:] == exact[-4:]
+    )

@@ -1,0 +1,274 @@
+"""A query in, a response out: from cache, from a zone, from an upstream or its owner.
+
+The fast path of `udp.py` answers hits itself and brings here what it does not find; all
+other queries come here as a whole.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from dnsfront.dns import wire
+from dnsfront.dns.cache import ODD_ZONE, Cache, Entry
+from dnsfront.dns.response import Response
+from dnsfront.dns.shape import Shapes
+from dnsfront.errors import WireError
+from dnsfront.ipc.stats import Counter, Source
+from dnsfront.worker.waiter import Waiter
+
+if TYPE_CHECKING:
+    from dnsfront.dns.zones import ZoneSet
+    from dnsfront.worker.fetch import Fetch
+    from dnsfront.worker.meter import Meter
+    from dnsfront.worker.ownership import Ownership
+    from dnsfront.worker.upstream import Resolver
+
+_log = logging.getLogger(__name__)
+
+#: How long a failed resolution is remembered (RFC 9520, 3.2: one second to five minutes).
+FAILURE_TTL_S: Final = 5
+_MAX_FAILURES: Final = 10000
+
+#: Types that name no data: transfers, TKEY and TSIG, mailbox relics, OPT.
+_META_TYPES: Final = frozenset((wire.OPT, *range(249, 255)))
+_IN: Final = wire.CLASS_IN.to_bytes(2, "big")
+_ANY_IN: Final = wire.ANY.to_bytes(2, "big") + _IN
+_EMPTY: Final = bytes(6)
+
+
+class Frontend:
+    """What one worker knows about answering.
+
+    `now_s` (whole monotonic seconds, for the cache) and `now_ns` are set before every
+    round of the worker's loop.
+    """
+
+    def __init__(
+        self,
+        *,
+        worker_id: int,
+        cache: Cache,
+        shapes: Shapes,
+        ownership: Ownership,
+        meter: Meter,
+        is_steered: bool,
+    ) -> None:
+        self.cache = cache
+        self.shapes = shapes
+        self.meter = meter
+        self.zones: ZoneSet | None = None
+        self.resolver: Resolver | None = None
+        self.now_s = 0
+        self.now_ns = 0
+        self._worker_id = worker_id
+        self._ownership = ownership
+        self._handover_counter = (
+            Counter.HANDOVER_MISPLACED if is_steered else Counter.HANDOVER_USERSPACE
+        )
+        self._failures: dict[tuple[int, bytes], tuple[int, int]] = {}
+
+    def query(self, octets: bytes, waiter: Waiter) -> None:
+        """Answer any message from a client, well formed or not."""
+        try:
+            self._query(octets, waiter)
+        except Exception:
+            # One query must never take the others down with it: the worker serves on.
+            _log.exception("query_failed")
+            self.meter.count(Counter.EXCEPTIONS)
+
+    def _query(self, octets: bytes, waiter: Waiter) -> None:
+        if len(octets) < wire.HEADER_OCTETS:
+            self.meter.count(Counter.IGNORED_SHORT)
+            return
+        if octets[2] & 0x80:
+            # Two servers that answer each other's responses would never stop.
+            self.meter.count(Counter.IGNORED_RESPONSE)
+            return
+        try:
+            query = wire.parse_query(octets)
+        except WireError as exc:
+            self._reject(octets, exc.rcode, waiter)
+            return
+        if query.edns is not None and query.edns.version > 0:
+            self._reject(octets, wire.BADVERS, waiter)
+            return
+        shape = self.shapes.of(query, is_tcp=waiter.is_tcp)
+        if not waiter.is_tcp:
+            self.shapes.learn(octets, query)
+        waiter.identity = query.identity
+        waiter.question = query.question
+        waiter.shape = shape
+        waiter.received_at_ns = self.now_ns
+        key = query.question.lower()
+        entry = self.cache.get(shape.view, key, query.question[-4:])
+        if entry is not None and self.cache.fresh(entry, self.now_s):
+            is_zone = bool(entry.odd & ODD_ZONE)
+            if not is_zone:
+                self.meter.count(Counter.CACHE_REQUESTS)
+                self.meter.count(Counter.CACHE_HITS)
+            self._send(waiter, entry, Source.ZONE if is_zone else Source.HIT)
+            return
+        self._miss(octets, key, entry, waiter)
+
+    def _reject(self, octets: bytes, rcode: int, waiter: Waiter) -> None:
+        self.meter.count_rcode(rcode)
+        waiter.respond(wire.error_response(octets, rcode))
+
+    def refuse(self, octets: bytes, waiter: Waiter) -> None:
+        """Answer REFUSED to a client that the access list does not allow."""
+        if len(octets) >= wire.HEADER_OCTETS and not octets[2] & 0x80:
+            self.meter.count(Counter.REFUSED)
+            self._reject(octets, wire.REFUSED, waiter)
+
+    def miss(
+        self, octets: bytes, key: bytes, entry: Entry | None, waiter: Waiter
+    ) -> None:
+        """Answer a query that the cache has no fresh *entry* for.
+
+        *key* is its folded question; *octets* is the query as it came, for its owner.
+        """
+        try:
+            self._miss(octets, key, entry, waiter)
+        except Exception:
+            _log.exception("query_failed")
+            self.meter.count(Counter.EXCEPTIONS)
+
+    def _miss(
+        self, octets: bytes, key: bytes, entry: Entry | None, waiter: Waiter
+    ) -> None:
+        question, view = waiter.question, waiter.shape.view
+        tail = question[-4:]
+        exact = key if key.endswith(tail) else key[:-4] + tail
+        resolver = self.resolver
+        if resolver is not None:
+            fetch = resolver.under_way[view].get(exact)
+            if fetch is not None:
+                self.meter.count(Counter.CACHE_REQUESTS)
+                resolver.join(fetch, waiter)
+                return
+        if entry is None:
+            if wire.question_end(question, 0) != len(question):
+                self._reject(octets, wire.FORMERR, waiter)
+                return
+        elif entry.tail != tail:
+            entry = None
+        if not waiter.is_placed and self._handed_over(key[:-4], octets, waiter):
+            return
+        if self._is_answered_here(exact, key, waiter):
+            return
+        if resolver is None:
+            self.fail(entry, [waiter], wire.REFUSED, wire.EDE_NOT_AUTHORITATIVE)
+            return
+        self.meter.count(Counter.CACHE_REQUESTS)
+        if self._failures:
+            failure = self._failures.get((view, exact))
+            if failure is not None and failure[0] > self.now_s:
+                self.fail(entry, [waiter], failure[1], wire.EDE_CACHED_ERROR)
+                return
+        resolver.fetch(view, key, exact, entry, waiter)
+
+    def _handed_over(self, qname: bytes, octets: bytes, waiter: Waiter) -> bool:
+        owner = self._ownership.owner(qname)
+        if owner in (0, self._worker_id):
+            return False
+        if not waiter.hand_over(owner, octets):
+            self.meter.count(Counter.HANDOVER_FAILED)
+            return False
+        counter = Counter.HANDOVER_TCP if waiter.is_tcp else self._handover_counter
+        self.meter.count(counter)
+        return True
+
+    def _is_answered_here(self, exact: bytes, key: bytes, waiter: Waiter) -> bool:
+        """Answer what needs no upstream: zones, and types that cannot be forwarded."""
+        tail = exact[-4:]
+        if tail[2:] != _IN or int.from_bytes(tail[:2], "big") in _META_TYPES:
+            self._send_rcode(waiter, wire.REFUSED)
+            return True
+        if self.zones is not None:
+            qname = exact[:-4]
+            zone = self.zones.find(qname)
+            if zone is not None:
+                qtype = int.from_bytes(tail[:2], "big")
+                sections = zone.respond(qname, qtype, wire.CLASS_IN, exact)
+                entry = self.cache.put_zone(
+                    waiter.shape.view, key, tail, sections, self.now_s
+                )
+                self._send(waiter, entry, Source.ZONE)
+                return True
+        if tail == _ANY_IN and not waiter.is_tcp:
+            # RFC 8482, 4.4: over UDP, ANY is a tool of amplification; TCP proves the
+            # client's address.
+            self.meter.sent(wire.NOERROR, Source.MISS, waiter.received_at_ns)
+            head = (wire.QR | wire.RA).to_bytes(2, "big")
+            shape = waiter.shape
+            waiter.respond(shape.truncated(waiter.identity, waiter.question, head))
+            return True
+        return False
+
+    def _send(self, waiter: Waiter, entry: Entry, source: Source) -> None:
+        self.meter.sent(entry.rcode, source, waiter.received_at_ns)
+        waiter.respond(
+            waiter.shape.message(
+                waiter.identity, waiter.question, entry.head, entry.body
+            )
+        )
+
+    def _send_rcode(self, waiter: Waiter, rcode: int) -> None:
+        self.meter.sent(rcode, Source.MISS, waiter.received_at_ns)
+        head = (wire.QR | wire.RA | rcode).to_bytes(2, "big") + _EMPTY
+        waiter.respond(
+            waiter.shape.message(waiter.identity, waiter.question, head, b"")
+        )
+
+    def deliver(self, fetch: Fetch, response: Response) -> None:
+        """Keep an upstream's response and send it to all who wait for it."""
+        entry = self.cache.put(
+            fetch.view, fetch.key, fetch.exact[-4:], response, self.now_s
+        )
+        for waiter in fetch.waiters:
+            self._send(waiter, entry, Source.MISS)
+
+    def fail(
+        self,
+        entry: Entry | None,
+        waiters: list[Waiter],
+        rcode: int,
+        error: int | None,
+    ) -> None:
+        """Send the expired *entry* if it may still be used (RFC 8767), or *rcode*.
+
+        *error* is the Extended DNS Error for those who speak EDNS.
+        """
+        if entry is not None and self.send_stale(entry, waiters):
+            return
+        for waiter in waiters:
+            if error is not None:
+                waiter.shape = waiter.shape.with_error(error)
+            self._send_rcode(waiter, rcode)
+
+    def send_stale(self, entry: Entry, waiters: list[Waiter]) -> bool:
+        """Send the expired *entry*; return whether it may still be used."""
+        body = self.cache.stale_body(entry, self.now_s)
+        if body is None:
+            return False
+        is_nxdomain = entry.rcode == wire.NXDOMAIN
+        error = wire.EDE_STALE_NXDOMAIN if is_nxdomain else wire.EDE_STALE_ANSWER
+        for waiter in waiters:
+            shape = waiter.shape.with_error(error)
+            self.meter.sent(entry.rcode, Source.STALE, waiter.received_at_ns)
+            self.meter.count(Counter.CACHE_STALE)
+            waiter.respond(
+                shape.message(waiter.identity, waiter.question, entry.head, body)
+            )
+        return True
+
+    def remember_failure(self, view: int, exact: bytes, rcode: int) -> None:
+        """Answer the same question with *rcode* for a while without asking upstream."""
+        if len(self._failures) >= _MAX_FAILURES:
+            self._failures.clear()
+        self._failures[view, exact] = (self.now_s + FAILURE_TTL_S, rcode)
+
+    def forget_failures(self) -> None:
+        """Let every question go upstream again, because something changed."""
+        self._failures.clear()

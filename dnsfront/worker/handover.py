@@ -1,0 +1,173 @@
+"""Queries passed to their owner in user space, and responses passed back.
+
+Each worker has one receiving socket; everybody else holds its sending end. A datagram
+is passed with its sender's address and is answered by its owner directly, since all
+workers' sockets share the listening address. A query that came over TCP is answered
+through the worker that has the connection.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from dnsfront.worker.batch import (
+    ADDRESS_OCTETS,
+    CONTROL_OCTETS,
+    ReceiveBatch,
+    SendBatch,
+)
+from dnsfront.worker.waiter import Waiter
+
+if TYPE_CHECKING:
+    from dnsfront.worker.frontend import Frontend
+    from dnsfront.worker.udp import UdpListener
+
+_DATAGRAM: Final = 1
+_STREAM_QUERY: Final = 2
+_STREAM_RESPONSE: Final = 3
+
+_KIND = struct.Struct("=B")
+#: kind, listener index, octets of address and of control message, then both padded.
+_DATAGRAM_HEAD = struct.Struct(f"=BBBB{ADDRESS_OCTETS}s{CONTROL_OCTETS}s")
+#: kind, worker_id of the sender, token.
+_STREAM_HEAD = struct.Struct("=BBQ")
+
+
+class StreamWaiter(Waiter):
+    """A client of another worker, whose TCP connection is there."""
+
+    __slots__ = ("_peers", "_token", "_worker_id")
+
+    is_tcp = True
+
+    def __init__(self, peers: Peers, worker_id: int, token: int) -> None:
+        self._peers = peers
+        self._worker_id = worker_id
+        self._token = token
+        self.is_placed = True
+
+    def respond(self, message: bytes) -> None:
+        """Send *message* back to the worker that has the connection."""
+        self._peers.pass_response(self._worker_id, self._token, message)
+
+    def hand_over(self, worker_id: int, octets: bytes) -> bool:
+        """Refuse: what was handed over once stays where it is."""
+        del worker_id, octets
+        return False
+
+
+class Peers:
+    """The other workers, and this worker's own receiving socket."""
+
+    def __init__(self, worker_id: int, receiving: socket.socket) -> None:
+        self._worker_id = worker_id
+        self._socket = receiving
+        self._received = ReceiveBatch()
+        self._sockets: dict[int, socket.socket] = {}
+        self._batches: dict[int, SendBatch] = {}
+        self._tokens = 0
+        self._waiting: dict[int, Callable[[bytes], None]] = {}
+        self.failed = 0
+
+    def fileno(self) -> int:
+        """Return the receiving descriptor, for the reactor."""
+        return self._socket.fileno()
+
+    def replace(self, sockets: dict[int, socket.socket]) -> None:
+        """Know these workers from now on, by worker_id."""
+        self.flush()
+        for sock in self._sockets.values():
+            sock.close()
+        self._sockets = sockets
+        self._batches = {worker_id: SendBatch() for worker_id in sockets}
+
+    def pass_datagram(
+        self,
+        worker_id: int,
+        listener_index: int,
+        address: bytes,
+        control: bytes,
+        octets: bytes,
+    ) -> bool:
+        """Pass a client's datagram to its owner; return whether the owner is known."""
+        head = _DATAGRAM_HEAD.pack(
+            _DATAGRAM, listener_index, len(address), len(control), address, control
+        )
+        return self._pass(worker_id, head + octets)
+
+    def pass_query(
+        self, worker_id: int, octets: bytes, respond: Callable[[bytes], None]
+    ) -> int:
+        """Pass a query that came over TCP; *respond* is called with the response.
+
+        Returns a token for :meth:`forget`, or 0 when the owner is not known. If the
+        owner dies meanwhile, nobody calls: the connection's own time-out is the bound.
+        """
+        self._tokens += 1
+        head = _STREAM_HEAD.pack(_STREAM_QUERY, self._worker_id, self._tokens)
+        if not self._pass(worker_id, head + octets):
+            return 0
+        self._waiting[self._tokens] = respond
+        return self._tokens
+
+    def pass_response(self, worker_id: int, token: int, message: bytes) -> None:
+        """Send the response to a query that *worker_id* passed here."""
+        head = _STREAM_HEAD.pack(_STREAM_RESPONSE, self._worker_id, token)
+        self._pass(worker_id, head + message)
+
+    def _pass(self, worker_id: int, octets: bytes) -> bool:
+        batch = self._batches.get(worker_id)
+        if batch is None:
+            return False
+        if batch.add(octets):
+            self._flush(worker_id, batch)
+        return True
+
+    def flush(self) -> None:
+        """Send what was collected."""
+        for worker_id, batch in self._batches.items():
+            self._flush(worker_id, batch)
+
+    def _flush(self, worker_id: int, batch: SendBatch) -> None:
+        batch.flush(self._sockets[worker_id].fileno())
+        self.failed += batch.failed
+        batch.failed = 0
+
+    def receive(self, frontend: Frontend, listeners: list[UdpListener]) -> int:
+        """Serve what other workers passed here; return how many messages it was."""
+        received = self._received
+        count = received.receive(self._socket.fileno())
+        for i in range(max(count, 0)):
+            octets = received.datagram(i)
+            [kind] = _KIND.unpack_from(octets)
+            if kind == _DATAGRAM:
+                self._datagram(octets, frontend, listeners)
+                continue
+            _, worker_id, token = _STREAM_HEAD.unpack_from(octets)
+            payload = octets[_STREAM_HEAD.size :]
+            if kind == _STREAM_QUERY:
+                frontend.query(payload, StreamWaiter(self, worker_id, token))
+                continue
+            respond = self._waiting.pop(token, None)
+            if respond is not None:
+                respond(payload)
+        return count
+
+    def _datagram(
+        self, octets: bytes, frontend: Frontend, listeners: list[UdpListener]
+    ) -> None:
+        _, index, address_octets, control_octets, address, control = (
+            _DATAGRAM_HEAD.unpack_from(octets)
+        )
+        waiter = listeners[index].waiter_at(
+            address[:address_octets], control[:control_octets]
+        )
+        frontend.query(octets[_DATAGRAM_HEAD.size :], waiter)
+
+    def forget(self, tokens: list[int]) -> None:
+        """Stop waiting for responses that nobody wants any more."""
+        for token in tokens:
+            self._waiting.pop(token, None)

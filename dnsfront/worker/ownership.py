@@ -1,0 +1,112 @@
+"""Who owns a name: the kernel program's choice, made again in user space.
+
+For queries that the program could not place by name: those over TCP, datagrams that
+reached the wrong worker, and all of them on hosts where no BPF may be loaded.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+from dnsfront.ipc.channel import SLOT_OCTETS
+from dnsfront.kernel.layouts import constant, layout
+from dnsfront.ring.qhash import qname_hash, slot_of
+
+
+class Ownership:
+    """The slot table, who is live, and how much waits for each worker.
+
+    The table is replaced as a whole by :meth:`publish`; `live` and `load` are memory
+    that the supervisor, the kernel program and the workers share.
+    """
+
+    def __init__(self, worker_id: int, key: bytes, live_fd: int, load_fd: int) -> None:
+        self._worker_id = worker_id
+        self._key = key
+        self._table = b""
+        self._slots = 0
+        live, load = layout("live"), layout("load")
+        self._live = memoryview(_map(live_fd, live.size_octets)).cast("Q")
+        ids = constant("MAX_WORKER_ID") + 1
+        self._ids = ids
+        self._load = memoryview(_map(load_fd, ids * load.size_octets)).cast("Q")
+        self._load_words = load.size_octets // 8
+        self._bound_at = live.word_at("bounded_load_permille")
+        self._floor_at = live.word_at("backlog_floor")
+        self._steered_at = load.word_at("steered")
+        self._taken_at = load.word_at("taken")
+        self._dropped_at = load.word_at("dropped")
+        self._own_at = worker_id * self._load_words
+        # A predecessor may have left a backlog; what comes on top of it is noticed.
+        self._surplus = -self._backlog(worker_id)
+
+    def publish(self, table_fd: int, slots: int) -> None:
+        """Use the slot table behind *table_fd* from now on."""
+        self._table = mmap.mmap(table_fd, slots * SLOT_OCTETS, prot=mmap.PROT_READ)[:]
+        self._slots = slots
+
+    def take(self, datagrams: int) -> bool:
+        """Count *datagrams* as received; return whether the program steered them all.
+
+        More taken than steered, dropped ones counted, is the sign of the others: the
+        later segments of a train, or what came before the program was attached.
+        """
+        load, at = self._load, self._own_at
+        taken = load[at + self._taken_at] + datagrams
+        load[at + self._taken_at] = taken
+        surplus = taken + load[at + self._dropped_at] - load[at + self._steered_at]
+        if surplus <= self._surplus:
+            return True
+        self._surplus = surplus
+        return False
+
+    def owner(self, qname: bytes) -> int:
+        """Return the worker_id that is to answer *qname*, 0 when nobody is live.
+
+        *qname* is lower-case wire form with the root label. The rules are those of
+        `kern/steer.bpf.c`: the first of the preference list that is live and not over its
+        bound, or else the first that is live.
+        """
+        at = slot_of(qname_hash(qname[:-1], self._key), self._slots) * SLOT_OCTETS
+        first = 0
+        for worker_id in self._table[at : at + SLOT_OCTETS]:
+            if worker_id == 0:
+                break
+            if not self.is_live(worker_id):
+                continue
+            if not self._is_over_bound(worker_id):
+                return worker_id
+            first = first or worker_id
+        return first
+
+    def is_live(self, worker_id: int) -> bool:
+        """Return whether *worker_id* may be chosen."""
+        return bool(self._live[worker_id >> 6] >> (worker_id & 63) & 1)
+
+    def _backlog(self, worker_id: int) -> int:
+        at = worker_id * self._load_words
+        load = self._load
+        return max(
+            0,
+            load[at + self._steered_at]
+            - load[at + self._taken_at]
+            - load[at + self._dropped_at],
+        )
+
+    def _is_over_bound(self, worker_id: int) -> bool:
+        permille = self._live[self._bound_at]
+        backlog = self._backlog(worker_id)
+        if not permille or backlog <= self._live[self._floor_at]:
+            return False
+        live_ids = [i for i in range(1, self._ids) if self.is_live(i)]
+        total = sum(self._backlog(i) for i in live_ids)
+        return backlog * len(live_ids) * 1000 > permille * total
+
+
+def _map(fd: int, octets: int) -> mmap.mmap:
+    page = mmap.PAGESIZE
+    size = (octets + page - 1) // page * page
+    if os.fstat(fd).st_size:
+        size = min(size, os.fstat(fd).st_size)
+    return mmap.mmap(fd, size)

@@ -1,0 +1,269 @@
+"""The datagrams of one listening socket: a batch in, its hits out, its misses on.
+
+This is the hot path. A hit costs a handful of slices and dictionary look-ups: the header
+and the OPT record are recognised by their octets (`dns/shape.py`), the folded question
+is the key of the cache, and the response is joined from prepared pieces. Anything that
+is not recognised goes to the front end as a whole.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Final
+
+from dnsfront.dns.cache import ODD_TAIL, ODD_ZONE
+from dnsfront.ipc.stats import Counter, Source
+from dnsfront.worker.batch import (
+    ADDRESS_OCTETS,
+    BATCH,
+    COMPACT,
+    HEADER_WORDS,
+    ReceiveBatch,
+    SendBatch,
+)
+from dnsfront.worker.waiter import Waiter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dnsfront.dns.cache import Entry
+    from dnsfront.dns.shape import Shape
+    from dnsfront.worker.access import AccessList
+    from dnsfront.worker.frontend import Frontend
+    from dnsfront.worker.handover import Peers
+    from dnsfront.worker.ownership import Ownership
+
+#: Batches taken from one socket before the others get their turn.
+_ROUNDS: Final = 4
+
+
+class UdpWaiter(Waiter):
+    """The sender of one datagram, and where its response goes."""
+
+    __slots__ = ("_address", "_control", "_listener")
+
+    def __init__(
+        self,
+        listener: UdpListener,
+        address: bytes,
+        control: bytes,
+        *,
+        is_placed: bool,
+    ) -> None:
+        self._listener = listener
+        self._address = address
+        self._control = control
+        self.is_placed = is_placed
+
+    def respond(self, message: bytes) -> None:
+        """Queue *message*; it leaves at the end of the round."""
+        self._listener.queue(message, self._address, self._control)
+
+    def hand_over(self, worker_id: int, octets: bytes) -> bool:
+        """Pass the query on with the way back, so that its owner answers directly."""
+        listener = self._listener
+        return listener.peers.pass_datagram(
+            worker_id, listener.index, self._address, self._control, octets
+        )
+
+
+class UdpListener:
+    """One UDP socket of this worker.
+
+    *index* is its place among the listeners, equal in all workers. The socket belongs
+    to the supervisor too and is never closed for good here.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        sock: socket.socket,
+        *,
+        is_wildcard: bool,
+        frontend: Frontend,
+        ownership: Ownership,
+        access: AccessList,
+        peers: Peers,
+        clock: Callable[[], int],
+    ) -> None:
+        self.index = index
+        self.peers = peers
+        self.access = access
+        self._socket = sock
+        self._fd = sock.fileno()
+        self._frontend = frontend
+        self._ownership = ownership
+        self._clock = clock
+        self._received = ReceiveBatch(family=sock.family, with_control=is_wildcard)
+        self._answering = SendBatch(self._received)
+        self._queued = SendBatch()
+        self._is_placed = False
+        # The packed address inside struct sockaddr_in and struct sockaddr_in6.
+        self._packed = (4, 8) if sock.family == socket.AF_INET else (8, 24)
+
+    def fileno(self) -> int:
+        """Return the descriptor, for the reactor."""
+        return self._fd
+
+    def ready(self, _event: int) -> None:
+        """Serve what the socket holds, up to a few batches."""
+        for _ in range(_ROUNDS):
+            if self._batch() < BATCH:
+                return
+
+    def drain(self) -> None:
+        """Serve everything that the socket holds."""
+        while self._batch() > 0:
+            self.flush()
+
+    def queue(self, message: bytes, address: bytes, control: bytes) -> None:
+        """Send *message* to *address* at the end of the round, or when a batch is full."""
+        if self._queued.add(message, address, control):
+            self.flush()
+
+    def flush(self) -> None:
+        """Send the queued responses."""
+        self._queued.flush(self._fd)
+        self._count_failures(self._queued)
+
+    def _count_failures(self, batch: SendBatch) -> None:
+        if batch.failed:
+            self._frontend.meter.count(Counter.SEND_ERRORS, batch.failed)
+            batch.failed = 0
+
+    def _batch(self) -> int:
+        """Receive and serve one batch; return how many datagrams it had."""
+        received = self._received
+        count = received.receive(self._fd)
+        if count <= 0:
+            return 0
+        self._is_placed = self._ownership.take(count)
+        self._frontend.meter.count(Counter.QUERIES_UDP, count)
+        self._serve(count)
+        return count
+
+    def _serve(self, count: int) -> None:
+        # One function, long and flat: a call per datagram costs more than what is done.
+        frontend = self._frontend
+        started_at_ns = frontend.now_ns
+        now_s = frontend.now_s
+        cache, shapes = frontend.cache, frontend.shapes
+        plain, with_opt, fresh = shapes.plain, shapes.with_opt, cache.fresh
+        received, answering = self._received, self._answering
+        arena, sizes, vectors = received.arena, received.sizes, answering.vectors
+        has_control = received.has_control
+        addresses = received.addresses[: count * ADDRESS_OCTETS].tobytes()
+        packed_at, packed_end = self._packed
+        allowed = self.access.allowed
+        pieces: list[bytes] = []
+        buffer_at = answering.buffer_at
+        hits = zone_hits = odd_rcodes = 0
+        is_shifted = False
+        for i in range(count):
+            size = sizes[i * HEADER_WORDS]
+            at = i * ADDRESS_OCTETS
+            if addresses[at + packed_at : at + packed_end] not in allowed and (
+                not self.access.allows(addresses[at + packed_at : at + packed_end])
+            ):
+                frontend.refuse(received.datagram(i), self._waiter(i))
+                continue
+            if size > COMPACT:
+                frontend.query(received.datagram(i), self._waiter(i))
+                continue
+            at = i * COMPACT
+            octets = arena[at : at + size]
+            header = octets[2:12]
+            by_opt = with_opt.get(header)
+            if by_opt is None:
+                shape = plain.get(header)
+                question = octets[12:]
+            else:
+                shape = by_opt.get(octets[-11:])
+                question = octets[12:-11]
+            if shape is None:
+                frontend.query(octets, self._waiter(i))
+                continue
+            key = question.lower()
+            entry = shape.lookup(key)
+            if entry is None or (entry.stamp != now_s and not fresh(entry, now_s)):
+                self._miss(i, octets, question, key, shape, entry)
+                continue
+            odd = entry.odd
+            if odd:
+                if odd & ODD_TAIL and entry.tail != question[-4:]:
+                    self._miss(i, octets, question, key, shape, None)
+                    continue
+                if odd & ODD_ZONE:
+                    zone_hits += 1
+                rcode = entry.rcode
+                if rcode:
+                    odd_rcodes += 1
+                    frontend.meter.count_rcode(rcode)
+            body = entry.body
+            size += len(body)
+            if size <= shape.limit:
+                pieces += (
+                    octets[:2],
+                    shape.heads[entry.head],
+                    question,
+                    body,
+                    shape.opt,
+                )
+            else:
+                message = shape.truncated(octets[:2], question, entry.head)
+                size = len(message)
+                pieces.append(message)
+            vectors[2 * hits] = buffer_at
+            vectors[2 * hits + 1] = size
+            buffer_at += size
+            if hits != i:
+                answering.redirect(hits, i)
+                is_shifted = True
+            if has_control:
+                received.clear_interface(i)
+            hits += 1
+        if hits:
+            answering.send_joined(self._fd, b"".join(pieces), hits)
+            self._count_failures(answering)
+            if is_shifted:
+                answering.restore(hits)
+            self._count_hits(hits, zone_hits, odd_rcodes, started_at_ns)
+
+    def _count_hits(
+        self, hits: int, zone_hits: int, odd_rcodes: int, started_at_ns: int
+    ) -> None:
+        meter = self._frontend.meter
+        duration_ns = self._clock() - started_at_ns
+        meter.count_rcode(0, hits - odd_rcodes)
+        cache_hits = hits - zone_hits
+        if cache_hits:
+            meter.count(Counter.CACHE_REQUESTS, cache_hits)
+            meter.count(Counter.CACHE_HITS, cache_hits)
+            meter.observe(Source.HIT, duration_ns, cache_hits)
+        if zone_hits:
+            meter.observe(Source.ZONE, duration_ns, zone_hits)
+
+    def waiter_at(self, address: bytes, control: bytes) -> UdpWaiter:
+        """Return the sender of a datagram that another worker handed over."""
+        return UdpWaiter(self, address, control, is_placed=True)
+
+    def _waiter(self, i: int) -> UdpWaiter:
+        received = self._received
+        control = received.control(i) if received.has_control else b""
+        return UdpWaiter(self, received.address(i), control, is_placed=self._is_placed)
+
+    def _miss(
+        self,
+        i: int,
+        octets: bytes,
+        question: bytes,
+        key: bytes,
+        shape: Shape,
+        entry: Entry | None,
+    ) -> None:
+        waiter = self._waiter(i)
+        waiter.identity = octets[:2]
+        waiter.question = question
+        waiter.shape = shape
+        waiter.received_at_ns = self._frontend.now_ns
+        self._frontend.miss(octets, key, entry, waiter)

@@ -1,0 +1,304 @@
+"""Misses go out and come back: one outstanding fetch a question, retried and bounded.
+
+Coalescing is a duty, not a luxury: two identical questions under way at once would
+double an attacker's chance to guess an id (RFC 5452, 5).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from dnsfront.dns import wire
+from dnsfront.dns.cache import VIEWS, Entry
+from dnsfront.dns.response import Response, parse_response
+from dnsfront.errors import WireError
+from dnsfront.ipc.spec import UpstreamServer
+from dnsfront.ipc.stats import Counter
+from dnsfront.worker.batch import BATCH, COMPACT, HEADER_WORDS, ReceiveBatch, SendBatch
+from dnsfront.worker.fetch import Fetch, is_response, message
+from dnsfront.worker.meter import Meter
+from dnsfront.worker.pool import Port, Server
+from dnsfront.worker.reactor import Reactor
+from dnsfront.worker.upstream_tcp import TcpExchange
+from dnsfront.worker.waiter import Waiter
+
+#: RFC 9520, 3.1: at most three sends of one question.
+_MAX_SENDS: Final = 3
+#: Fetches under way at most; what comes on top is answered at once.
+MAX_PENDING: Final = 20000
+
+#: Words of a server that another server may know better.
+_RETRY_ELSEWHERE: Final = frozenset(
+    (wire.SERVFAIL, wire.REFUSED, wire.NOTIMP, wire.FORMERR)
+)
+
+
+class Answers(Protocol):
+    """The front end, as the resolver sees it."""
+
+    now_ns: int
+
+    def deliver(self, fetch: Fetch, response: Response) -> None:
+        """Keep a response and send it to all who wait."""
+
+    def fail(
+        self,
+        entry: Entry | None,
+        waiters: list[Waiter],
+        rcode: int,
+        error: int | None,
+    ) -> None:
+        """Send a failure, or stale data, to all who wait."""
+
+    def send_stale(self, entry: Entry, waiters: list[Waiter]) -> bool:
+        """Send the expired *entry*; return whether it may still be used."""
+        ...
+
+    def remember_failure(self, view: int, exact: bytes, rcode: int) -> None:
+        """Do not ask the same again for a while."""
+
+
+class Resolver:
+    """The worker's side towards the upstreams.
+
+    *order* names the servers to try for a qname, best first; *is_up* tells what the
+    health checks think of the upstream with an index. `under_way` has the fetches by
+    view and question.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[UpstreamServer],
+        *,
+        order: Callable[[bytes, Sequence[Server]], list[Server]],
+        is_up: Callable[[int], bool],
+        timeout_s: float,
+        reactor: Reactor,
+        answers: Answers,
+        meter: Meter,
+    ) -> None:
+        self.under_way: tuple[dict[bytes, Fetch], ...] = tuple({} for _ in range(VIEWS))
+        self.pending = 0
+        self._servers = [Server(spec, reactor, self._receive) for spec in servers]
+        self._order = order
+        self._is_up = is_up
+        self._timeout_ns = round(timeout_s * 1e9)
+        self._reactor = reactor
+        self._answers = answers
+        self._meter = meter
+        # Each in the order of its deadlines, since each has one constant time-out.
+        self._deadlines: deque[tuple[int, Fetch, int]] = deque()
+        self._tcp_deadlines: deque[tuple[int, Fetch, int]] = deque()
+        self._received = ReceiveBatch()
+        self._sending = SendBatch()
+        self._rank()
+
+    def _rank(self) -> None:
+        """Note who is up; the only server there is needs no further choice."""
+        self._up = [server for server in self._servers if self._is_up(server.index)]
+        only = self._servers if len(self._servers) == 1 else []
+        self._only = only * (_MAX_SENDS if self._up else 1)
+
+    def fetch(
+        self,
+        view: int,
+        key: bytes,
+        exact: bytes,
+        entry: Entry | None,
+        waiter: Waiter | None,
+    ) -> bool:
+        """Ask the upstreams; without a *waiter* only to keep *entry* fresh.
+
+        Nobody may be asking the same already: see `under_way`. Returns whether a fetch
+        was started, which is not so when there are too many.
+        """
+        waiters = [] if waiter is None else [waiter]
+        if self.pending >= MAX_PENDING:
+            self._answers.fail(entry, waiters, wire.SERVFAIL, wire.EDE_NOT_READY)
+            return False
+        candidates = self._only[:] or self._candidates(exact[:-4])
+        fetch = Fetch(view, key, exact, entry, waiters, candidates)
+        self.under_way[view][exact] = fetch
+        self.pending += 1
+        self._send_next(fetch)
+        return True
+
+    def _candidates(self, qname: bytes) -> list[Server]:
+        """Return up to three servers to send to, the first of them last.
+
+        When all are down each gets one try, so that a wrong verdict of the health checks
+        costs no answer and a right one costs no more than one time-out a server.
+        """
+        order = self._order(qname, self._servers)
+        up = [server for server in order if server in self._up]
+        if up:
+            order = up * _MAX_SENDS
+        return order[:_MAX_SENDS][::-1]
+
+    def _send_next(self, fetch: Fetch) -> None:
+        server = fetch.candidates.pop()
+        fetch.sends += 1
+        fetch.server = server
+        server.outstanding += 1
+        server.queue.append(fetch)
+
+    def flush(self) -> None:
+        """Send what was queued since the last call, a batch a system call."""
+        now_ns = self._answers.now_ns
+        deadline_ns = now_ns + self._timeout_ns
+        for server in self._servers:
+            while server.queue:
+                batch, server.queue = server.queue[:BATCH], server.queue[BATCH:]
+                server.send(batch, self._sending, now_ns)
+                self._meter.upstream_sent(server.index, len(batch))
+                self._deadlines.extend(
+                    (deadline_ns, fetch, fetch.sends) for fetch in batch
+                )
+
+    def _receive(self, port: Port) -> None:
+        received = self._received
+        count = received.receive(port.socket.fileno())
+        pending, server = port.pending, port.server
+        if count < 0:
+            # ICMP says that nobody listens there: no need to wait for the time-out.
+            for fetch in list(pending.values()):
+                if fetch.places[-1][0] is port:
+                    self._failed(fetch)
+            return
+        arena, sizes = received.arena, received.sizes
+        for i in range(count):
+            size = sizes[i * HEADER_WORDS]
+            if size > COMPACT:
+                octets = received.datagram(i)
+            else:
+                octets = arena[i * COMPACT : i * COMPACT + size]
+            fetch = pending.get(octets[:2])
+            if fetch is None or not is_response(octets, fetch.exact):
+                continue
+            if octets[2] & 2:
+                self._ask_over_tcp(fetch, server)
+            else:
+                self._take(fetch, server, octets)
+
+    def _take(self, fetch: Fetch, server: Server, octets: bytes) -> None:
+        """Deliver the response *octets* of *server*, or try the next one."""
+        try:
+            response = parse_response(octets, wire.HEADER_OCTETS + len(fetch.exact))
+        except WireError:
+            self._failed(fetch)
+            return
+        self._meter.upstream_answered(server.index, fetch.sent_at_ns)
+        rcode = response.rcode
+        if rcode in _RETRY_ELSEWHERE or rcode > wire.RCODE_MASK:
+            self._refused(fetch, server, response)
+            return
+        self._finish(fetch)
+        self._answers.deliver(fetch, response)
+
+    def _refused(self, fetch: Fetch, server: Server, response: Response) -> None:
+        """Go on without *server*, which could not say; its word stands if it is the last.
+
+        Asking it the same again would only repeat the work. But a server from before
+        EDNS (RFC 6891, 7) is asked once more without it.
+        """
+        rcode = response.rcode
+        if (
+            rcode in (wire.FORMERR, wire.NOTIMP)
+            and fetch.has_edns
+            and not response.has_opt
+        ):
+            fetch.has_edns = False
+            fetch.candidates.append(server)
+        else:
+            fetch.candidates = [x for x in fetch.candidates if x is not server]
+        fetch.failed_rcode = rcode if rcode <= wire.RCODE_MASK else wire.SERVFAIL
+        fetch.error = None
+        self._failed(fetch)
+
+    def _ask_over_tcp(self, fetch: Fetch, server: Server) -> None:
+        """Ask again over TCP, because the response did not fit a datagram."""
+
+        def done(octets: bytes | None) -> None:
+            if octets is None or not is_response(octets, fetch.exact):
+                self._failed(fetch)
+            else:
+                self._take(fetch, server, octets)
+
+        fetch.forget_places()
+        fetch.sent_at_ns = self._answers.now_ns
+        fetch.sends += 1
+        self._meter.upstream_sent(server.index, 1)
+        query = message(server.identity(), fetch)
+        fetch.connection = TcpExchange(self._reactor, server.spec, query, done)
+        deadline_ns = fetch.sent_at_ns + 2 * self._timeout_ns
+        self._tcp_deadlines.append((deadline_ns, fetch, fetch.sends))
+
+    def _failed(self, fetch: Fetch) -> None:
+        """Count a failure of the server that was asked last; try the next, or give up."""
+        server = fetch.server
+        if fetch.is_done or server is None:
+            return
+        self._meter.upstream_failed(server.index)
+        if fetch.candidates:
+            server.outstanding -= 1
+            fetch.hang_up()
+            self._send_next(fetch)
+            return
+        self._finish(fetch)
+        self._answers.remember_failure(fetch.view, fetch.exact, fetch.failed_rcode)
+        self._answers.fail(fetch.entry, fetch.waiters, fetch.failed_rcode, fetch.error)
+
+    def _finish(self, fetch: Fetch) -> None:
+        fetch.is_done = True
+        self.pending -= 1
+        del self.under_way[fetch.view][fetch.exact]
+        if fetch.server is not None:
+            fetch.server.outstanding -= 1
+        fetch.forget_places()
+        if fetch.connection is not None:
+            fetch.hang_up()
+
+    def expire(self) -> float | None:
+        """Treat what is overdue as failed; return the seconds until the next deadline."""
+        now_ns = self._answers.now_ns
+        soonest_ns = None
+        for deadlines in (self._deadlines, self._tcp_deadlines):
+            while deadlines:
+                deadline_ns, fetch, sends = deadlines[0]
+                if not fetch.is_done and fetch.sends == sends:
+                    if deadline_ns > now_ns:
+                        soonest_ns = min(soonest_ns or deadline_ns, deadline_ns)
+                        break
+                    self._stale_meanwhile(fetch)
+                    self._failed(fetch)
+                deadlines.popleft()
+        return None if soonest_ns is None else (soonest_ns - now_ns) / 1e9
+
+    def _stale_meanwhile(self, fetch: Fetch) -> None:
+        """Answer from stale data while the fetch goes on (RFC 8767, 5)."""
+        if fetch.entry is None or fetch.sends < 2:
+            return
+        if self._answers.send_stale(fetch.entry, fetch.waiters):
+            fetch.waiters.clear()
+
+    def join(self, fetch: Fetch, waiter: Waiter) -> None:
+        """Let *waiter* wait for a fetch that is under way."""
+        self._meter.count(Counter.COALESCED)
+        fetch.waiters.append(waiter)
+
+    def sweep(self) -> None:
+        """Close ports that are done with, and look who is up."""
+        self._rank()
+        for server in self._servers:
+            server.sweep()
+
+    def close(self) -> None:
+        """Close every socket; fetches still under way fail."""
+        for fetches in self.under_way:
+            for fetch in list(fetches.values()):
+                fetch.candidates.clear()
+                self._failed(fetch)
+        for server in self._servers:
+            server.close()

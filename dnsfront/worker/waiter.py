@@ -1,0 +1,34 @@
+"""Those who wait for a response, whatever way their query came."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from dnsfront.dns.shape import Shape
+
+
+class Waiter:
+    """A query that waits for its response, and the way back to who asked.
+
+    *question* is spelled as the client did, *shape* says how the response is to look,
+    *received_at_ns* is monotonic. *is_placed* tells that this worker is to answer,
+    whoever owns the name: the query was steered or handed over.
+    """
+
+    __slots__ = ("identity", "is_placed", "question", "received_at_ns", "shape")
+
+    is_tcp: ClassVar[bool] = False
+
+    identity: bytes
+    question: bytes
+    shape: Shape
+    received_at_ns: int
+    is_placed: bool
+
+    def respond(self, message: bytes) -> None:
+        """Send *message*; if the client is gone, nothing happens."""
+        raise NotImplementedError
+
+    def hand_over(self, worker_id: int, octets: bytes) -> bool:
+        """Pass the query *octets* to its owner; return whether it could be sent."""
+        raise NotImplementedError
