@@ -1,0 +1,155 @@
+"""What a config file asks for, read and validated to the last record, and not applied.
+
+A front end is started from a candidate and reloaded with one. Whatever is wrong is told
+before anything is touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dnsfront.config.load import load
+from dnsfront.config.model import Config
+from dnsfront.config.sections import Fault
+from dnsfront.dns.zones import load_zone
+from dnsfront.errors import ControlError, ZoneError
+from dnsfront.ipc.spec import Listener, UpstreamServer, WorkerSpec, ZoneText
+from dnsfront.ring.qhash import hash_key
+from dnsfront.ring.table import SlotTable, build
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A valid config, its zones, and the table of the workers that may own slots."""
+
+    config: Config
+    zones: tuple[ZoneText, ...]
+    table: SlotTable
+
+    @property
+    def worker_names(self) -> frozenset[str]:
+        """The workers that are to run."""
+        return frozenset(worker.name for worker in self.table.workers)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that this was read from."""
+        return (self.config.path, *(zone.file for zone in self.config.zones))
+
+    def listeners(self) -> tuple[Listener, ...]:
+        """Return what is served, as workers know it."""
+        return tuple(
+            Listener(x.host, x.port, x.family, x.is_wildcard)
+            for x in self.config.listen
+        )
+
+    def spec(self, servers: Sequence[UpstreamServer], steering: str) -> WorkerSpec:
+        """Return what all workers act on; the name and the worker_id are still open."""
+        config = self.config
+        return WorkerSpec(
+            worker_id=0,
+            name="",
+            listeners=self.listeners(),
+            hash_key_hex=hash_key(config.ring.seed).hex(),
+            steering=steering,
+            upstream_policy=config.upstreams.policy,
+            upstream_timeout_s=config.upstreams.timeout_s,
+            upstream_servers=tuple(servers),
+            zones=self.zones,
+            cache_max_entries=config.cache.max_entries,
+            cache_min_ttl_s=config.cache.min_ttl_s,
+            cache_max_ttl_s=config.cache.max_ttl_s,
+            cache_serve_stale_s=config.cache.serve_stale_s,
+            cache_prefetch=config.cache.prefetch,
+            access_allow=tuple(config.access.allow),
+            log_level=config.log.level,
+        )
+
+
+class ZoneFiles:
+    """Reads the zone files of a config and keeps the texts of those that can be served.
+
+    An instance is an inspection for `dnsfront.config.load.load`.
+    """
+
+    def __init__(self) -> None:
+        self.texts: list[ZoneText] = []
+
+    def __call__(self, config: Config) -> Iterator[Fault]:
+        """Yield what is wrong with each zone file."""
+        for index, zone in enumerate(config.zones):
+            try:
+                text = zone.file.read_text("utf-8")
+                load_zone(zone.origin, text, str(zone.file))
+            except ZoneError as exc:
+                wrong = f"{exc}, want a zone that can be served"
+            except UnicodeDecodeError as exc:
+                wrong = f"{zone.file} has octets that are not UTF-8 at {exc.start}"
+            except OSError as exc:
+                wrong = f"{zone.file}: {exc.strerror}, want a file that can be read"
+            else:
+                self.texts.append(ZoneText(zone.origin, text, str(zone.file)))
+                continue
+            yield Fault(("zones", index, "file"), wrong)
+
+
+def read(path: Path, drained: Collection[str] = ()) -> Candidate:
+    """Return the candidate in the file at *path*, without the workers in *drained*.
+
+    Raises:
+        ConfigError: with every mistake, those of zone files included.
+        RingError: nobody would be left to own slots.
+    """
+    zone_files = ZoneFiles()
+    config = load(path, inspect=zone_files)
+    return Candidate(config, tuple(zone_files.texts), table_without(config, drained))
+
+
+def table_without(config: Config, drained: Collection[str]) -> SlotTable:
+    """Return the table of all workers of *config* but those in *drained*.
+
+    Raises:
+        RingError: nobody is left.
+    """
+    ring = config.ring
+    workers = [worker for worker in ring.workers if worker.name not in drained]
+    if len(workers) == len(ring.workers):
+        return ring.table()
+    return build(
+        workers,
+        method=ring.method,
+        slots=ring.slots,
+        vnodes=ring.vnodes,
+        seed=ring.seed,
+        places=ring.places,
+    )
+
+
+def check_applicable(before: Candidate, after: Candidate) -> None:
+    """Refuse *after* where it needs other sockets or another kernel program.
+
+    Raises:
+        ControlError: naming every key that only a restart can change.
+    """
+    old, new = before.config, after.config
+    keys = [
+        key
+        for key, was, wanted in (
+            ("listen", old.listen, new.listen),
+            ("ring.slots", old.ring.slots, new.ring.slots),
+            ("ring.seed", old.ring.seed, new.ring.seed),
+            ("admin.listen", old.admin.listen, new.admin.listen),
+            ("admin.socket", old.admin.socket, new.admin.socket),
+        )
+        if was != wanted
+    ]
+    if not keys and before.table.slots != after.table.slots:
+        # The exact method rounds slots down, to a number that depends on its places.
+        is_other = old.ring.method != new.ring.method
+        keys = ["ring.method" if is_other else "ring.places"]
+    if keys:
+        raise ControlError(
+            f"{', '.join(keys)}: changed, want a restart for that; nothing was applied"
+        )

@@ -1,0 +1,94 @@
+"""What the control socket understands."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from dnsfront.dns.wire import qname_from_text, qname_to_text
+from dnsfront.errors import ControlError, WireError
+from dnsfront.supervisor import reports
+from dnsfront.supervisor.front import Front
+from dnsfront.supervisor.reload import Change, Reloader
+
+_LOG = logging.getLogger(__name__)
+
+Request = dict[str, Any]
+
+
+class Commands:
+    """The commands on one front end.
+
+    *stop* ends the front end and returns when all but the control socket is closed.
+    """
+
+    def __init__(
+        self, front: Front, reloader: Reloader, stop: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._front = front
+        self._reloader = reloader
+        self._stop = stop
+
+    async def __call__(self, request: Request) -> dict[str, Any]:
+        """Do what *request* asks for and return what became of it.
+
+        Raises:
+            DnsfrontError: it was not done; the text says why.
+        """
+        match request.get("command"):
+            case "status":
+                return reports.status(self._front)
+            case "reload":
+                return _changed(await self._reloader.reload())
+            case "drain":
+                change = await self._reloader.drain(_text(request, "worker"))
+            case "undrain":
+                change = await self._reloader.undrain(_text(request, "worker"))
+            case "flush":
+                return {"entries": await self._flush(request)}
+            case "stop":
+                await self._stop()
+                return {}
+            case command:
+                raise ControlError(f"got the command {command!r}, want one that exists")
+        _LOG.info(
+            "%s worker=%s generation=%d slots_moved=%d",
+            f"{request['command']}ed", request["worker"],
+            change.generation, change.slots_moved,
+        )  # fmt: skip
+        return _changed(change)
+
+    async def _flush(self, request: Request) -> int:
+        """Flush one qname, one zone or, with neither, everything."""
+        keys: tuple[str, ...] = ("qname", "zone")
+        what = {key: _name(request, key) for key in keys if key in request}
+        if len(what) > 1:
+            raise ControlError("flush: got qname and zone, want one of them")
+        entries = await self._front.fleet.flush(what)
+        _LOG.info("flushed entries=%d", entries)
+        return entries
+
+
+def _changed(change: Change) -> dict[str, Any]:
+    return {
+        "generation": change.generation,
+        "slots_moved": change.slots_moved,
+        "added": list(change.added),
+        "removed": list(change.removed),
+    }
+
+
+def _text(request: Request, key: str) -> str:
+    value = request.get(key)
+    if not isinstance(value, str):
+        raise ControlError(f"got no {key}, want its name")
+    return value
+
+
+def _name(request: Request, key: str) -> str:
+    """Return a domain name that no worker will stumble over."""
+    try:
+        return qname_to_text(qname_from_text(_text(request, key)))
+    except WireError as exc:
+        raise ControlError(f"{key}: {exc}") from exc

@@ -1,0 +1,225 @@
+"""All configured workers: who there is, who knows whom, and what is told to all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Final
+
+from dnsfront.errors import ControlError, UnavailableError
+from dnsfront.ipc import channel
+from dnsfront.ipc.channel import Message
+from dnsfront.ipc.spec import WorkerSpec
+from dnsfront.kernel.pages import MAX_WORKER_ID
+from dnsfront.supervisor.groups import SocketGroups
+from dnsfront.supervisor.steering import Steering
+from dnsfront.supervisor.tables import Publisher
+from dnsfront.supervisor.tally import Tallies
+from dnsfront.supervisor.worker import READY_WITHIN_S, State, Surroundings, Worker
+
+_LOG = logging.getLogger(__name__)
+
+DRAIN_WITHIN_S: Final = 5.0
+_FLUSH_WITHIN_S: Final = 5.0
+
+
+class Fleet:
+    """The workers by name. A worker_id is the lowest free one, kept across respawns."""
+
+    def __init__(
+        self,
+        *,
+        steering: Steering,
+        groups: SocketGroups,
+        publisher: Publisher,
+        tallies: Tallies,
+        health_fd: int,
+        spec: WorkerSpec,
+    ) -> None:
+        self._around = Surroundings(
+            steering, groups, publisher, health_fd, spec, self._peers_are_due
+        )
+        self._tallies = tallies
+        self._workers: dict[str, Worker] = {}
+        self._flushes = 0
+        self._are_peers_due = False
+
+    def __iter__(self) -> Iterator[Worker]:
+        return iter(self._workers.values())
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of all workers, running or not."""
+        return frozenset(self._workers)
+
+    @property
+    def ids(self) -> dict[str, int]:
+        """The worker_id of each name."""
+        return {worker.name: worker.worker_id for worker in self}
+
+    # -- coming and going
+
+    def launch(self, names: Iterable[str]) -> None:
+        """Make workers of *names* and start their interpreters, which takes a while.
+
+        Raises:
+            UnavailableError: there is no worker_id left.
+        """
+        for name in names:
+            worker = Worker(name, self._free_id(), self._tallies.of(name), self._around)
+            self._workers[name] = worker
+            worker.launch()
+
+    def join(self, names: Iterable[str]) -> None:
+        """Open the sockets of *names* and let the program choose them.
+
+        Raises:
+            DnsfrontError: an address is not to be had, or the kernel refuses.
+        """
+        for name in names:
+            self._workers[name].join()
+
+    async def start(self, names: Iterable[str]) -> list[str]:
+        """Set *names* to work; return those whose first process did not get ready."""
+        workers = [self._workers[name] for name in names]
+        for worker in workers:
+            worker.start()
+        results = await asyncio.gather(
+            *(asyncio.shield(worker.first_ready) for worker in workers)
+        )
+        return [
+            worker.name
+            for worker, is_ready in zip(workers, results, strict=True)
+            if not is_ready
+        ]
+
+    def withdraw(self, names: Iterable[str]) -> None:
+        """Let nothing new come to *names* but what the table gives to them alone."""
+        for name in names:
+            self._workers[name].withdraw()
+
+    async def retire(self, names: Iterable[str]) -> list[str]:
+        """Drain and remove *names*, who own no slots any more.
+
+        Return those that did not finish by the deadline and were ended.
+        """
+        workers = [self._workers[name] for name in names]
+        results = await asyncio.gather(
+            *(worker.drain(DRAIN_WITHIN_S) for worker in workers)
+        )
+        for worker in workers:
+            self.discard(worker.name)
+        return [
+            worker.name
+            for worker, is_drained in zip(workers, results, strict=True)
+            if not is_drained
+        ]
+
+    def discard(self, name: str) -> None:
+        """Remove a worker at once, with whatever it still holds."""
+        worker = self._workers.pop(name, None)
+        if worker is not None:
+            worker.close()
+            self._peers_are_due()
+
+    def close(self) -> None:
+        """Remove every worker at once."""
+        for name in list(self._workers):
+            self.discard(name)
+
+    def _free_id(self) -> int:
+        taken = set(self.ids.values())
+        for worker_id in range(1, MAX_WORKER_ID + 1):
+            if worker_id not in taken:
+                return worker_id
+        raise UnavailableError(
+            f"ring.workers: old and new ones together are over {MAX_WORKER_ID}; change "
+            "them in two steps"
+        )
+
+    # -- what is told to all
+
+    def announce_table(self) -> None:
+        """Give every worker the table that is in force."""
+        publisher = self._around.publisher
+        for worker in self:
+            if worker.process is not None:
+                message = {"op": "table", **publisher.named()}
+                worker.process.send(message, [publisher.fd])
+
+    async def configure(self, spec: WorkerSpec) -> None:
+        """Have every worker act on *spec*, or none of them.
+
+        Raises:
+            ControlError: a worker refused, with its reason; all have the old spec.
+        """
+        before = self._around.spec
+        if spec == before:
+            return
+        self._around.spec = spec
+        refusals = await self._configure_all()
+        if refusals:
+            self._around.spec = before
+            await self._configure_all()
+            raise ControlError("; ".join(refusals))
+
+    async def _configure_all(self) -> list[str]:
+        workers = [worker for worker in self if worker.process is not None]
+        replies = await asyncio.gather(*(self._configure(worker) for worker in workers))
+        return [
+            f"{worker.name}: {reply.get('reason')}"
+            for worker, reply in zip(workers, replies, strict=True)
+            if reply is not None and reply["op"] == "refused"
+        ]
+
+    async def _configure(self, worker: Worker) -> Message | None:
+        """Return what *worker* says; None where its next process gets it anyway."""
+        if worker.process is None:
+            return None
+        spec = replace(self._around.spec, name=worker.name, worker_id=worker.worker_id)
+        spec_fd = channel.memfd("dnsfront-spec", spec.to_json())
+        try:
+            return await worker.process.ask(
+                {"op": "configure"},
+                [spec_fd],
+                replies=frozenset({"configured", "refused"}),
+                timeout_s=READY_WITHIN_S,
+            )
+        finally:
+            os.close(spec_fd)
+
+    async def flush(self, what: Mapping[str, str]) -> int:
+        """Drop cache entries, as *what* says; return how many there were."""
+        self._flushes += 1
+        message = {"op": "flush", "token": self._flushes, **what}
+        replies = await asyncio.gather(
+            *(
+                worker.process.ask(
+                    message, replies=frozenset({"flushed"}), timeout_s=_FLUSH_WITHIN_S
+                )
+                for worker in self
+                if worker.process is not None and worker.state is State.UP
+            )
+        )
+        return sum(int(reply["entries"]) for reply in replies if reply is not None)
+
+    def _peers_are_due(self) -> None:
+        """Tell the peers soon: deaths and births that come together are told as one."""
+        if not self._are_peers_due:
+            self._are_peers_due = True
+            asyncio.get_running_loop().call_soon(self._announce_peers)
+
+    def _announce_peers(self) -> None:
+        self._are_peers_due = False
+        running = [worker for worker in self if worker.state is State.UP]
+        for worker in self:
+            if worker.process is None or worker.state not in {State.UP, State.DRAINING}:
+                continue
+            peers = [peer for peer in running if peer is not worker]
+            worker.process.send(
+                {"op": "peers", "ids": [peer.worker_id for peer in peers]},
+                [peer.handover_send.fileno() for peer in peers],
+            )

@@ -1,0 +1,68 @@
+"""The parts of one running front end, for those that act and report on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from dnsfront import logs
+from dnsfront.supervisor.candidate import Candidate
+from dnsfront.supervisor.fleet import Fleet
+from dnsfront.supervisor.groups import SocketGroups
+from dnsfront.supervisor.health import HealthChecker
+from dnsfront.supervisor.steering import Steering
+from dnsfront.supervisor.tables import Publisher
+from dnsfront.supervisor.tally import Tallies
+from dnsfront.supervisor.upstreams import UpstreamRegistry
+
+#: Datagrams that may wait for a worker whatever the mean is: some 2 ms of work.
+_BACKLOG_FLOOR: Final = 256
+
+
+class Phase(Enum):
+    """Where in its life the front end is."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    STOPPING = "stopping"
+
+
+@dataclass
+class ReloadCounts:
+    """What came of the reloads so far; *last_success_at* is wall-clock time."""
+
+    last_success_at: float
+    success: int = 0
+    failure: int = 0
+
+
+@dataclass
+class Front:
+    """Everything that lives as long as the front end does.
+
+    *candidate* is what is in force, *degraded* what the lack of a right costs,
+    *drained* the workers that an operator took out until they are put back.
+    """
+
+    candidate: Candidate
+    steering: Steering
+    degraded: str | None
+    groups: SocketGroups
+    publisher: Publisher
+    tallies: Tallies
+    fleet: Fleet
+    upstreams: UpstreamRegistry
+    health: HealthChecker
+    reloads: ReloadCounts
+    drained: set[str] = field(default_factory=set)
+    phase: Phase = Phase.STARTING
+
+    def apply_settings(self) -> None:
+        """Put in force what of the candidate concerns no worker's process."""
+        config = self.candidate.config
+        logs.set_level(config.log.level)
+        permille = round(config.ring.bounded_load * 1000)
+        self.steering.set_bound(permille, _BACKLOG_FLOOR)
+        servers = self.upstreams.assign(config.upstreams.servers)
+        self.health.watch(servers, config.upstreams.timeout_s)

@@ -1,0 +1,169 @@
+"""The listening sockets: for every worker and listener one over UDP and one over TCP.
+
+All of them are bound here, under one uid, because a reuseport group demands it. They
+stay open for as long as the worker is configured, so that its death closes no socket,
+loses no queued datagram, and its successor gets the very same ones.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dnsfront.errors import DnsfrontError, PrivilegeError, UnavailableError
+from dnsfront.ipc.spec import Listener
+
+#: Socket options that the socket module does not name: include/uapi/linux/in.h and
+#: include/uapi/asm-generic/socket.h.
+_IP_PKTINFO: Final = 8
+_SO_RCVBUFFORCE: Final = 33
+_SO_MEMINFO: Final = 55
+#: struct sk_meminfo: nine 32-bit words, the last one counts drops.
+_MEMINFO: Final = struct.Struct("=9I")
+_MEMINFO_DROPS: Final = 8
+
+#: Room for some ten thousand queries while a worker is away or in one long batch.
+_RECEIVE_BUFFER_OCTETS: Final = 4 << 20
+_TCP_BACKLOG: Final = 1024
+
+_TRANSPORTS: Final = {socket.SOCK_DGRAM: "UDP", socket.SOCK_STREAM: "TCP"}
+
+
+@dataclass(frozen=True)
+class ListenerSockets:
+    """One worker's two sockets of one listener."""
+
+    listener: Listener
+    udp: socket.socket
+    tcp: socket.socket
+
+    def by_protocol(self) -> Iterator[tuple[int, socket.socket]]:
+        """Return each socket with its protocol number."""
+        yield socket.IPPROTO_UDP, self.udp
+        yield socket.IPPROTO_TCP, self.tcp
+
+    def close(self) -> None:
+        """Close both sockets; what they still hold is lost."""
+        self.udp.close()
+        self.tcp.close()
+
+
+def address_text(host: str, port: int) -> str:
+    """Return *host* and *port* as the config spells them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def check_free(listeners: Sequence[Listener]) -> None:
+    """Bind every address alone, and let go of it again.
+
+    SO_REUSEPORT would let a second server of the same user join the group of the first
+    and take half of its queries, so this asks without it.
+
+    Raises:
+        UnavailableError: an address is taken, or is not one of this host.
+        PrivilegeError: the port is reserved.
+    """
+    for index, listener in enumerate(listeners):
+        for kind in _TRANSPORTS:
+            _bind(index, listener, kind, is_shared=False).close()
+
+
+def open_sockets(listeners: Sequence[Listener]) -> tuple[ListenerSockets, ...]:
+    """Return one worker's sockets, bound, and listening where they are TCP.
+
+    Raises:
+        UnavailableError, PrivilegeError: as :func:`check_free`; then none is left open.
+    """
+    opened: list[socket.socket] = []
+    try:
+        for index, listener in enumerate(listeners):
+            for kind in _TRANSPORTS:
+                opened.append(_bind(index, listener, kind, is_shared=True))
+                _prepare(opened[-1], listener, kind)
+    except BaseException:
+        for sock in opened:
+            sock.close()
+        raise
+    return tuple(
+        ListenerSockets(listener, udp, tcp)
+        for listener, udp, tcp in zip(listeners, opened[::2], opened[1::2], strict=True)
+    )
+
+
+def datagrams_dropped(sock: socket.socket) -> int:
+    """Return how many datagrams *sock* dropped so far, modulo 2**32."""
+    octets = sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+    drops: int = _MEMINFO.unpack(octets)[_MEMINFO_DROPS]
+    return drops
+
+
+def bind_error(where: str, address: str, transport: str, exc: OSError) -> DnsfrontError:
+    """Return the sentence for an operator whose *where* asks for *address* in vain."""
+    key = where.partition("[")[0]
+    where = f"{where} {address}:"
+    match exc.errno:
+        case errno.EADDRINUSE:
+            return UnavailableError(
+                f"{where} {transport} address is in use; stop the other server "
+                f"(a running dnsfront? `dnsfront status`) or change {key}"
+            )
+        case errno.EACCES | errno.EPERM:
+            return PrivilegeError(
+                f"{where} no right to bind the {transport} port; run as root, grant "
+                "CAP_NET_BIND_SERVICE or use a port from 1024"
+            )
+        case errno.EADDRNOTAVAIL:
+            return UnavailableError(
+                f"{where} this host has no such address; add it to an interface or "
+                f"change {key}"
+            )
+        case errno.EAFNOSUPPORT:
+            return UnavailableError(
+                f"{where} this kernel does not speak that address family; enable it "
+                f"or change {key}"
+            )
+    return UnavailableError(f"{where} cannot bind {transport}: {exc.strerror or exc}")
+
+
+def _bind(
+    index: int, listener: Listener, kind: socket.SocketKind, *, is_shared: bool
+) -> socket.socket:
+    sock: socket.socket | None = None
+    try:
+        sock = socket.socket(listener.family, kind | socket.SOCK_NONBLOCK)
+        if listener.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if kind == socket.SOCK_STREAM:
+            # Connections of the run before may linger in TIME_WAIT. Never for UDP:
+            # there it would let anyone bind the same address.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((listener.address, listener.port))
+    except OSError as exc:
+        if sock is not None:
+            sock.close()
+        address = address_text(listener.address, listener.port)
+        raise bind_error(f"listen[{index}]", address, _TRANSPORTS[kind], exc) from exc
+    return sock
+
+
+def _prepare(sock: socket.socket, listener: Listener, kind: socket.SocketKind) -> None:
+    if kind == socket.SOCK_STREAM:
+        sock.listen(_TCP_BACKLOG)
+        return
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER_OCTETS)
+    except PermissionError:
+        # Without CAP_NET_ADMIN the kernel cuts it to net.core.rmem_max.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_OCTETS)
+    if not listener.is_wildcard:
+        return
+    if listener.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)

@@ -1,0 +1,319 @@
+"""Every metric, made at scrape time from the shared pages and the kernel's counters.
+
+The only user of prometheus-client. Nothing is kept here: a metric is as right as what
+it is read from.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from dnsfront import __version__
+from dnsfront.ipc.stats import (
+    BUCKET_BOUNDS_S,
+    BUCKETS,
+    RCODES,
+    Counter,
+    Source,
+    Upstream,
+    histogram_at,
+    upstream_at,
+)
+from dnsfront.kernel.layouts import layout
+from dnsfront.supervisor.front import Front
+from dnsfront.supervisor.worker import State
+
+#: Mnemonics of RFC 6895, 2.3 in the order of the words of a page.
+_RCODE_NAMES: Final = (
+    "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN",
+    "YXRRSET", "NXRRSET", "NOTAUTH", "NOTZONE", "DSOTYPENI", "RCODE12", "RCODE13",
+    "RCODE14", "RCODE15", "BADVERS", "OTHER",
+)  # fmt: skip
+assert len(_RCODE_NAMES) == RCODES
+
+#: One word of a page, one metric: what it is called, its help, and which word it is.
+_PLAIN_COUNTERS: Final = (
+    ("cache_requests", "Cache look-ups.", Counter.CACHE_REQUESTS),
+    ("cache_hits", "Cache look-ups that found a response.", Counter.CACHE_HITS),
+    ("cache_stale", "Responses given after they expired.", Counter.CACHE_STALE),
+    ("cache_evictions", "Entries dropped to make room.", Counter.CACHE_EVICTIONS),
+    ("cache_prefetches", "Entries fetched anew early.", Counter.CACHE_PREFETCHES),
+    ("coalesced_queries", "Queries that joined a pending one.", Counter.COALESCED),
+    ("refused_queries", "Queries from clients not allowed.", Counter.REFUSED),
+    ("tcp_connections", "TCP connections accepted.", Counter.TCP_CONNECTIONS),
+    ("tcp_refused_connections", "TCP connections over a limit.", Counter.TCP_REFUSED),
+    ("send_errors", "Responses that the kernel did not take.", Counter.SEND_ERRORS),
+    ("exceptions", "Queries that met a fault of ours.", Counter.EXCEPTIONS),
+)  # fmt: skip
+_PLAIN_GAUGES: Final = (
+    ("cache_entries", "Responses in the cache.", Counter.CACHE_ENTRIES),
+    ("pending_queries", "Queries sent to upstreams and not matched.", Counter.PENDING),
+)  # fmt: skip
+#: One word of a page, one value of a label.
+_LABELLED_COUNTERS: Final = (
+    (
+        "queries",
+        "Queries received.",
+        "transport",
+        {"udp": Counter.QUERIES_UDP, "tcp": Counter.QUERIES_TCP},
+    ),
+    (
+        "ignored_datagrams",
+        "Datagrams that get no response.",
+        "reason",
+        {
+            "short": Counter.IGNORED_SHORT,
+            "response": Counter.IGNORED_RESPONSE,
+            "full": Counter.IGNORED_FULL,
+        },
+    ),
+)
+_HANDOVERS: Final = {
+    "tcp": Counter.HANDOVER_TCP,
+    "misplaced": Counter.HANDOVER_MISPLACED,
+    "userspace": Counter.HANDOVER_USERSPACE,
+    "failed": Counter.HANDOVER_FAILED,
+}
+
+Exposition = Callable[[str], tuple[bytes, str]]
+
+
+def exposition(front: Front) -> Exposition:
+    """Return a function from an Accept header to the metrics and their content type."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_FrontCollector(front))
+
+    def expose(accept: str) -> tuple[bytes, str]:
+        encode, content_type = choose_encoder(accept)
+        return encode(registry), content_type
+
+    return expose
+
+
+class _FrontCollector(Collector):
+    """Reads one front end; nothing is left between two scrapes."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric family."""
+        yield InfoMetricFamily(
+            "dnsfront_build",
+            "What runs.",
+            value={"version": __version__, "python": platform.python_version()},
+        )
+        yield from self._page_metrics()
+        yield from self._worker_metrics()
+        yield from self._upstream_metrics()
+        yield from self._kernel_metrics()
+        yield from self._ring_metrics()
+        yield from self._reload_metrics()
+
+    def _pages(self) -> list[tuple[str, memoryview]]:
+        return [(name, tally.words) for name, tally in self._front.tallies.items()]
+
+    def _page_metrics(self) -> Iterator[Metric]:
+        pages = self._pages()
+        for name, text, word in _PLAIN_COUNTERS:
+            yield _counter(name, text, "worker", {w: page[word] for w, page in pages})
+        for name, text, word in _PLAIN_GAUGES:
+            yield _gauge(name, text, "worker", {w: page[word] for w, page in pages})
+        for name, text, label, words in _LABELLED_COUNTERS:
+            family = CounterMetricFamily(
+                f"dnsfront_{name}", text, labels=("worker", label)
+            )
+            for worker, page in pages:
+                for value, word in words.items():
+                    family.add_metric((worker, value), page[word])
+            yield family
+        yield _counter(
+            "handover",
+            "Queries passed to their owner in user space, or failed to be.",
+            "reason",
+            {
+                reason: sum(page[word] for _, page in pages)
+                for reason, word in _HANDOVERS.items()
+            },
+        )
+        yield self._responses(pages)
+        yield self._durations(pages)
+
+    def _responses(self, pages: Iterable[tuple[str, memoryview]]) -> Metric:
+        family = CounterMetricFamily(
+            "dnsfront_responses",
+            "Responses sent, by response code.",
+            labels=("worker", "rcode"),
+        )
+        for worker, page in pages:
+            for rcode, mnemonic in enumerate(_RCODE_NAMES):
+                # Most codes never occur; their series would only cost.
+                if page[Counter.RCODE_0 + rcode] or rcode == 0:
+                    family.add_metric((worker, mnemonic), page[Counter.RCODE_0 + rcode])
+        return family
+
+    def _durations(self, pages: Iterable[tuple[str, memoryview]]) -> Metric:
+        family = HistogramMetricFamily(
+            "dnsfront_response_duration_seconds",
+            "Time from a query's arrival in the worker to its response.",
+            labels=("worker", "source"),
+        )
+        for worker, page in pages:
+            for source in Source:
+                labels = (worker, source.name.lower())
+                _add_histogram(family, labels, [page], histogram_at(source))
+        return family
+
+    def _worker_metrics(self) -> Iterator[Metric]:
+        front = self._front
+        tallies = front.tallies.items()
+        steered = {name: tally.steered for name, tally in tallies}
+        dropped = {name: tally.dropped for name, tally in tallies}
+        backlogs = dict.fromkeys(steered, 0)
+        up = dict.fromkeys(steered, 0)
+        for worker in front.fleet:
+            name, worker_id = worker.name, worker.worker_id
+            steered[name] += front.steering.steered(worker_id)
+            dropped[name] += front.groups.dropped(worker_id)
+            backlogs[name] = front.steering.backlog(worker_id)
+            up[name] = int(worker.state is State.UP)
+        restarts = {name: tally.restarts for name, tally in tallies}
+        yield _counter("steered", "Datagrams steered to it.", "worker", steered)
+        yield _counter(
+            "socket_drops", "Datagrams that found its socket full.", "worker", dropped
+        )
+        yield _counter(
+            "worker_restarts", "Starts of the worker after a death.", "worker", restarts
+        )
+        yield _gauge("worker_backlog", "Datagrams waiting for it.", "worker", backlogs)
+        yield _gauge("worker_up", "1 for a worker that serves.", "worker", up)
+
+    def _upstream_metrics(self) -> Iterator[Metric]:
+        front = self._front
+        known = front.upstreams.texts()
+        pages = [page for _, page in self._pages()]
+        servers = front.candidate.config.upstreams.servers
+
+        def total(field: Upstream) -> dict[str, int]:
+            return {
+                text: sum(page[upstream_at(index) + field] for page in pages)
+                for text, index in known.items()
+            }
+
+        yield _counter(
+            "upstream_requests", "Queries sent.", "upstream", total(Upstream.REQUESTS)
+        )
+        yield _counter(
+            "upstream_failures",
+            "Queries without a usable response.",
+            "upstream",
+            total(Upstream.FAILURES),
+        )
+        yield _gauge(
+            "upstream_up",
+            "1 for an upstream that answers probes.",
+            "upstream",
+            {s.text: int(front.upstreams.is_up(known[s.text])) for s in servers},
+        )
+        family = HistogramMetricFamily(
+            "dnsfront_upstream_duration_seconds",
+            "Time from a query to the upstream's response.",
+            labels=("upstream",),
+        )
+        for text, index in known.items():
+            at = upstream_at(index) + Upstream.DURATION
+            _add_histogram(family, (text,), pages, at)
+        yield family
+
+    def _kernel_metrics(self) -> Iterator[Metric]:
+        comments = layout("steering").comments
+        outcomes = "; ".join(f"{name}: {text}" for name, text in comments.items())
+        yield _counter(
+            "steering",
+            f"Datagrams and connections by what the program did. {outcomes}",
+            "outcome",
+            self._front.steering.counters(),
+        )
+        # Nothing answers in the kernel yet; the names are there for dashboards.
+        yield CounterMetricFamily(
+            "dnsfront_kernel_cache_hits", "Queries answered in the kernel.", value=0
+        )
+        yield GaugeMetricFamily(
+            "dnsfront_kernel_cache_entries", "Responses in the kernel.", value=0
+        )
+
+    def _ring_metrics(self) -> Iterator[Metric]:
+        front = self._front
+        owned = front.candidate.table.slots_of()
+        slots = {name: owned.get(name, 0) for name in front.tallies}
+        yield _gauge("ring_slots", "Slots that it owns.", "worker", slots)
+        yield GaugeMetricFamily(
+            "dnsfront_ring_generation",
+            "Number of the published slot table.",
+            value=front.publisher.generation,
+        )
+        yield CounterMetricFamily(
+            "dnsfront_ring_slots_moved",
+            "Slots that got another owner.",
+            value=front.publisher.slots_moved,
+        )
+
+    def _reload_metrics(self) -> Iterator[Metric]:
+        reloads = self._front.reloads
+        yield _counter(
+            "config_reloads",
+            "Reloads of the config, and what came of them.",
+            "result",
+            {"success": reloads.success, "failure": reloads.failure},
+        )
+        yield GaugeMetricFamily(
+            "dnsfront_config_last_reload_success_timestamp_seconds",
+            "When the config in force was read.",
+            value=reloads.last_success_at,
+        )
+
+
+def _counter(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(f"dnsfront_{name}", text, labels=(label,))
+    for value, count in values.items():
+        family.add_metric((value,), count)
+    return family
+
+
+def _gauge(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:
+    family = GaugeMetricFamily(f"dnsfront_{name}", text, labels=(label,))
+    for value, count in values.items():
+        family.add_metric((value,), count)
+    return family
+
+
+def _add_histogram(
+    family: HistogramMetricFamily,
+    labels: tuple[str, ...],
+    pages: Iterable[memoryview],
+    at: int,
+) -> None:
+    """Add the sum of the histograms that stand at word *at* of *pages*."""
+    words = [0] * (BUCKETS + 1)
+    for page in pages:
+        for offset, value in enumerate(page[at : at + BUCKETS + 1]):
+            words[offset] += value
+    below = 0
+    buckets = []
+    for bound, count in zip((*BUCKET_BOUNDS_S, "+Inf"), words, strict=False):
+        below += count
+        buckets.append((str(bound), below))
+    family.add_metric(labels, buckets, words[BUCKETS] / 1e9)

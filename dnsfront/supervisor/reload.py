@@ -1,0 +1,225 @@
+"""Changes to a running front end: all of one is applied, or nothing of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from dnsfront.errors import ControlError, DnsfrontError, RingError
+from dnsfront.supervisor import candidate
+from dnsfront.supervisor.candidate import Candidate
+from dnsfront.supervisor.front import Front
+
+_LOG = logging.getLogger(__name__)
+
+_POLL_S: Final = 0.5
+
+_Signature = tuple[tuple[int, int, int] | None, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a change did."""
+
+    generation: int
+    slots_moved: int
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+class Reloader:
+    """Applies changes to *front*, one after the other."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._lock = asyncio.Lock()
+        self._current: asyncio.Task[Any] | None = None
+        self._is_closed = False
+        self._files = front.candidate.files
+        self._seen = _signature(self._files)
+
+    async def reload(self) -> Change:
+        """Read the config again and apply what differs.
+
+        Raises:
+            ConfigError: with every mistake; the running front end is unchanged.
+            DnsfrontError: it cannot be applied, for the one reason given; likewise.
+        """
+        async with self._turn():
+            front = self._front
+            try:
+                change = await self._reload()
+            except DnsfrontError as exc:
+                front.reloads.failure += 1
+                for line in str(exc).splitlines():
+                    _LOG.error('reload_refused reason="%s"', line)
+                raise
+            front.reloads.success += 1
+            front.reloads.last_success_at = time.time()
+            _LOG.info(
+                "reloaded generation=%d slots_moved=%d added=%s removed=%s",
+                change.generation, change.slots_moved,
+                ",".join(change.added) or "none", ",".join(change.removed) or "none",
+            )  # fmt: skip
+            return change
+
+    async def drain(self, name: str) -> Change:
+        """Take the worker *name* out of the table, and end it when it has finished.
+
+        It stays out, across reloads too, until :meth:`undrain`.
+
+        Raises:
+            ControlError: there is no such worker, it is out already, or is the last.
+        """
+        async with self._turn():
+            self._check_name(name)
+            if name in self._front.drained:
+                raise ControlError(f"{name}: is drained already")
+            return await self._change_drained(self._front.drained | {name})
+
+    async def undrain(self, name: str) -> Change:
+        """Put the worker *name* back.
+
+        Raises:
+            ControlError: there is no such worker, it was not drained, or cannot start.
+        """
+        async with self._turn():
+            self._check_name(name)
+            if name not in self._front.drained:
+                raise ControlError(f"{name}: is not drained")
+            return await self._change_drained(self._front.drained - {name})
+
+    async def watch(self) -> None:
+        """Reload whenever the config or a zone file was saved; runs until cancelled."""
+        before = self._seen
+        while True:
+            await asyncio.sleep(_POLL_S)
+            now = _signature(self._files)
+            # Only what has come to rest: editors write in several steps.
+            if now == before != self._seen and not self._lock.locked():
+                _LOG.info("config_saved path=%s", self._front.candidate.config.path)
+                with suppress(DnsfrontError):  # logged and counted
+                    await self.reload()
+            before = now
+
+    async def close(self) -> None:
+        """Break off the change that is under way, and refuse those that wait."""
+        self._is_closed = True
+        if self._current is not None:
+            self._current.cancel()
+        async with self._lock:
+            pass
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait until no other change is under way, and be the one that is.
+
+        Raises:
+            ControlError: the server is stopping.
+        """
+        async with self._lock:
+            if self._is_closed:
+                raise ControlError("the server is stopping")
+            self._current = asyncio.current_task()
+            try:
+                yield
+            finally:
+                self._current = None
+
+    async def _reload(self) -> Change:
+        front = self._front
+        path = front.candidate.config.path
+        self._seen = _signature(self._files)
+        try:
+            after = await asyncio.to_thread(candidate.read, path, front.drained)
+        except RingError as exc:
+            left = ", ".join(sorted(front.drained))
+            raise ControlError(
+                f"ring.workers: only drained workers are left ({left}); undrain one"
+            ) from exc
+        self._files = after.files
+        self._seen = _signature(self._files)
+        change = await self._apply(after)
+        names = {worker.name for worker in after.config.ring.workers}
+        front.drained &= names
+        return change
+
+    async def _change_drained(self, drained: set[str]) -> Change:
+        front = self._front
+        config = front.candidate.config
+        try:
+            table = await asyncio.to_thread(candidate.table_without, config, drained)
+        except RingError as exc:
+            raise ControlError("this is the last worker: who would answer?") from exc
+        change = await self._apply(replace(front.candidate, table=table))
+        front.drained = drained
+        return change
+
+    async def _apply(self, after: Candidate) -> Change:
+        """Bring the front end from its candidate to *after*, losing no query.
+
+        Until the new workers are up, everything can be undone. Then the table changes,
+        and the leaving workers finish what they have.
+        """
+        front, fleet, publisher = self._front, self._front.fleet, self._front.publisher
+        before = front.candidate
+        candidate.check_applicable(before, after)
+        servers = front.upstreams.assign(after.config.upstreams.servers)
+        joining = sorted(after.worker_names - fleet.names)
+        leaving = sorted(fleet.names - after.worker_names)
+        await fleet.configure(after.spec(servers, front.steering.mode))
+        try:
+            await self._start(joining)
+        except DnsfrontError:
+            for name in joining:
+                fleet.discard(name)
+            servers = front.upstreams.assign(before.config.upstreams.servers)
+            await fleet.configure(before.spec(servers, front.steering.mode))
+            raise
+        front.candidate = after
+        front.apply_settings()
+        # Before the table, whose switch then is a barrier for both.
+        fleet.withdraw(leaving)
+        moved = publisher.slots_moved
+        if await publisher.publish(after.table, fleet.ids):
+            fleet.announce_table()
+        await fleet.retire(leaving)
+        moved = publisher.slots_moved - moved
+        return Change(publisher.generation, moved, tuple(joining), tuple(leaving))
+
+    async def _start(self, names: Iterable[str]) -> None:
+        """Start workers that own nothing yet.
+
+        Raises:
+            DnsfrontError: one of them cannot be started.
+        """
+        fleet = self._front.fleet
+        fleet.launch(names)
+        fleet.join(names)
+        if failed := await fleet.start(names):
+            raise ControlError(f"{', '.join(failed)}: did not start, see the log")
+
+    def _check_name(self, name: str) -> None:
+        names = [worker.name for worker in self._front.candidate.config.ring.workers]
+        if name not in names:
+            raise ControlError(f"{name}: no such worker; there are {', '.join(names)}")
+
+
+def _signature(files: Iterable[Path]) -> _Signature:
+    """Return what changes when one of *files* is written or replaced."""
+    return tuple(map(_stamp, files))
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a path is as good
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,0 +1,138 @@
+"""What the front end tells about itself: status, the ring, and what is not ready."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dnsfront.ipc.stats import Counter, Upstream, upstream_at
+from dnsfront.supervisor.front import Front, Phase
+from dnsfront.supervisor.tally import Tally
+from dnsfront.supervisor.worker import State, Worker
+
+
+def status(front: Front) -> dict[str, Any]:
+    """Return the shape of `dnsfront status --json`."""
+    table = front.candidate.table
+    owned = table.slots_of()
+    running = {worker.name: worker for worker in front.fleet}
+    configured = {worker.name: worker for worker in front.candidate.config.ring.workers}
+    workers = [
+        {
+            "name": name,
+            "slots": owned.get(name, 0),
+            "share": owned.get(name, 0) / table.slots,
+            "standby": name in configured and configured[name].standby,
+            **_process(front, name, running.get(name)),
+            **_traffic(front.tallies.of(name)),
+        }
+        for name in [*configured, *(running.keys() - configured.keys())]
+    ]
+    return {
+        "generation": front.publisher.generation,
+        "phase": front.phase.value,
+        "config": str(front.candidate.config.path),
+        "listen": [str(address) for address in front.candidate.config.listen],
+        "workers": workers,
+        "upstreams": _upstreams(front),
+        "kernel": {
+            "steering": front.steering.mode,
+            "answers": "off",
+            "reason": front.degraded,
+        },
+        "not_ready": not_ready(front),
+    }
+
+
+def ring(front: Front) -> dict[str, Any]:
+    """Return the shape of `dnsfront ring --json`, of the table that is in force."""
+    table = front.candidate.table
+    owned = table.slots_of()
+    return {
+        "method": table.method,
+        "slots": table.slots,
+        "generation": front.publisher.generation,
+        "max_over_mean": round(table.max_over_mean, 6),
+        "workers": [
+            {
+                "name": worker.name,
+                "weight": worker.weight,
+                "standby": worker.standby,
+                "slots": owned[worker.name],
+                "share": round(owned[worker.name] / table.slots, 6),
+            }
+            for worker in table.workers
+        ],
+    }
+
+
+def not_ready(front: Front) -> list[str]:
+    """Return why a load balancer should look elsewhere, a sentence each; or nothing."""
+    reasons = []
+    if front.phase is not Phase.SERVING:
+        reasons.append(f"the server is {front.phase.value}")
+    reasons += [
+        f"worker {worker.name} is {worker.state}"
+        for worker in front.fleet
+        if worker.state is not State.UP and worker.name in front.candidate.worker_names
+    ]
+    config = front.candidate.config
+    is_any_up = any(
+        front.upstreams.is_up(server.index)
+        for server in front.upstreams.assign(config.upstreams.servers)
+    )
+    if not is_any_up and not config.zones:
+        reasons.append("no upstream is up and there is no zone to answer from")
+    return reasons
+
+
+def hit_ratio(tally: Tally) -> float | None:
+    """Return hits over cache requests, None before the first request."""
+    requests = tally.words[Counter.CACHE_REQUESTS]
+    return tally.words[Counter.CACHE_HITS] / requests if requests else None
+
+
+def _process(front: Front, name: str, worker: Worker | None) -> dict[str, Any]:
+    if worker is None:
+        is_drained = name in front.drained
+        return {
+            "worker_id": None,
+            "pid": None,
+            "state": "drained" if is_drained else "down",
+            "backlog": 0,
+        }
+    return {
+        "worker_id": worker.worker_id,
+        "pid": worker.pid,
+        "state": worker.state.value,
+        "backlog": front.steering.backlog(worker.worker_id),
+    }
+
+
+def _traffic(tally: Tally) -> dict[str, Any]:
+    words = tally.words
+    return {
+        "queries": words[Counter.QUERIES_UDP] + words[Counter.QUERIES_TCP],
+        "hit_ratio": hit_ratio(tally),
+        "cache_entries": words[Counter.CACHE_ENTRIES],
+        "pending": words[Counter.PENDING],
+        "restarts": tally.restarts,
+    }
+
+
+def _upstreams(front: Front) -> list[dict[str, Any]]:
+    servers = front.candidate.config.upstreams.servers
+    indexed = front.upstreams.assign(servers)
+    return [
+        {
+            "address": server.text,
+            "up": front.upstreams.is_up(index.index),
+            "requests": _upstream_total(front, index.index, Upstream.REQUESTS),
+            "failures": _upstream_total(front, index.index, Upstream.FAILURES),
+        }
+        for server, index in zip(servers, indexed, strict=True)
+    ]
+
+
+def _upstream_total(front: Front, index: int, field: Upstream) -> int:
+    at = upstream_at(index) + field
+    return sum(tally.words[at] for tally in front.tallies.values())

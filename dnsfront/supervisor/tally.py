@@ -1,0 +1,51 @@
+"""What is counted under a worker's name, whoever bears it."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from dnsfront.ipc import stats
+from dnsfront.ipc.stats import Counter
+
+_GAUGES: Final = (Counter.CACHE_ENTRIES, Counter.PENDING)
+
+
+class Tally:
+    """One name's counters for the life of the supervisor; none of them ever falls.
+
+    *words* is the page that the workers of this name add to, one after the other.
+    *steered* and *dropped* hold what was counted for worker_ids and sockets that are
+    gone; those of today come on top.
+    """
+
+    def __init__(self) -> None:
+        self.fd = stats.create()
+        self.words = stats.words(self.fd)
+        self.restarts = 0
+        self.steered = 0
+        self.dropped = 0
+
+    def reset_gauges(self) -> None:
+        """Forget the state of a process that is no more."""
+        for gauge in _GAUGES:
+            self.words[gauge] = 0
+
+    def close(self) -> None:
+        """Give up the descriptor; mappings of the page live on."""
+        os.close(self.fd)
+
+
+class Tallies(dict[str, Tally]):
+    """The tally of every worker name there has been."""
+
+    def of(self, name: str) -> Tally:
+        """Return the tally of *name*, with zeroes the first time."""
+        if name not in self:
+            self[name] = Tally()
+        return self[name]
+
+    def close(self) -> None:
+        """Give up all descriptors."""
+        for tally in self.values():
+            tally.close()

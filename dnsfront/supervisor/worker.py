@@ -1,0 +1,287 @@
+"""One configured worker: what belongs to it and outlives each of its processes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from dnsfront.errors import DnsfrontError
+from dnsfront.ipc import channel
+from dnsfront.ipc.channel import Message
+from dnsfront.ipc.spec import WorkerSpec
+from dnsfront.supervisor.groups import SocketGroups
+from dnsfront.supervisor.process import WorkerProcess
+from dnsfront.supervisor.respawn import LEFT_OUT_S, RespawnPolicy
+from dnsfront.supervisor.steering import Steering
+from dnsfront.supervisor.tables import Publisher
+from dnsfront.supervisor.tally import Tally
+
+_LOG = logging.getLogger(__name__)
+
+#: An interpreter, the zones and the cache: tenths of a second, and a slow disk.
+READY_WITHIN_S: Final = 20.0
+_HANDOVER_BUFFER_OCTETS: Final = 4 << 20
+_SO_SNDBUFFORCE: Final = 32
+
+
+class State(StrEnum):
+    """What a worker does, as `status` tells it."""
+
+    STARTING = "starting"
+    UP = "up"
+    DRAINING = "draining"
+    DOWN = "down"  # between a death and its respawn
+    FAILED = "failed"  # died too often; tried again once a minute
+
+
+@dataclass
+class Surroundings:
+    """What all workers share; *spec* is theirs but for the name and the worker_id."""
+
+    steering: Steering
+    groups: SocketGroups
+    publisher: Publisher
+    health_fd: int
+    spec: WorkerSpec
+    on_change: Callable[[], None]
+
+
+class Worker:
+    """A name, its worker_id and hand-over sockets, and the process of the moment.
+
+    A process that dies is replaced; :attr:`first_ready` tells, once, whether the first
+    one got ready.
+    """
+
+    def __init__(
+        self, name: str, worker_id: int, tally: Tally, around: Surroundings
+    ) -> None:
+        self.name = name
+        self.worker_id = worker_id
+        self.tally = tally
+        self.state = State.STARTING
+        self.first_ready: asyncio.Future[bool] = asyncio.Future()
+        self._around = around
+        self._loop = asyncio.get_running_loop()
+        self._policy = RespawnPolicy()
+        self._process: WorkerProcess | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._gone: asyncio.Future[None] | None = None
+        # Connected both ways, so that only the buffer bounds what may wait, and not
+        # net.unix.max_dgram_qlen. Both ends stay here: a respawn loses nothing.
+        self._handover_receive, self.handover_send = socket.socketpair(
+            socket.AF_UNIX, socket.SOCK_DGRAM
+        )
+        _enlarge(self.handover_send)
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, None while there is no process."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def process(self) -> WorkerProcess | None:
+        """The process, if one runs."""
+        return self._process
+
+    # -- the way up
+
+    def launch(self) -> None:
+        """Start a process, which prepares itself and waits for :meth:`start`."""
+        self.state = State.STARTING
+        try:
+            self._process = WorkerProcess(
+                self.name, on_message=self._on_message, on_exit=self._on_exit
+            )
+        except OSError as exc:
+            _LOG.error("worker_not_spawned worker=%s error=%s", self.name, exc)
+            self._after_death(lived_s=0)
+
+    def start(self) -> None:
+        """Tell the process who it is and what it serves, once there is a table."""
+        around = self._around
+        if self._process is None or not around.publisher.generation:
+            return
+        spec = replace(around.spec, name=self.name, worker_id=self.worker_id)
+        spec_fd = channel.memfd("dnsfront-spec", spec.to_json())
+        fds = [
+            spec_fd,
+            self.tally.fd,
+            around.steering.live_fd,
+            around.steering.load_fd,
+            around.health_fd,
+            around.publisher.fd,
+            self._handover_receive.fileno(),
+        ]
+        for pair in around.groups.sockets_of(self.worker_id):
+            fds += (pair.udp.fileno(), pair.tcp.fileno())
+        self._process.send({"op": "start", **around.publisher.named()}, fds)
+        os.close(spec_fd)
+        self._set_timer(READY_WITHIN_S, self._on_late)
+
+    def _on_message(self, message: Message) -> None:
+        match message.get("op"):
+            case "ready":
+                self._on_ready()
+            case "drained":
+                _LOG.debug("worker_drained worker=%s", self.name)
+            case op:
+                _LOG.warning("worker_message worker=%s op=%s", self.name, op)
+
+    def _on_ready(self) -> None:
+        if self.state is not State.STARTING:
+            return
+        self._clear_timer()
+        self.state = State.UP
+        self._around.steering.set_live(self.worker_id, is_live=True)
+        _LOG.info(
+            "worker_ready worker=%s worker_id=%d pid=%s generation=%d",
+            self.name, self.worker_id, self.pid, self._around.publisher.generation,
+        )  # fmt: skip
+        if not self.first_ready.done():
+            self.first_ready.set_result(True)
+        self._around.on_change()
+
+    def _on_late(self) -> None:
+        _LOG.warning(
+            "worker_late worker=%s pid=%s timeout_s=%g",
+            self.name, self.pid, READY_WITHIN_S,
+        )  # fmt: skip
+        if self._process is not None:
+            self._process.kill()
+
+    # -- death and respawn
+
+    def _on_exit(self) -> None:
+        # First of all: one write, and the kernel gives its slots to the next in line.
+        self._around.steering.set_live(self.worker_id, is_live=False)
+        process, self._process = self._process, None
+        assert process is not None, "only a process exits"
+        self._clear_timer()
+        self.tally.reset_gauges()
+        is_asked_for = self.state is State.DRAINING
+        _LOG.log(
+            logging.INFO if is_asked_for else logging.WARNING,
+            "worker_exited worker=%s worker_id=%d pid=%d %s",
+            self.name, self.worker_id, process.pid, process.ending,
+        )  # fmt: skip
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
+        if not is_asked_for:
+            self._after_death(lived_s=self._loop.time() - process.started_at)
+        self._around.on_change()
+
+    def _after_death(self, *, lived_s: float) -> None:
+        if not self.first_ready.done():
+            self.first_ready.set_result(False)
+        delay_s = self._policy.delay_after_death(now=self._loop.time(), lived_s=lived_s)
+        self.state = State.FAILED if self._policy.is_left_out else State.DOWN
+        if self.state is State.FAILED:
+            _LOG.error("worker_left_out worker=%s retry_s=%g", self.name, delay_s)
+            self._leave_groups()
+        self._set_timer(delay_s, self._respawn)
+
+    def _respawn(self) -> None:
+        try:
+            self.join()
+        except DnsfrontError as exc:
+            _LOG.error("worker_without_sockets worker=%s error=%s", self.name, exc)
+            self._set_timer(LEFT_OUT_S, self._respawn)
+            return
+        self.tally.restarts += 1
+        self.launch()
+        self.start()
+
+    def _leave_groups(self) -> None:
+        """Close the sockets, where the kernel's own choice would still fill them.
+
+        The last worker keeps them: another server could take the address meanwhile.
+        """
+        around = self._around
+        if len(around.groups) > 1:
+            self.tally.dropped += around.groups.leave(self.worker_id)
+            self.tally.steered += around.steering.steered(self.worker_id)
+            around.steering.forget(self.worker_id)
+
+    def join(self) -> None:
+        """Open the sockets and put them where the program can choose them, once.
+
+        Raises:
+            DnsfrontError: an address is not to be had, or the kernel refuses.
+        """
+        groups = self._around.groups
+        if self.worker_id not in groups:
+            groups.bind(self.worker_id)
+            groups.join(self.worker_id)
+
+    # -- the way down
+
+    def withdraw(self) -> None:
+        """Give the worker no datagram that another could take."""
+        self.state = State.DRAINING
+        self._clear_timer()
+        self._around.steering.set_live(self.worker_id, is_live=False)
+        self._around.on_change()
+
+    async def drain(self, deadline_s: float) -> bool:
+        """Let the process finish what it has; return whether it did so in time.
+
+        Who calls has seen to it that no new queries come. Then the process is gone.
+        """
+        self.state = State.DRAINING
+        self._clear_timer()
+        if self._process is None:
+            return True
+        self._gone = self._loop.create_future()
+        self._process.send({"op": "drain"})
+        try:
+            async with asyncio.timeout(deadline_s):
+                await asyncio.shield(self._gone)
+        except TimeoutError:
+            _LOG.warning(
+                "worker_killed worker=%s pid=%s deadline_s=%g",
+                self.name, self.pid, deadline_s,
+            )  # fmt: skip
+            if self._process is not None:
+                self._process.kill()
+            await self._gone
+            return False
+        return True
+
+    def close(self) -> None:
+        """Give up everything: the process, if one is left, the sockets, the id."""
+        self._clear_timer()
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+        steering = self._around.steering
+        steering.set_live(self.worker_id, is_live=False)
+        self.tally.reset_gauges()
+        self.tally.dropped += self._around.groups.leave(self.worker_id)
+        self.tally.steered += steering.steered(self.worker_id)
+        steering.forget(self.worker_id)
+        self._handover_receive.close()
+        self.handover_send.close()
+
+    def _set_timer(self, delay_s: float, callback: Callable[[], None]) -> None:
+        self._clear_timer()
+        self._timer = self._loop.call_later(delay_s, callback)
+
+    def _clear_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _enlarge(sock: socket.socket) -> None:
+    """Let more than the default 200 kB wait in *sock*'s peer."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _HANDOVER_BUFFER_OCTETS)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _HANDOVER_BUFFER_OCTETS)
