@@ -96,9 +96,9 @@ static inline u64 backlog_of(const struct load *load)
 }
 
 /*
- * The largest backlog within bounded_load of the mean over the live workers, of which
- * there is at least one. No branch tells a live worker from another: each would double
- * the paths that the verifier walks.
+ * The largest backlog within bounded_load of the mean over the live workers. No branch
+ * tells a live worker from another: each would double the paths that the verifier walks.
+ * Were the last one to die meanwhile, BPF's division by zero is zero.
  */
 static inline u64 bound_of_backlog(const struct live *live)
 {

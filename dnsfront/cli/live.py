@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,16 +20,14 @@ from dnsfront.dns.wire import qname_from_text, qname_to_text
 from dnsfront.errors import ControlError, UsageError, WireError
 from dnsfront.ipc.control import ask
 
-#: What takes its time finishes pending queries first, and upstreams have theirs.
-_TIMEOUT_S: Final = 10.0
-_DRAIN_TIMEOUT_S: Final = 60.0
+_TIMEOUT_S: Final = 5.0
+#: Whoever drains finishes pending queries first, and upstreams take their time.
+_ACT_TIMEOUT_S: Final = 60.0
 
 
 def status(arguments: argparse.Namespace) -> int:
     """Show the running server."""
-    shown: dict[str, Any] = ask(
-        socket_path(arguments), {"command": "status"}, _TIMEOUT_S
-    )["status"]
+    shown = status_of(socket_path(arguments))
     if arguments.json:
         print(json.dumps(shown, indent=2))
         return 0
@@ -38,36 +37,57 @@ def status(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def status_of(path: Path) -> dict[str, Any]:
+    """Return what the server at the control socket *path* tells about itself.
+
+    Raises:
+        UnavailableError, PrivilegeError, ControlError: as `ask`.
+    """
+    response = ask(path, {"command": "status"}, _TIMEOUT_S)
+    return {key: value for key, value in response.items() if key != "ok"}
+
+
 def reload(arguments: argparse.Namespace) -> int:
     """Have the config read again; a wrong one changes nothing."""
-    return _act(arguments, {"command": "reload"}, _DRAIN_TIMEOUT_S)
+    return _act(arguments, {"command": "reload"}, lambda done: _moved("reloaded", done))
 
 
 def stop(arguments: argparse.Namespace) -> int:
     """Have the server finish what is pending and exit."""
-    return _act(arguments, {"command": "stop"}, _DRAIN_TIMEOUT_S)
+    return _act(arguments, {"command": "stop"}, lambda _done: "stopped")
 
 
 def drain(arguments: argparse.Namespace) -> int:
     """Take a worker's slots away and let it finish."""
-    request = {"command": "drain", "worker": arguments.worker}
-    return _act(arguments, request, _DRAIN_TIMEOUT_S)
+    worker: str = arguments.worker
+    request = {"command": "drain", "worker": worker}
+    return _act(arguments, request, lambda done: _moved(f"drained {worker}", done))
 
 
 def undrain(arguments: argparse.Namespace) -> int:
     """Give a drained worker its slots back."""
-    request = {"command": "undrain", "worker": arguments.worker}
-    return _act(arguments, request, _DRAIN_TIMEOUT_S)
+    worker: str = arguments.worker
+    request = {"command": "undrain", "worker": worker}
+    return _act(arguments, request, lambda done: _moved(f"undrained {worker}", done))
 
 
 def flush(arguments: argparse.Namespace) -> int:
     """Drop a name, a zone or everything from all caches."""
     request = {"command": "flush"}
     if arguments.name is not None:
-        request["name"] = _folded(arguments.name)
+        request["qname"] = _folded(arguments.name)
     elif arguments.zone is not None:
         request["zone"] = _folded(arguments.zone)
-    return _act(arguments, request, _TIMEOUT_S)
+    return _act(arguments, request, lambda done: f"flushed {done['entries']} entries")
+
+
+def _moved(what: str, done: Mapping[str, Any]) -> str:
+    """Return a sentence about a change of the ring."""
+    text = f"{what}: generation {done['generation']}, {done['slots_moved']} slots moved"
+    for key in ("added", "removed"):
+        if done[key]:
+            text += f", {key} {' '.join(done[key])}"
+    return text
 
 
 def _folded(name: str) -> str:
@@ -88,17 +108,19 @@ def socket_path(arguments: argparse.Namespace) -> Path:
 
 
 def _act(
-    arguments: argparse.Namespace, request: dict[str, Any], timeout_s: float
+    arguments: argparse.Namespace,
+    request: dict[str, Any],
+    describe: Callable[[Mapping[str, Any]], str],
 ) -> int:
     """Send *request* and print what the server did, or why it did not: exit code 1."""
     path = socket_path(arguments)
     try:
-        response = ask(path, request, timeout_s)
+        response = ask(path, request, _ACT_TIMEOUT_S)
     except ControlError as exc:
         if arguments.json:
             print(json.dumps({"ok": False, "reason": str(exc)}, indent=2))
         else:
             print(exc, file=sys.stderr)
         return 1
-    print(json.dumps(response, indent=2) if arguments.json else response["text"])
+    print(json.dumps(response, indent=2) if arguments.json else describe(response))
     return 0

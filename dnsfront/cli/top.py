@@ -11,20 +11,17 @@ import termios
 import time
 import tty
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from dnsfront.cli.live import socket_path
+from dnsfront.cli.live import socket_path, status_of
 from dnsfront.cli.views import console, status_view
 from dnsfront.errors import UsageError
-from dnsfront.ipc.control import ask
 
 _PERIOD_S: Final = 1.0
-_TIMEOUT_S: Final = 5.0
 
 
 class Watch:
@@ -56,21 +53,16 @@ def top(arguments: argparse.Namespace) -> int:
         raise UsageError("top: want a terminal; programs use `dnsfront status --json`")
     path = socket_path(arguments)
     watch = Watch()
-    first = watch.view(_status(path), now=time.monotonic())
+    first = watch.view(status_of(path), now=time.monotonic())
     with (
         _keys_at_once(),
         contextlib.suppress(KeyboardInterrupt),
         Live(first, console=console(), screen=True, auto_refresh=False) as live,
     ):
         while not _quits():
-            view = watch.view(_status(path), now=time.monotonic())
+            view = watch.view(status_of(path), now=time.monotonic())
             live.update(view, refresh=True)
     return 0
-
-
-def _status(path: Path) -> dict[str, Any]:
-    status: dict[str, Any] = ask(path, {"command": "status"}, _TIMEOUT_S)["status"]
-    return status
 
 
 def _quits() -> bool:

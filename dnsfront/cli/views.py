@@ -14,8 +14,8 @@ from rich.text import Text
 _BAR_WIDTH = 32
 _FILE_WIDTH = 160
 
-#: Colours of worker states; what is not here needs no eye on it.
-_STATE_STYLES = {"up": "green", "ready": "green", "draining": "yellow", "down": "red"}
+#: Colours of worker states; what is not here is on its way to another state.
+_STATE_STYLES = {"up": "green", "down": "red", "failed": "red"}
 
 
 def console() -> Console:
@@ -92,6 +92,8 @@ def status_view(
     head.append(f", kernel answers {kernel['answers']}")
     if is_degraded and kernel.get("reason"):
         head.append(f" ({kernel['reason']})")
+    for reason in status.get("not_ready", ()):
+        head.append(f"\nnot ready: {reason}", style="red")
     return Group(head, Text(), _workers(status, rates), Text(), _upstreams(status))
 
 
@@ -106,7 +108,7 @@ def _workers(
         rate = [] if rates is None else [f"{rates.get(worker['name'], 0):.0f}"]
         table.add_row(
             worker["name"],
-            Text(state, style=_STATE_STYLES.get(state, "")),
+            Text(state, style=_STATE_STYLES.get(state, "yellow")),
             _or_dash(worker["pid"]),
             f"{worker['slots'] / slots:.1%}",
             str(worker["slots"]),

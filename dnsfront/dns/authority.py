@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final
 
 from dnsfront.dns.sections import Sections
@@ -56,8 +57,9 @@ class RRset:
 
     @property
     def size_octets(self) -> int:
-        """The size of all data, uncompressed."""
-        return sum(len(piece) for rdata in self.rdatas for piece in rdata)
+        """The size in an answer, each owner a pointer and other names written out."""
+        data = sum(len(piece) for rdata in self.rdatas for piece in rdata)
+        return data + 12 * len(self.rdatas)
 
 
 #: The RRsets of one name by type; empty for a name that exists only by those below it.
@@ -83,9 +85,7 @@ class Zone:
         self._nodes: dict[bytes, Node] = dict(nodes)
         for name in nodes:
             # RFC 4592, 2.2.2: a name with others below it exists, even if it is empty.
-            for ancestor in ancestors(name):
-                if ancestor == origin:
-                    break
+            for ancestor in self._below_origin(name):
                 self._nodes.setdefault(ancestor, {})
         self._cuts = frozenset(
             name for name, node in nodes.items() if NS in node and name != origin
@@ -145,10 +145,8 @@ class Zone:
         node = self._nodes.get(name)
         if node is not None:
             return node
-        for encloser in ancestors(name):
-            if encloser in self._nodes:
-                return self._nodes.get(b"\1*" + encloser)
-        return None
+        encloser = next(above for above in ancestors(name) if above in self._nodes)
+        return self._nodes.get(b"\1*" + encloser)
 
     def cut_above(self, name: bytes, qtype: int) -> bytes | None:
         """Return the delegation at or above *name*, the highest one, if there is any.
@@ -157,9 +155,7 @@ class Zone:
         """
         cut = None
         if self._cuts:
-            for ancestor in ancestors(name):
-                if ancestor == self.origin:
-                    break
+            for ancestor in self._below_origin(name):
                 if ancestor in self._cuts:
                     cut = ancestor
         return None if cut == name and qtype == DS else cut
@@ -201,6 +197,10 @@ class Zone:
         if qtype == DS and zone is not None and zone.origin == name != ROOT:
             return self._find(name[name[0] + 1 :]) or zone
         return zone
+
+    def _below_origin(self, name: bytes) -> Iterator[bytes]:
+        """Yield *name* and its ancestors as far as they are below the origin."""
+        return takewhile(lambda ancestor: ancestor != self.origin, ancestors(name))
 
     def _find_here(self, name: bytes) -> Zone | None:
         return self if self.origin in ancestors(name) else None

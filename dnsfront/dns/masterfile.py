@@ -232,19 +232,16 @@ def _lexemes(text: str, path: str) -> Iterator[tuple[int, str, str]]:
     while at < len(text):
         lexeme = _LEXEME.match(text, at)
         if lexeme is None:
-            raise ZoneError(f"{path}:{number}: {_unreadable(text, at)}")
+            reason = (
+                "the quoted text is not closed on its line"
+                if text[at] == '"'
+                else "nothing follows the backslash"
+            )
+            raise ZoneError(f"{path}:{number}: {reason}")
         at = lexeme.end()
         kind = lexeme.lastgroup or ""
         yield number, kind, lexeme[kind]
         number += kind == "newline"
-
-
-def _unreadable(text: str, at: int) -> str:
-    if text[at] == '"':
-        return "the quoted text is not closed on its line"
-    if text[at] == "\\":
-        return "nothing follows the backslash"
-    return f"got the character {text[at]!a}, want it escaped as \\DDD"
 
 
 def _unescaped(escape: re.Match[bytes]) -> bytes:

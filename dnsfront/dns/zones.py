@@ -40,6 +40,8 @@ __all__ = ["Zone", "ZoneSet", "load_zone"]
 _COMPRESSED: Final = frozenset({"CNAME", "MX", "NS", "PTR", "SOA"})
 #: Types whose names additional processing, or a CNAME chain, goes on with.
 _WITH_TARGET: Final = frozenset({"CNAME", "MX", "NS", "SRV"})
+#: A message has 65535; this leaves room for a question, a CNAME chain and OPT.
+_MAX_RRSET_OCTETS: Final = 60000
 #: Served as plain data these would make other answers bogus, or leave some out.
 _NOT_SERVED: Final = frozenset(
     {"DNAME", "DNSKEY", "NSEC", "NSEC3", "NSEC3PARAM", "RRSIG"}
@@ -90,14 +92,26 @@ def load_zone(origin: str, text: str, path: str) -> Zone:
             raise ZoneError(
                 f"{path}:{entry.line}: {owner} {entry.rtype}: {exc}"
             ) from exc
-    if not nodes:
-        raise ZoneError(f"{path}: the file holds no record")
-    for rtype in ("SOA", "NS"):
-        if getattr(QTYPE, rtype) not in nodes.get(apex, {}):
-            raise ZoneError(
-                f"{path}: no {rtype} record at {qname_to_text(apex)}, want one"
-            )
+    try:
+        _check_whole(nodes, apex)
+    except ValueError as exc:
+        raise ZoneError(f"{path}: {exc}") from exc
     return Zone(apex, nodes)
+
+
+def _check_whole(nodes: dict[bytes, dict[int, RRset]], apex: bytes) -> None:
+    if not nodes:
+        raise ValueError("the file holds no record")
+    for mnemonic in ("SOA", "NS"):
+        if getattr(QTYPE, mnemonic) not in nodes.get(apex, {}):
+            raise ValueError(f"no {mnemonic} record at {qname_to_text(apex)}, want one")
+    for owner, node in nodes.items():
+        for rtype, rrset in node.items():
+            if rrset.size_octets > _MAX_RRSET_OCTETS:
+                raise ValueError(
+                    f"{qname_to_text(owner)} {QTYPE.get(rtype)}: the records have "
+                    f"{rrset.size_octets} octets, want at most {_MAX_RRSET_OCTETS}"
+                )
 
 
 def _check_place(rrset: RRset, owner: bytes, apex: bytes) -> None:
@@ -141,8 +155,6 @@ def _rrset_of(entry: Entry) -> RRset:
         raise ValueError("this type cannot stand in a zone")
     octets = _Octets(can_compress=mnemonic in _COMPRESSED)
     _read_rdata(mnemonic, _Fields(entry)).pack(octets)
-    if octets.size_octets > 0xFFFF:
-        raise ValueError(f"got {octets.size_octets} octets of data, want at most 65535")
     targets = (octets.last_name,) if mnemonic in _WITH_TARGET else ()
     return RRset(rtype, entry.ttl_s, (octets.to_rdata(),), targets)
 
@@ -154,10 +166,6 @@ class _Octets:
         self._pieces = [bytearray()]
         self._can_compress = can_compress
         self.last_name = ROOT
-
-    @property
-    def size_octets(self) -> int:
-        return sum(map(len, self._pieces))
 
     def pack(self, fmt: str, *values: int) -> None:
         self._pieces[-1] += struct.pack(fmt, *values)

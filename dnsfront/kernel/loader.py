@@ -83,7 +83,7 @@ class Loading:
         try:
             self._channel.settimeout(timeout_s)
             octets, fds, _flags, _address = socket.recv_fds(
-                self._channel, _MAX_PACKET_OCTETS, 1
+                self._channel, _MAX_PACKET_OCTETS, 1, socket.MSG_CMSG_CLOEXEC
             )
         except TimeoutError as exc:
             raise KernelError(

@@ -237,7 +237,6 @@ def load_program(
         PrivilegeError: CAP_BPF or CAP_NET_ADMIN is missing.
         KernelError: the verifier refuses, with its reason, or the type is unknown.
     """
-    log = ctypes.create_string_buffer(_LOG_OCTETS)
     request = _ProgramLoad(
         prog_type=program_type,
         insn_cnt=len(instructions) // 8,
@@ -249,6 +248,7 @@ def load_program(
         return _bpf(Command.PROG_LOAD, request, f"load {name}")
     except BpfError:
         # Only a refused program is loaded again for the log, which costs memory.
+        log = ctypes.create_string_buffer(_LOG_OCTETS)
         request.log_level = 1
         request.log_size = _LOG_OCTETS
         request.log_buf = _address(log)

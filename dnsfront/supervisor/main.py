@@ -22,7 +22,7 @@ from dnsfront import logs
 from dnsfront.errors import DnsfrontError, UnavailableError
 from dnsfront.kernel.steering import open_steering
 from dnsfront.ring.qhash import hash_key
-from dnsfront.supervisor import candidate, metrics, page, reports
+from dnsfront.supervisor import candidate, memory, metrics, page, reports
 from dnsfront.supervisor.admin import AdminServer, Page, PageMaker
 from dnsfront.supervisor.candidate import Candidate
 from dnsfront.supervisor.commands import Commands
@@ -50,6 +50,7 @@ def run(config_path: Path) -> int:
         DnsfrontError: the front end cannot start; nothing is left of it.
     """
     started_at = time.monotonic()
+    memory.use_one_arena()
     wanted = candidate.read(config_path)
     logs.set_up(wanted.config.log.level, "supervisor")
     _raise_descriptor_limit()
@@ -144,6 +145,7 @@ async def _start(wanted: Candidate, stack: AsyncExitStack) -> Front:
     if len(await front.fleet.start(names)) == len(names):
         raise UnavailableError("no worker got ready; the lines above say why")
     front.phase = Phase.SERVING
+    memory.give_back()
     return front
 
 

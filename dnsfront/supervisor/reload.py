@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dnsfront.errors import ControlError, DnsfrontError, RingError
-from dnsfront.supervisor import candidate
+from dnsfront.supervisor import candidate, memory
 from dnsfront.supervisor.candidate import Candidate
 from dnsfront.supervisor.front import Front
 
@@ -132,6 +132,7 @@ class Reloader:
                 yield
             finally:
                 self._current = None
+                memory.give_back()
 
     async def _reload(self) -> Change:
         front = self._front

@@ -4,6 +4,7 @@ Every figure is the kernel's own run_time_ns over run_cnt, the median of several
 The kernel's time-keeping is in it; what an empty program shows is that, and no more.
 """
 
+# ruff: noqa: T201 - printing is what this command is for
 from __future__ import annotations
 
 import os
@@ -79,7 +80,9 @@ def report(steering: Steering, worker_ids: Sequence[int]) -> None:
     steering.set_bound(1250, 1 << 60)
     print(f"{measure(steering, group, QNAMES['17-octet qname']):6.0f} ns  ... bounded")
     steering.set_bound(1 << 20, 0)
-    print(f"{measure(steering, group, QNAMES['17-octet qname']):6.0f} ns  ... over floor")
+    print(
+        f"{measure(steering, group, QNAMES['17-octet qname']):6.0f} ns  ... over floor"
+    )
     lab.close()
 
 

@@ -29,7 +29,10 @@ def _fake_bcc(
 def test_program_is_handed_over(tmp_path: Path) -> None:
     fd = _load(tmp_path, PROGRAM)
     link = Path(f"/proc/self/fd/{fd}").readlink()
+    is_inheritable = os.get_inheritable(fd)
     os.close(fd)
+
+    assert not is_inheritable
     assert str(link) == "anon_inode:bpf-prog"
 
 

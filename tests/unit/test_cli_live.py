@@ -43,12 +43,24 @@ STATUS: dict[str, Any] = {
 }
 
 
+#: Everything that any command is told.
+DONE: dict[str, Any] = {
+    "ok": True,
+    "generation": 4,
+    "slots_moved": 120,
+    "added": ["w3"],
+    "removed": [],
+    "entries": 9,
+}
+MOVED = "generation 4, 120 slots moved, added w3"
+
+
 class Server:
     """Stands in for the control socket: takes requests, gives one response."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[Path, dict[str, Any]]] = []
-        self.response: dict[str, Any] | Exception = {"ok": True, "text": "done so"}
+        self.response: dict[str, Any] | Exception = DONE
 
     def ask(
         self, socket_path: Path, request: dict[str, Any], timeout_s: float
@@ -76,25 +88,42 @@ def config(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "request_sent"),
+    ("arguments", "request_sent", "text"),
     [
-        pytest.param(["reload"], {"command": "reload"}, id="reload"),
-        pytest.param(["stop"], {"command": "stop"}, id="stop"),
-        pytest.param(["drain", "w2"], {"command": "drain", "worker": "w2"}, id="drain"),
         pytest.param(
-            ["undrain", "w2"], {"command": "undrain", "worker": "w2"}, id="undrain"
+            ["reload"], {"command": "reload"}, f"reloaded: {MOVED}", id="reload"
+        ),
+        pytest.param(["stop"], {"command": "stop"}, "stopped", id="stop"),
+        pytest.param(
+            ["drain", "w2"],
+            {"command": "drain", "worker": "w2"},
+            f"drained w2: {MOVED}",
+            id="drain",
+        ),
+        pytest.param(
+            ["undrain", "w2"],
+            {"command": "undrain", "worker": "w2"},
+            f"undrained w2: {MOVED}",
+            id="undrain",
         ),
         pytest.param(
             ["flush", "WWW.a.test."],
-            {"command": "flush", "name": "www.a.test"},
+            {"command": "flush", "qname": "www.a.test"},
+            "flushed 9 entries",
             id="flush a name",
         ),
         pytest.param(
             ["flush", "--zone", "A.test"],
             {"command": "flush", "zone": "a.test"},
+            "flushed 9 entries",
             id="flush a zone",
         ),
-        pytest.param(["flush", "--all"], {"command": "flush"}, id="flush everything"),
+        pytest.param(
+            ["flush", "--all"],
+            {"command": "flush"},
+            "flushed 9 entries",
+            id="flush everything",
+        ),
     ],
 )
 def test_a_command_prints_what_the_server_did(
@@ -103,10 +132,11 @@ def test_a_command_prints_what_the_server_did(
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     request_sent: dict[str, Any],
+    text: str,
 ) -> None:
     assert main([*arguments, "-c", str(config)]) == 0
 
-    assert capsys.readouterr() == ("done so\n", "")
+    assert capsys.readouterr() == (f"{text}\n", "")
     assert server.requests == [(config.parent / "c.sock", request_sent)]
 
 
@@ -124,7 +154,7 @@ def test_programs_get_json(
     server: Server, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["stop", "--json", "-c", str(config)]) == 0
-    assert json.loads(capsys.readouterr().out) == {"ok": True, "text": "done so"}
+    assert json.loads(capsys.readouterr().out) == DONE
 
     server.response = ControlError("no worker w9")
     assert main(["drain", "w9", "--json", "-c", str(config)]) == 1
@@ -178,7 +208,7 @@ def test_flush_of_no_name_is_wrong_usage(server: Server, config: Path) -> None:
 def test_status_for_programs_is_the_servers_own(
     server: Server, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server.response = {"ok": True, "status": STATUS}
+    server.response = {"ok": True, **STATUS}
 
     assert main(["status", "--json", "-c", str(config)]) == 0
 
@@ -188,7 +218,7 @@ def test_status_for_programs_is_the_servers_own(
 def test_status_for_people_is_a_table(
     server: Server, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server.response = {"ok": True, "status": STATUS}
+    server.response = {"ok": True, **STATUS}
 
     assert main(["status", "-c", str(config)]) == 0
 
@@ -216,6 +246,12 @@ def test_status_tells_why_steering_is_degraded() -> None:
     kernel = {"steering": "userspace", "answers": "off", "reason": "no CAP_BPF"}
 
     assert "(no CAP_BPF)" in text_of(status_view({**STATUS, "kernel": kernel}))
+
+
+def test_status_tells_what_is_not_ready() -> None:
+    status = {**STATUS, "not_ready": ["worker w2 is down"]}
+
+    assert "not ready: worker w2 is down" in text_of(status_view(status))
 
 
 def test_status_without_upstreams_says_so() -> None:

@@ -125,6 +125,7 @@ def test_labels_are_octets(label: bytes) -> None:
 
 
 LABEL_64 = "a" * 64
+LONG_STRING = "a" * 255 + " "
 LONG_NAME = ".".join(["a" * 60] * 4)
 
 
@@ -181,6 +182,7 @@ LONG_NAME = ".".join(["a" * 60] * 4)
         pytest.param(f"{HEAD}a DS 1 2 3 0g", "z:5: a.example.test DS", id="bad hex"),
         pytest.param(f"{HEAD}a DS 1 2 3", "the data end too early", id="no hex"),
         pytest.param(f"{HEAD}a TXT {'x' * 256}", "256 octets", id="long string"),
+        pytest.param(f"{HEAD}a TXT {300 * LONG_STRING}", "76812 octets", id="size"),
         pytest.param(f"{HEAD}a TXT \\256", "want at most \\255", id="bad escape"),
         pytest.param(f"{HEAD}a CAA 0 i-d x", "want letters", id="bad CAA tag"),
         pytest.param(f"{HEAD}a CAA 256 issue x", "a.example.test CAA", id="bad CAA"),

@@ -275,6 +275,12 @@ def test_additional_addresses_never_have_a_response_cut() -> None:
     assert len(message_of(sections, question).answer) == 20
 
 
+def test_an_address_is_added_once() -> None:
+    zone = load_zone("example.test", HEAD + "@ MX 1 ns1\n@ MX 2 ns1\n", "z")
+
+    assert len(ask(zone, "example.test", "MX").additional) == 1
+
+
 def test_any_gets_the_smallest_rrset(zone: Zone) -> None:
     response = ask(zone, "www.example.test", "ANY")
 
