@@ -83,7 +83,7 @@ class Loading:
         try:
             self._channel.settimeout(timeout_s)
             octets, fds, _flags, _address = socket.recv_fds(
-                self._channel, _MAX_PACKET_OCTETS, 1, socket.MSG_CMSG_CLOEXEC
+                self._channel, _MAX_PACKET_OCTETS, 1
             )
         except TimeoutError as exc:
             raise KernelError(
@@ -96,6 +96,8 @@ class Loading:
             output = _read(self._output_fd)
             self.close()
         if fds:
+            # Python 3.11's recv_fds ignores its flags, MSG_CMSG_CLOEXEC among them.
+            os.set_inheritable(fds[0], False)
             return fds[0]
         if not octets:
             last = output.strip().splitlines()[-1:] or ["it said nothing"]

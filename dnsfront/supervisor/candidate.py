@@ -29,9 +29,10 @@ class Candidate:
     table: SlotTable
 
     @property
-    def worker_names(self) -> frozenset[str]:
-        """The workers that are to run."""
-        return frozenset(worker.name for worker in self.table.workers)
+    def worker_names(self) -> tuple[str, ...]:
+        """The workers that are to run, in the order of the config."""
+        running = {worker.name for worker in self.table.workers}
+        return tuple(w.name for w in self.config.ring.workers if w.name in running)
 
     @property
     def files(self) -> tuple[Path, ...]:

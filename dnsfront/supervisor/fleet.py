@@ -51,9 +51,9 @@ class Fleet:
         return iter(self._workers.values())
 
     @property
-    def names(self) -> frozenset[str]:
-        """The names of all workers, running or not."""
-        return frozenset(self._workers)
+    def names(self) -> tuple[str, ...]:
+        """The names of all workers, running or not, the eldest first."""
+        return tuple(self._workers)
 
     @property
     def ids(self) -> dict[str, int]:

@@ -134,7 +134,7 @@ async def _start(wanted: Candidate, stack: AsyncExitStack) -> Front:
     front = _open(wanted, stack)
     admin = AdminServer(wanted.config.admin.listen, _pages(front))
     stack.callback(admin.close)
-    names = [worker.name for worker in wanted.table.workers]
+    names = wanted.worker_names
     # Interpreters start, and sockets are bound, while the loader compiles.
     front.fleet.launch(names)
     front.fleet.join(names)

@@ -173,8 +173,8 @@ class Reloader:
         before = front.candidate
         candidate.check_applicable(before, after)
         servers = front.upstreams.assign(after.config.upstreams.servers)
-        joining = sorted(after.worker_names - fleet.names)
-        leaving = sorted(fleet.names - after.worker_names)
+        joining = [name for name in after.worker_names if name not in fleet.names]
+        leaving = [name for name in fleet.names if name not in after.worker_names]
         await fleet.configure(after.spec(servers, front.steering.mode))
         try:
             await self._start(joining)
