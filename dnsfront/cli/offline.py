@@ -60,28 +60,12 @@ def _counted(count: int, noun: str, plural: str = "s") -> str:
 
 def ring(arguments: argparse.Namespace) -> int:
     """Show each worker's slots and share; draw them when asked to."""
-    section = load(arguments.config).ring
-    table = section.table()
+    table = load(arguments.config).ring.table()
     if arguments.svg is not None:
         from dnsfront.ring.diagram import svg  # noqa: PLC0415 - rarely asked for
 
         _write(arguments.svg, svg(table))
-    owned = table.slots_of()
-    shares: dict[str, Any] = {
-        "method": table.method,
-        "slots": table.slots,
-        "max_over_mean": table.max_over_mean,
-        "workers": [
-            {
-                "name": worker.name,
-                "weight": worker.weight,
-                "standby": worker.standby,
-                "slots": owned[worker.name],
-                "share": owned[worker.name] / table.slots,
-            }
-            for worker in section.workers
-        ],
-    }
+    shares = table.summary()
     if arguments.json:
         _print_json(shares)
         return 0

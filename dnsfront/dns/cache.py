@@ -192,21 +192,25 @@ class Cache:
         if entry is None or entry.tail != tail:
             entry = Entry(view, key, self._tails.setdefault(tail, tail))
         if ttl_s:
-            low, high = self._limits.min_ttl_s, self._limits.max_ttl_s
-            ttl_s = max(low, min(ttl_s, high))
+            limits = self._limits
+            low, high = limits.min_ttl_s, limits.max_ttl_s
+            if ttl_s > high:
+                ttl_s = high
             # RFC 2308, 5: a negative response lives as long as its SOA says.
             ceiling = high if response.has_answers else ttl_s
             if response.ttl_s < low or response.max_ttl_s > ceiling:
+                ttl_s = max(low, ttl_s)
+                ceiling = max(low, ceiling)
                 body = _aged(
                     body, response.ttl_offsets, lambda ttl: max(low, min(ttl, ceiling))
                 )
-        entry.head = self._heads.setdefault(response.head, response.head)
+        head, offsets = response.head, response.ttl_offsets
+        entry.head = self._heads.setdefault(head, head)
         entry.body = body
-        offsets = response.ttl_offsets
         entry.ttl_offsets = self._offsets.setdefault(offsets, offsets)
-        entry.odd = ODD_TAIL if key[-4:] != tail or tail.upper() != tail else 0
-        if response.rcode:
-            entry.odd |= ODD_RCODE
+        entry.odd = ODD_RCODE if response.rcode else 0
+        if not key.endswith(tail) or tail.upper() != tail:
+            entry.odd |= ODD_TAIL
         entry.stamp = now_s
         if ttl_s:
             self._keep(entry, ttl_s, now_s)

@@ -97,7 +97,7 @@ class Loading:
             self.close()
         if fds:
             # Python 3.11's recv_fds ignores its flags, MSG_CMSG_CLOEXEC among them.
-            os.set_inheritable(fds[0], False)
+            os.set_inheritable(fds[0], False)  # noqa: FBT003 - positional only
             return fds[0]
         if not octets:
             last = output.strip().splitlines()[-1:] or ["it said nothing"]

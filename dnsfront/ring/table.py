@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import lcm
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dnsfront.errors import RingError
 from dnsfront.ring import placement
@@ -75,6 +75,25 @@ class SlotTable:
             owned[worker.name] * weights / (worker.weight * self.slots)
             for worker in sharing
         )
+
+    def summary(self) -> dict[str, Any]:
+        """Return the shares as `dnsfront ring --json` and `/ring.json` show them."""
+        owned = self.slots_of()
+        return {
+            "method": self.method,
+            "slots": self.slots,
+            "max_over_mean": self.max_over_mean,
+            "workers": [
+                {
+                    "name": worker.name,
+                    "weight": worker.weight,
+                    "standby": worker.standby,
+                    "slots": owned[worker.name],
+                    "share": owned[worker.name] / self.slots,
+                }
+                for worker in self.workers
+            ],
+        }
 
     def with_worker_ids(self, ids: Mapping[str, int]) -> bytes:
         """Return the preference lists in worker ids, as the kernel's table wants them.

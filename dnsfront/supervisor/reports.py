@@ -45,24 +45,8 @@ def status(front: Front) -> dict[str, Any]:
 
 def ring(front: Front) -> dict[str, Any]:
     """Return the shape of `dnsfront ring --json`, of the table that is in force."""
-    table = front.candidate.table
-    owned = table.slots_of()
-    return {
-        "method": table.method,
-        "slots": table.slots,
-        "generation": front.publisher.generation,
-        "max_over_mean": round(table.max_over_mean, 6),
-        "workers": [
-            {
-                "name": worker.name,
-                "weight": worker.weight,
-                "standby": worker.standby,
-                "slots": owned[worker.name],
-                "share": round(owned[worker.name] / table.slots, 6),
-            }
-            for worker in table.workers
-        ],
-    }
+    generation = front.publisher.generation
+    return {**front.candidate.table.summary(), "generation": generation}
 
 
 def not_ready(front: Front) -> list[str]:

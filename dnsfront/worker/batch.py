@@ -51,10 +51,8 @@ class _MMsgHdr(ctypes.Structure):
 
 #: 64-bit words of one struct mmsghdr, and where its fields stand among them.
 HEADER_WORDS: Final = ctypes.sizeof(_MMsgHdr) // 8
-NAME: Final = 0
-CONTROL: Final = 4
-_NAME_LENGTH: Final = 1
-_CONTROL_LENGTH: Final = 5
+_NAME: Final = 0
+_CONTROL: Final = 4
 _RECEIVED: Final = 7
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -84,6 +82,11 @@ def _address_octets(family: int | None) -> int:
     if family is None:
         return 0
     return 16 if family == socket.AF_INET else ADDRESS_OCTETS
+
+
+def _control_octets(address_octets: int) -> int:
+    """Return CMSG_SPACE of the packet information of one address family."""
+    return 32 if address_octets == 16 else CONTROL_OCTETS
 
 
 def _words(array: ctypes.Array[_MMsgHdr]) -> memoryview:
@@ -189,115 +192,31 @@ class ReceiveBatch:
         self.controls[at : at + 4] = b"\0\0\0\0"
 
 
-class SendBatch:
-    """Up to `BATCH` datagrams that leave through one socket by one system call.
+class _Sender:
+    """Headers, one vector each, and a buffer from which `BATCH` messages leave."""
 
-    :meth:`add` collects, :meth:`flush` sends. `answer_headers` and `answer_vectors` are
-    for the fast path, which writes addresses of a :class:`ReceiveBatch` itself.
-    """
-
-    def __init__(self, received: ReceiveBatch | None = None) -> None:
-        self._received = received
+    def __init__(self) -> None:
         self._vectors = (_IoVec * BATCH)()
         self._headers = (_MMsgHdr * BATCH)()
-        self._addresses = (ctypes.c_char * (BATCH * ADDRESS_OCTETS))()
-        self._controls = (ctypes.c_char * (BATCH * CONTROL_OCTETS))()
-        self._address_view = memoryview(self._addresses).cast("B")
-        self._control_view = memoryview(self._controls).cast("B")
         self._buffer = mmap.mmap(-1, BATCH * _MAX_DATAGRAM)
         self.buffer_at = ctypes.addressof(ctypes.c_char.from_buffer(self._buffer))
-        self.headers = _words(self._headers)
         self.vectors = memoryview(self._vectors).cast("B").cast("Q")
+        self.failed = 0
         self._pointer = ctypes.addressof(self._headers)
+        self._words = _words(self._headers)
         vectors = ctypes.addressof(self._vectors)
         for i in range(BATCH):
             self._headers[i].vectors = vectors + i * ctypes.sizeof(_IoVec)
             self._headers[i].vector_count = 1
-        if received is not None:
-            self._answer_layout(received)
-        self._payloads: list[bytes] = []
-        self.failed = 0
-
-    def _answer_layout(self, received: ReceiveBatch) -> None:
-        for i in range(BATCH):
-            header = self._headers[i]
-            header.name_length = received.address_octets
-            if received.has_control:
-                header.control_length = (
-                    32 if received.address_octets == 16 else CONTROL_OCTETS
-                )
-        self.restore(BATCH)
-
-    def restore(self, count: int) -> None:
-        """Let the first *count* headers point at the addresses of the same slots."""
-        received = self._received
-        assert received is not None, (
-            "only a batch that answers has addresses to restore"
-        )
-        for i in range(count):
-            self.redirect(i, i)
-
-    def redirect(self, j: int, i: int) -> None:
-        """Let message *j* go to where datagram *i* came from."""
-        received = self._received
-        assert received is not None, "only a batch that answers can be redirected"
-        word = j * HEADER_WORDS
-        self.headers[word + NAME] = received.address_at + i * ADDRESS_OCTETS
-        if received.has_control:
-            self.headers[word + CONTROL] = received.control_at + i * CONTROL_OCTETS
 
     def send_joined(self, fd: int, octets: bytes, count: int) -> None:
-        """Send *count* messages whose vectors point into the buffer, now *octets*."""
+        """Send *count* messages whose vectors point into the buffer, now *octets*.
+
+        What the socket refuses is counted in `failed` and not kept. A full send buffer
+        is a reason to drop, as it is for every DNS server: the client asks again, and
+        waiting would hold up everybody else.
+        """
         self._buffer[: len(octets)] = octets
-        self._send(fd, count)
-
-    def add(self, payload: bytes, address: bytes = b"", control: bytes = b"") -> bool:
-        """Collect one message; return whether the batch is now full.
-
-        An empty *address* is for connected sockets.
-        """
-        i = len(self._payloads)
-        word = i * HEADER_WORDS
-        if address:
-            at = i * ADDRESS_OCTETS
-            self._address_view[at : at + len(address)] = address
-            self.headers[word + NAME] = ctypes.addressof(self._addresses) + at
-            self.headers[word + _NAME_LENGTH] = len(address)
-        if control:
-            at = i * CONTROL_OCTETS
-            self._control_view[at : at + len(control)] = control
-            self.headers[word + CONTROL] = ctypes.addressof(self._controls) + at
-            self.headers[word + _CONTROL_LENGTH] = (
-                32 if len(address) == 16 else CONTROL_OCTETS
-            )
-        self._payloads.append(payload)
-        return i + 1 == BATCH
-
-    def flush(self, fd: int) -> None:
-        """Send what was collected."""
-        payloads = self._payloads
-        if not payloads:
-            return
-        at = self.buffer_at
-        vectors = self.vectors
-        i = 0
-        for payload in payloads:
-            size = len(payload)
-            vectors[i] = at
-            vectors[i + 1] = size
-            at += size
-            i += 2
-        count = len(payloads)
-        octets = b"".join(payloads)
-        payloads.clear()
-        self.send_joined(fd, octets, count)
-
-    def _send(self, fd: int, count: int) -> None:
-        """Send the first *count* messages; what the socket refuses is counted, not kept.
-
-        A full send buffer is a reason to drop, as it is for every DNS server: the client
-        asks again, and waiting would hold up everybody else.
-        """
         sent = 0
         while sent < count:
             done = _sendmmsg(
@@ -316,3 +235,98 @@ class SendBatch:
                 raise OSError(number, os.strerror(number))
             self.failed += 1
             sent += 1
+
+
+class AnswerBatch(_Sender):
+    """Messages that go back to where the datagrams of a :class:`ReceiveBatch` came from.
+
+    The caller writes address and length of message *j* into `vectors`, at ``2 * j`` and
+    ``2 * j + 1``; addresses count from `buffer_at`.
+    """
+
+    def __init__(self, received: ReceiveBatch) -> None:
+        super().__init__()
+        self._received = received
+        for header in self._headers:
+            header.name_length = received.address_octets
+            if received.has_control:
+                header.control_length = _control_octets(received.address_octets)
+        self.restore(BATCH)
+
+    def redirect(self, j: int, i: int) -> None:
+        """Let message *j* go to where datagram *i* came from."""
+        received = self._received
+        word = j * HEADER_WORDS
+        self._words[word + _NAME] = received.address_at + i * ADDRESS_OCTETS
+        if received.has_control:
+            self._words[word + _CONTROL] = received.control_at + i * CONTROL_OCTETS
+
+    def restore(self, count: int) -> None:
+        """Let each of the first *count* messages go to the sender of the same number."""
+        for i in range(count):
+            self.redirect(i, i)
+
+
+class SendBatch(_Sender):
+    """Messages collected one by one, which leave through one socket by one system call.
+
+    *family* is that of the addresses given to :meth:`add`, None for connected sockets.
+    `fd` may be changed while nothing waits.
+    """
+
+    def __init__(
+        self, fd: int, *, family: int | None = None, with_control: bool = False
+    ) -> None:
+        super().__init__()
+        self.fd = fd
+        self._payloads: list[bytes] = []
+        octets = _address_octets(family)
+        self._addresses = (ctypes.c_char * (BATCH * ADDRESS_OCTETS))()
+        self._controls = (ctypes.c_char * (BATCH * CONTROL_OCTETS))()
+        self._address_view = memoryview(self._addresses).cast("B")
+        self._control_view = memoryview(self._controls).cast("B")
+        addresses = ctypes.addressof(self._addresses)
+        controls = ctypes.addressof(self._controls)
+        for i, header in enumerate(self._headers):
+            if octets:
+                header.name = addresses + i * ADDRESS_OCTETS
+                header.name_length = octets
+            if with_control:
+                header.control = controls + i * CONTROL_OCTETS
+                header.control_length = _control_octets(octets)
+
+    def __len__(self) -> int:
+        """How many messages wait for :meth:`flush`."""
+        return len(self._payloads)
+
+    def add(self, payload: bytes, address: bytes = b"", control: bytes = b"") -> None:
+        """Collect one message; a full batch leaves at once."""
+        payloads = self._payloads
+        if address:
+            i = len(payloads)
+            at = i * ADDRESS_OCTETS
+            self._address_view[at : at + len(address)] = address
+            if control:
+                at = i * CONTROL_OCTETS
+                self._control_view[at : at + len(control)] = control
+        payloads.append(payload)
+        if len(payloads) == BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what was collected."""
+        payloads = self._payloads
+        if not payloads:
+            return
+        at = self.buffer_at
+        vectors = self.vectors
+        i = 0
+        for payload in payloads:
+            size = len(payload)
+            vectors[i] = at
+            vectors[i + 1] = size
+            at += size
+            i += 2
+        octets = b"".join(payloads)
+        payloads.clear()
+        self.send_joined(self.fd, octets, i // 2)

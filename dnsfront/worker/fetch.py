@@ -107,11 +107,10 @@ def is_response(octets: bytes, exact: bytes) -> bool:
 
     A server may echo the question in other letters; it was sent in lower case.
     """
-    if len(octets) < wire.HEADER_OCTETS + len(exact):
+    end = wire.HEADER_OCTETS + len(exact)
+    if len(octets) < end or octets[2] & 0xF8 != 0x80 or octets[4:6] != b"\0\1":
         return False
-    if octets[2] & 0xF8 != 0x80 or octets[4:6] != b"\0\1":
-        return False
-    question = octets[wire.HEADER_OCTETS : wire.HEADER_OCTETS + len(exact)]
-    return question == exact or (
-        question[:-4].lower() == exact[:-4] and question[-4:] == exact[-4:]
-    )
+    if octets.startswith(exact, wire.HEADER_OCTETS):
+        return True
+    question = octets[wire.HEADER_OCTETS : end]
+    return question[:-4].lower() == exact[:-4] and question[-4:] == exact[-4:]

@@ -35,6 +35,8 @@ _META_TYPES: Final = frozenset((wire.OPT, *range(249, 255)))
 _IN: Final = wire.CLASS_IN.to_bytes(2, "big")
 _ANY_IN: Final = wire.ANY.to_bytes(2, "big") + _IN
 _EMPTY: Final = bytes(6)
+#: Types of which nearly all queries are: A, NS, MX, TXT, AAAA, SRV, HTTPS, class IN.
+_PLAIN: Final = frozenset(bytes((0, t)) + _IN for t in (1, 2, 15, 16, 28, 33, 65))
 
 
 class Frontend:
@@ -155,7 +157,9 @@ class Frontend:
             entry = None
         if not waiter.is_placed and self._handed_over(key[:-4], octets, waiter):
             return
-        if self._is_answered_here(exact, key, waiter):
+        if (tail not in _PLAIN or self.zones is not None) and self._is_answered_here(
+            exact, key, waiter
+        ):
             return
         if resolver is None:
             self.fail(entry, [waiter], wire.REFUSED, wire.EDE_NOT_AUTHORITATIVE)

@@ -82,7 +82,9 @@ class Peers:
         for sock in self._sockets.values():
             sock.close()
         self._sockets = sockets
-        self._batches = {worker_id: SendBatch() for worker_id in sockets}
+        self._batches = {
+            worker_id: SendBatch(sock.fileno()) for worker_id, sock in sockets.items()
+        }
 
     def pass_datagram(
         self,
@@ -122,19 +124,15 @@ class Peers:
         batch = self._batches.get(worker_id)
         if batch is None:
             return False
-        if batch.add(octets):
-            self._flush(worker_id, batch)
+        batch.add(octets)
         return True
 
     def flush(self) -> None:
         """Send what was collected."""
-        for worker_id, batch in self._batches.items():
-            self._flush(worker_id, batch)
-
-    def _flush(self, worker_id: int, batch: SendBatch) -> None:
-        batch.flush(self._sockets[worker_id].fileno())
-        self.failed += batch.failed
-        batch.failed = 0
+        for batch in self._batches.values():
+            batch.flush()
+            self.failed += batch.failed
+            batch.failed = 0
 
     def receive(self, frontend: Frontend, listeners: list[UdpListener]) -> int:
         """Serve what other workers passed here; return how many messages it was."""

@@ -58,6 +58,7 @@ class Server:
         self._reactor = reactor
         self._receive = receive
         self._identities = _identities()
+        self._sending = SendBatch(-1)
         self._retired: list[Port] = []
         self._ports = [self._open() for _ in range(_POOL)]
 
@@ -71,10 +72,11 @@ class Server:
         self._reactor.watch(sock.fileno(), lambda _event: self._receive(port))
         return port
 
-    def send(self, batch: list[Fetch], sending: SendBatch, now_ns: int) -> None:
+    def send(self, batch: list[Fetch], now_ns: int) -> None:
         """Ask for everything in *batch*, through one port."""
         port = self._port()
-        pending, identities, add = port.pending, self._identities, sending.add
+        self._sending.fd = port.socket.fileno()
+        pending, identities, add = port.pending, self._identities, self._sending.add
         for fetch in batch:
             identity = next(identities)
             while identity in pending:
@@ -84,7 +86,7 @@ class Server:
             fetch.sent_at_ns = now_ns
             add(message(identity, fetch))
         port.left -= len(batch)
-        sending.flush(port.socket.fileno())
+        self._sending.flush()
 
     def identity(self) -> bytes:
         """Return a message id nobody can foresee."""

@@ -18,6 +18,7 @@ from dnsfront.worker.batch import (
     BATCH,
     COMPACT,
     HEADER_WORDS,
+    AnswerBatch,
     ReceiveBatch,
     SendBatch,
 )
@@ -40,7 +41,7 @@ _ROUNDS: Final = 4
 class UdpWaiter(Waiter):
     """The sender of one datagram, and where its response goes."""
 
-    __slots__ = ("_address", "_control", "_listener")
+    __slots__ = ("_address", "_control", "_listener", "_replies")
 
     def __init__(
         self,
@@ -51,13 +52,14 @@ class UdpWaiter(Waiter):
         is_placed: bool,
     ) -> None:
         self._listener = listener
+        self._replies = listener.replies
         self._address = address
         self._control = control
         self.is_placed = is_placed
 
     def respond(self, message: bytes) -> None:
         """Queue *message*; it leaves at the end of the round."""
-        self._listener.queue(message, self._address, self._control)
+        self._replies.add(message, self._address, self._control)
 
     def hand_over(self, worker_id: int, octets: bytes) -> bool:
         """Pass the query on with the way back, so that its owner answers directly."""
@@ -95,8 +97,8 @@ class UdpListener:
         self._ownership = ownership
         self._clock = clock
         self._received = ReceiveBatch(family=sock.family, with_control=is_wildcard)
-        self._answering = SendBatch(self._received)
-        self._queued = SendBatch()
+        self._answering = AnswerBatch(self._received)
+        self.replies = SendBatch(self._fd, family=sock.family, with_control=is_wildcard)
         self._is_placed = False
         # The packed address inside struct sockaddr_in and struct sockaddr_in6.
         self._packed = (4, 8) if sock.family == socket.AF_INET else (8, 24)
@@ -116,17 +118,12 @@ class UdpListener:
         while self._batch() > 0:
             self.flush()
 
-    def queue(self, message: bytes, address: bytes, control: bytes) -> None:
-        """Send *message* to *address* at the end of the round, or when a batch is full."""
-        if self._queued.add(message, address, control):
-            self.flush()
-
     def flush(self) -> None:
-        """Send the queued responses."""
-        self._queued.flush(self._fd)
-        self._count_failures(self._queued)
+        """Send the responses that were queued."""
+        self.replies.flush()
+        self._count_failures(self.replies)
 
-    def _count_failures(self, batch: SendBatch) -> None:
+    def _count_failures(self, batch: AnswerBatch | SendBatch) -> None:
         if batch.failed:
             self._frontend.meter.count(Counter.SEND_ERRORS, batch.failed)
             batch.failed = 0

@@ -16,7 +16,7 @@ from dnsfront.dns.response import Response, parse_response
 from dnsfront.errors import WireError
 from dnsfront.ipc.spec import UpstreamServer
 from dnsfront.ipc.stats import Counter
-from dnsfront.worker.batch import BATCH, COMPACT, HEADER_WORDS, ReceiveBatch, SendBatch
+from dnsfront.worker.batch import BATCH, COMPACT, HEADER_WORDS, ReceiveBatch
 from dnsfront.worker.fetch import Fetch, is_response, message
 from dnsfront.worker.meter import Meter
 from dnsfront.worker.pool import Port, Server
@@ -92,7 +92,6 @@ class Resolver:
         self._deadlines: deque[tuple[int, Fetch, int]] = deque()
         self._tcp_deadlines: deque[tuple[int, Fetch, int]] = deque()
         self._received = ReceiveBatch()
-        self._sending = SendBatch()
         self._rank()
 
     def _rank(self) -> None:
@@ -151,7 +150,7 @@ class Resolver:
         for server in self._servers:
             while server.queue:
                 batch, server.queue = server.queue[:BATCH], server.queue[BATCH:]
-                server.send(batch, self._sending, now_ns)
+                server.send(batch, now_ns)
                 self._meter.upstream_sent(server.index, len(batch))
                 self._deadlines.extend(
                     (deadline_ns, fetch, fetch.sends) for fetch in batch
@@ -163,9 +162,9 @@ class Resolver:
         pending, server = port.pending, port.server
         if count < 0:
             # ICMP says that nobody listens there: no need to wait for the time-out.
-            for fetch in list(pending.values()):
-                if fetch.places[-1][0] is port:
-                    self._failed(fetch)
+            for unheard in list(pending.values()):
+                if unheard.places[-1][0] is port:
+                    self._failed(unheard)
             return
         arena, sizes = received.arena, received.sizes
         for i in range(count):
@@ -256,7 +255,8 @@ class Resolver:
         del self.under_way[fetch.view][fetch.exact]
         if fetch.server is not None:
             fetch.server.outstanding -= 1
-        fetch.forget_places()
+        for port, identity in fetch.places:
+            port.pending.pop(identity, None)
         if fetch.connection is not None:
             fetch.hang_up()
 
