@@ -60,12 +60,13 @@ def _counted(count: int, noun: str, plural: str = "s") -> str:
 
 def ring(arguments: argparse.Namespace) -> int:
     """Show each worker's slots and share; draw them when asked to."""
-    table = load(arguments.config).ring.table()
+    section = load(arguments.config).ring
+    table = section.table()
     if arguments.svg is not None:
         from dnsfront.ring.diagram import svg  # noqa: PLC0415 - rarely asked for
 
         _write(arguments.svg, svg(table))
-    shares = table.summary()
+    shares = table.summary(section.workers)
     if arguments.json:
         _print_json(shares)
         return 0

@@ -17,7 +17,7 @@ from dnsfront.ring import placement
 from dnsfront.ring.placement import PREFERENCES, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 MAX_WORKERS = 64
 MAX_SLOTS = 1 << 20
@@ -76,8 +76,12 @@ class SlotTable:
             for worker in sharing
         )
 
-    def summary(self) -> dict[str, Any]:
-        """Return the shares as `dnsfront ring --json` and `/ring.json` show them."""
+    def summary(self, order: Iterable[Worker]) -> dict[str, Any]:
+        """Return the shares as `dnsfront ring --json` and `/ring.json` show them.
+
+        Workers stand in the *order* of the config; those that the table lacks are left
+        out.
+        """
         owned = self.slots_of()
         return {
             "method": self.method,
@@ -91,7 +95,8 @@ class SlotTable:
                     "slots": owned[worker.name],
                     "share": owned[worker.name] / self.slots,
                 }
-                for worker in self.workers
+                for worker in order
+                if worker.name in owned
             ],
         }
 

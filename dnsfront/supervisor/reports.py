@@ -45,8 +45,9 @@ def status(front: Front) -> dict[str, Any]:
 
 def ring(front: Front) -> dict[str, Any]:
     """Return the shape of `dnsfront ring --json`, of the table that is in force."""
+    order = front.candidate.config.ring.workers
     generation = front.publisher.generation
-    return {**front.candidate.table.summary(), "generation": generation}
+    return {**front.candidate.table.summary(order), "generation": generation}
 
 
 def not_ready(front: Front) -> list[str]:
