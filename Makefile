@@ -6,13 +6,16 @@ PYTEST := $(VENV)/python -m pytest -p tests.gate
 C_SOURCES := $(wildcard kern/*.c kern/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-bench run test test-unit test-kern test-system check fmt bench clean help
+.PHONY: setup setup-bench compiled run test test-unit test-kern test-system check fmt bench clean help
 
 setup: ## install what is missing: Debian packages (as root) and .venv
 	@deploy/setup.sh
 
 setup-bench: ## the same, and the peers to measure against
 	@deploy/setup.sh bench
+
+compiled: setup ## the installed form, its query path compiled, in .venv-compiled
+	@deploy/compile.sh
 
 run: setup ## serve the demo zone on 127.0.0.1:5353 and [::1]:5353
 	@exec $(VENV)/dnsfront run -c config.example.yaml
@@ -41,7 +44,7 @@ fmt: setup ## bring all sources into the project's form
 	$(VENV)/ruff check --fix
 	clang-format -i $(C_SOURCES)
 
-bench: setup-bench ## measure against the peers, side by side
+bench: setup-bench compiled ## measure against the peers, side by side
 	@$(VENV)/python -m tests.bench
 
 clean: ## remove caches and builds; .venv stays

@@ -23,7 +23,8 @@ class Response:
     *head* is flags and record counts as cache entries keep them, *body* the records
     behind the question, *ttl_offsets* where in them the TTLs stand. *rcode* includes
     the bits of the OPT record. *ttl_s* is how long the response may be kept, 0 for not
-    at all: the least TTL (*max_ttl_s* is the largest), and for negative responses the SOA's minimum (RFC 2308, 5).
+    at all: the least TTL (*max_ttl_s* is the largest), and for negative responses the
+    SOA's minimum (RFC 2308, 5).
     """
 
     __slots__ = (
@@ -59,7 +60,9 @@ class Response:
         self.has_opt = has_opt
 
 
-def parse_response(octets: bytes, body_at: int) -> Response:
+def parse_response(  # noqa: C901 - a call a record costs more than all it does
+    octets: bytes, body_at: int
+) -> Response:
     """Return the parts of an upstream's response; its question ends at *body_at*.
 
     Records behind an OPT record are left out, since compression pointers to them would

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Sections:
     """The answer, authority and additional sections of one response, without OPT.
 
-    *octets* are the records in wire form, exactly as they stand behind a 12-octet header
-    and the uncompressed question, so that their compression pointers hold in any
+    *octets* are the records in wire form, exactly as they stand behind a 12-octet
+    header and the uncompressed question, so that their compression pointers hold in any
     response to the same question, whatever case the client spelled it in. The counts do
     not include an OPT record: OPT is hop by hop (RFC 6891, 6.1.1) and is built anew.
     """

@@ -78,7 +78,7 @@ class Shape:
     def message(
         self, identity: bytes, question: bytes, head: bytes, body: bytes
     ) -> bytes:
-        """Return the response, cut to its header, question and OPT if it is too long."""
+        """Return the response, cut to header, question and OPT if it is too long."""
         size = 12 + len(question) + len(body) + len(self.opt)
         if size > self.limit:
             return self.truncated(identity, question, head)

@@ -72,6 +72,8 @@ HEADER = struct.Struct("!6H")
 RECORD = struct.Struct("!HHIH")
 _OPT_FIXED = struct.Struct("!xHHBBHH")
 _OPTION = struct.Struct("!HH")
+#: The root and the type, with which every OPT record begins.
+_OPT_HEAD: Final = b"\0\0\x29"
 _DO: Final = 0x8000
 
 
@@ -243,25 +245,33 @@ def with_error(opt: bytes, code: int) -> bytes:
     return opt[:9] + struct.pack("!H", len(options)) + options
 
 
-def error_response(octets: bytes, rcode: int, *, is_recursive: bool = True) -> bytes:
+def error_response(octets: bytes, rcode: int, *, error: int | None = None) -> bytes:
     """Return a response of a header and, where it can be read, the question.
 
-    BADVERS gets an OPT record, since its upper bits live there (RFC 6891, 6.1.3).
+    An OPT record that begins right behind the question is answered by one, so that the
+    client does not take us for a server from before EDNS (RFC 6891, 6.1.1 and 7); it
+    holds the Extended DNS Error *error*. *rcode* over 15 needs it in any case.
     """
     flags = int.from_bytes(octets[2:4], "big") & (OPCODE_MASK | RD | CD)
-    flags |= QR | (RA if is_recursive else 0) | (rcode & RCODE_MASK)
+    flags |= QR | RA | (rcode & RCODE_MASK)
     end = question_end(octets) if octets[4:6] == b"\0\1" else -1
     question = octets[HEADER_OCTETS:end] if end > 0 else b""
-    opt = opt_record(extended_rcode=rcode >> 4) if rcode > RCODE_MASK else b""
+    opt = b""
+    has_opt = end > 0 and octets[end : end + 3] == _OPT_HEAD
+    if rcode > RCODE_MASK or (has_opt and octets[6:10] == b"\0\0\0\0"):
+        is_dnssec_ok = has_opt and octets[end + 7 : end + 8] >= b"\x80"
+        opt = opt_record(is_dnssec_ok=is_dnssec_ok, extended_rcode=rcode >> 4)
+    if error is not None:
+        opt = with_error(opt, error)
     header = HEADER.pack(0, flags, bool(question), 0, 0, bool(opt))
     return octets[:2] + header[2:] + question + opt
 
 
-_ESCAPE = re.compile(rb"\\(\d{3}|.)", re.DOTALL)
+_ESCAPE = re.compile(rb"\\(\d{3}|\D)")
 
 
 def qname_from_text(text: str) -> bytes:
-    r"""Return the lower-case wire form, with the root label, of a name as people write it.
+    r"""Return the lower-case wire form, root label included, of a name as text.
 
     ``\.`` and ``\DDD`` are understood (RFC 1035, 5.1); other characters must be ASCII.
 
@@ -306,6 +316,8 @@ def _split_labels(octets: bytes) -> list[bytes]:
             labels[-1].append(number)
             at = escape.end()
             continue
+        if octets[at] == ord("\\"):
+            raise WireError("want three digits or one other character behind a \\")
         if octets[at] == ord("."):
             labels.append(bytearray())
         else:

@@ -14,7 +14,7 @@ _M_ARENA_MAX: Final = -8  # malloc.h
 
 
 def use_one_arena() -> None:
-    """Have all threads allocate from one place; call it before there is a second one."""
+    """Have all threads allocate from one place; call it while there is one thread."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):  # glibc has it, musl needs none
         libc.mallopt(_M_ARENA_MAX, 1)

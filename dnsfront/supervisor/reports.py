@@ -61,12 +61,14 @@ def not_ready(front: Front) -> list[str]:
         if worker.state is not State.UP and worker.name in front.candidate.worker_names
     ]
     config = front.candidate.config
+    servers = config.upstreams.servers
     is_any_up = any(
         front.upstreams.is_up(server.index)
-        for server in front.upstreams.assign(config.upstreams.servers)
+        for server in front.upstreams.assign(servers)
     )
     if not is_any_up and not config.zones:
-        reasons.append("no upstream is up and there is no zone to answer from")
+        texts = ", ".join(server.text for server in servers)
+        reasons.append(f"no upstream is up ({texts}) and there is no zone to serve")
     return reasons
 
 

@@ -23,7 +23,7 @@ class AccessList:
         self.allowed.clear()
 
     def allows(self, packed: bytes) -> bool:
-        """Return whether the client at the *packed* address (4 or 16 octets) is served."""
+        """Return whether the client at *packed*, 4 or 16 octets, is served."""
         if packed in self.allowed:
             return True
         address = ipaddress.ip_address(packed)

@@ -30,6 +30,8 @@ ADDRESS_OCTETS: Final = 28
 CONTROL_OCTETS: Final = 40
 
 _MAX_DATAGRAM: Final = 65536
+#: The longest message that leaves: a datagram behind the head of a hand-over.
+_MAX_MESSAGE: Final = _MAX_DATAGRAM + COMPACT
 
 
 class _IoVec(ctypes.Structure):
@@ -67,15 +69,9 @@ _libc.sendmmsg.argtypes = (
 _recvmmsg = _libc.recvmmsg
 _sendmmsg = _libc.sendmmsg
 
-#: What a socket may answer for reasons that lie with the network or the peer, not here.
-_TRANSIENT: Final = frozenset(
-    (
-        errno.EAGAIN, errno.EINTR, errno.ECONNREFUSED, errno.ENOBUFS, errno.EHOSTUNREACH,
-        errno.ENETUNREACH, errno.EPERM, errno.EACCES, errno.EINVAL, errno.EMSGSIZE,
-        errno.ENETDOWN, errno.EHOSTDOWN, errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN,
-        errno.EPROTO, errno.EADDRNOTAVAIL, errno.ENODEV, errno.EIO,
-    )
-)  # fmt: skip
+#: Errors that say that the call itself was wrong. Whatever else a socket reports lies
+#: with the network, the peer or the host; ICMP alone makes it report a dozen of them.
+_OURS: Final = frozenset((errno.EBADF, errno.EFAULT, errno.ENOSYS, errno.ENOTSOCK))
 
 
 def _address_octets(family: int | None) -> int:
@@ -100,8 +96,8 @@ class ReceiveBatch:
     one go, the rest in a spill area whose pages stay untouched until a datagram is that
     long; nothing up to 64 KiB is ever cut.
 
-    After :meth:`receive` returned *n*, `arena` holds the first octets of datagram *i* at
-    ``i * COMPACT`` and `sizes[i * HEADER_WORDS]` its length.
+    After :meth:`receive` returned *n*, `arena` holds the first octets of datagram *i*
+    at ``i * COMPACT`` and `sizes[i * HEADER_WORDS]` its length.
     """
 
     def __init__(
@@ -158,9 +154,9 @@ class ReceiveBatch:
         number = ctypes.get_errno()
         if count == 0 or number in {errno.EAGAIN, errno.EINTR}:
             return 0
-        if number in _TRANSIENT:
-            return -number
-        raise OSError(number, os.strerror(number))
+        if number in _OURS:
+            raise OSError(number, os.strerror(number))
+        return -number
 
     def datagram(self, i: int) -> bytes:
         """Return datagram *i* as a whole."""
@@ -179,8 +175,8 @@ class ReceiveBatch:
     def control(self, i: int) -> bytes:
         """Return the control message of datagram *i*, fit to be sent back with a reply.
 
-        The interface is taken out of it: a reply keeps the address that was asked as its
-        source, but takes the way that the routing table says.
+        The interface is taken out of it: a reply keeps the address that was asked as
+        its source, but takes the way that the routing table says.
         """
         at = i * CONTROL_OCTETS
         self.clear_interface(i)
@@ -198,7 +194,7 @@ class _Sender:
     def __init__(self) -> None:
         self._vectors = (_IoVec * BATCH)()
         self._headers = (_MMsgHdr * BATCH)()
-        self._buffer = mmap.mmap(-1, BATCH * _MAX_DATAGRAM)
+        self._buffer = mmap.mmap(-1, BATCH * _MAX_MESSAGE)
         self.buffer_at = ctypes.addressof(ctypes.c_char.from_buffer(self._buffer))
         self.vectors = memoryview(self._vectors).cast("B").cast("Q")
         self.failed = 0
@@ -218,6 +214,7 @@ class _Sender:
         """
         self._buffer[: len(octets)] = octets
         sent = 0
+        is_told = False
         while sent < count:
             done = _sendmmsg(
                 fd,
@@ -231,14 +228,18 @@ class _Sender:
             number = ctypes.get_errno()
             if number == errno.EINTR:
                 continue
-            if number not in _TRANSIENT:
+            if number == errno.ECONNREFUSED and not is_told:
+                # What an earlier message met; telling it, the kernel did not send.
+                is_told = True
+                continue
+            if number in _OURS:
                 raise OSError(number, os.strerror(number))
             self.failed += 1
             sent += 1
 
 
 class AnswerBatch(_Sender):
-    """Messages that go back to where the datagrams of a :class:`ReceiveBatch` came from.
+    """Messages that go back to the senders of what a :class:`ReceiveBatch` holds.
 
     The caller writes address and length of message *j* into `vectors`, at ``2 * j`` and
     ``2 * j + 1``; addresses count from `buffer_at`.
@@ -262,7 +263,7 @@ class AnswerBatch(_Sender):
             self._words[word + _CONTROL] = received.control_at + i * CONTROL_OCTETS
 
     def restore(self, count: int) -> None:
-        """Let each of the first *count* messages go to the sender of the same number."""
+        """Let each of the first *count* messages go to the sender of its number."""
         for i in range(count):
             self.redirect(i, i)
 

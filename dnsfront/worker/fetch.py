@@ -1,4 +1,4 @@
-"""One question on its way to the upstreams: its state, its query, its response's check."""
+"""One question on its way to the upstreams: its state, its query, its response."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class Fetch:
 
     *exact* is the question as it is sent: qname in lower case, true qtype and qclass.
     *key* is where the cache keeps the response, *entry* the expired one it has.
-    *candidates* are the servers still to be tried, the next one last; *places* the ids pending on ports.
+    *candidates* are the servers still to be tried, the next one last; *places* the ids
+    pending on ports.
     """
 
     __slots__ = (

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: How long a failed resolution is remembered (RFC 9520, 3.2: one second to five minutes).
+#: How long a failed resolution is remembered (RFC 9520, 3.2: 1 second to 5 minutes).
 FAILURE_TTL_S: Final = 5
 _MAX_FAILURES: Final = 10000
 
@@ -74,18 +74,30 @@ class Frontend:
         """Answer any message from a client, well formed or not."""
         try:
             self._query(octets, waiter)
-        except Exception:
-            # One query must never take the others down with it: the worker serves on.
-            _log.exception("query_failed")
-            self.meter.count(Counter.EXCEPTIONS)
+        except Exception:  # noqa: BLE001 - see there
+            self._survive()
 
-    def _query(self, octets: bytes, waiter: Waiter) -> None:
+    def _survive(self) -> None:
+        """Log and count the exception at hand: no query takes the others down with it.
+
+        Called at two places, since a shared guard would cost every miss a call.
+        """
+        _log.exception("query_failed")
+        self.meter.count(Counter.EXCEPTIONS)
+
+    def _is_ignored(self, octets: bytes) -> bool:
+        """Count and tell what gets no response, since it may not be a query at all."""
         if len(octets) < wire.HEADER_OCTETS:
             self.meter.count(Counter.IGNORED_SHORT)
-            return
+            return True
         if octets[2] & 0x80:
             # Two servers that answer each other's responses would never stop.
             self.meter.count(Counter.IGNORED_RESPONSE)
+            return True
+        return False
+
+    def _query(self, octets: bytes, waiter: Waiter) -> None:
+        if self._is_ignored(octets):
             return
         try:
             query = wire.parse_query(octets)
@@ -115,11 +127,12 @@ class Frontend:
 
     def _reject(self, octets: bytes, rcode: int, waiter: Waiter) -> None:
         self.meter.count_rcode(rcode)
-        waiter.respond(wire.error_response(octets, rcode))
+        error = wire.EDE_PROHIBITED if rcode == wire.REFUSED else None
+        waiter.respond(wire.error_response(octets, rcode, error=error))
 
     def refuse(self, octets: bytes, waiter: Waiter) -> None:
         """Answer REFUSED to a client that the access list does not allow."""
-        if len(octets) >= wire.HEADER_OCTETS and not octets[2] & 0x80:
+        if not self._is_ignored(octets):
             self.meter.count(Counter.REFUSED)
             self._reject(octets, wire.REFUSED, waiter)
 
@@ -132,9 +145,8 @@ class Frontend:
         """
         try:
             self._miss(octets, key, entry, waiter)
-        except Exception:
-            _log.exception("query_failed")
-            self.meter.count(Counter.EXCEPTIONS)
+        except Exception:  # noqa: BLE001 - see there
+            self._survive()
 
     def _miss(
         self, octets: bytes, key: bytes, entry: Entry | None, waiter: Waiter
@@ -151,7 +163,8 @@ class Frontend:
                 return
         if entry is None:
             if wire.question_end(question, 0) != len(question):
-                self._reject(octets, wire.FORMERR, waiter)
+                # The octets at the end only looked like an OPT record met before.
+                self._query(octets, waiter)
                 return
         elif entry.tail != tail:
             entry = None
@@ -165,11 +178,10 @@ class Frontend:
             self.fail(entry, [waiter], wire.REFUSED, wire.EDE_NOT_AUTHORITATIVE)
             return
         self.meter.count(Counter.CACHE_REQUESTS)
-        if self._failures:
-            failure = self._failures.get((view, exact))
-            if failure is not None and failure[0] > self.now_s:
-                self.fail(entry, [waiter], failure[1], wire.EDE_CACHED_ERROR)
-                return
+        rcode = self.failure(view, exact) if self._failures else None
+        if rcode is not None:
+            self.fail(entry, [waiter], rcode, wire.EDE_CACHED_ERROR)
+            return
         resolver.fetch(view, key, exact, entry, waiter)
 
     def _handed_over(self, qname: bytes, octets: bytes, waiter: Waiter) -> bool:
@@ -272,6 +284,11 @@ class Frontend:
         if len(self._failures) >= _MAX_FAILURES:
             self._failures.clear()
         self._failures[view, exact] = (self.now_s + FAILURE_TTL_S, rcode)
+
+    def failure(self, view: int, exact: bytes) -> int | None:
+        """Return the rcode of a failure that is remembered; do not ask meanwhile."""
+        failure = self._failures.get((view, exact))
+        return failure[1] if failure is not None and failure[0] > self.now_s else None
 
     def forget_failures(self) -> None:
         """Let every question go upstream again, because something changed."""

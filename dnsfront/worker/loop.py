@@ -77,6 +77,7 @@ class Worker:
         self._control = control
         self._spec = spec
         self._is_draining = False
+        self._retiring: list[Resolver] = []
         self._health = memoryview(mmap.mmap(health_fd, 0)).cast("Q")
         self._meter = Meter(stats.words(stats_fd))
         key = bytes.fromhex(spec.hash_key_hex)
@@ -133,9 +134,10 @@ class Worker:
             )
 
     def _open_upstreams(self) -> None:
+        """Ask the upstreams of the spec; fetches under way end where they began."""
         spec = self._spec
         if self._frontend.resolver is not None:
-            self._frontend.resolver.close()
+            self._retiring.append(self._frontend.resolver)
         self._frontend.resolver = None
         if not spec.upstream_servers:
             return
@@ -175,6 +177,9 @@ class Worker:
                 self._refetch(resolver)
             wait_s = resolver.expire()
             resolver.flush()
+        for retiring in self._retiring:
+            retiring.expire()
+            retiring.flush()
         for tcp in self._tcp:
             if tcp.written:
                 tcp.flush()
@@ -209,6 +214,9 @@ class Worker:
             self._peers.failed = 0
         if resolver is not None:
             resolver.sweep()
+        for retiring in [x for x in self._retiring if not x.pending]:
+            retiring.close()
+            self._retiring.remove(retiring)
         for tcp in self._tcp:
             tcp.expire(now_ns)
 
@@ -301,7 +309,7 @@ class Worker:
         resolver = self._frontend.resolver
         if self._peers.receive(self._frontend, self._udp) > 0:
             return False
-        if resolver is not None and resolver.pending:
+        if any(x.pending for x in (resolver, *self._retiring) if x is not None):
             return False
         for udp in self._udp:
             udp.flush()

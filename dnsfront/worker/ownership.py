@@ -65,8 +65,8 @@ class Ownership:
         """Return the worker_id that is to answer *qname*, 0 when nobody is live.
 
         *qname* is lower-case wire form with the root label. The rules are those of
-        `kern/steer.bpf.c`: the first of the preference list that is live and not over its
-        bound, or else the first that is live.
+        `kern/steer.bpf.c`: the first of the preference list that is live and not over
+        its bound, or else the first that is live.
         """
         at = slot_of(qname_hash(qname[:-1], self._key), self._slots) * SLOT_OCTETS
         first = 0

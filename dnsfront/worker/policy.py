@@ -21,7 +21,7 @@ _VNODES: Final = 256
 
 
 def order_of(policy: str, servers: Sequence[UpstreamServer], key: bytes) -> Order:
-    """Return the function that orders *servers*, given in the same order, for a qname."""
+    """Return what orders *servers*, given in the same order, for a qname."""
     if policy == "least_outstanding":
         return _least_outstanding
     if policy == "chash" and len(servers) > 1:

@@ -2,8 +2,8 @@
 
 RFC 5452, 9.2: a response is believed only if it comes from the address and port that
 was asked (the sockets are connected) to the port that asked, with the id of the query.
-Ports are chosen by the kernel at random, one of a pool is drawn for each batch, and none
-is kept for long; ids come from the system's random numbers.
+Ports are chosen by the kernel at random, one of a pool is drawn for each batch, and
+none is kept for long; ids come from the system's random numbers.
 """
 
 from __future__ import annotations
@@ -60,20 +60,29 @@ class Server:
         self._identities = _identities()
         self._sending = SendBatch(-1)
         self._retired: list[Port] = []
-        self._ports = [self._open() for _ in range(_POOL)]
+        self._ports: list[Port | None] = [None] * _POOL
 
     def _open(self) -> Port:
         family = self.spec.family
         sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER_OCTETS)
-        sock.connect((self.spec.address, self.spec.port))
+        try:
+            sock.connect((self.spec.address, self.spec.port))
+        except OSError:
+            sock.close()
+            raise
         wear = _QUERIES_PER_SOCKET // 2 + random.randrange(_QUERIES_PER_SOCKET)
         port = Port(self, sock, wear)
         self._reactor.watch(sock.fileno(), lambda _event: self._receive(port))
         return port
 
     def send(self, batch: list[Fetch], now_ns: int) -> None:
-        """Ask for everything in *batch*, through one port."""
+        """Ask for everything in *batch*, through one port.
+
+        Raises:
+            OSError: no socket can be had, for instance because there is no route to
+                the server; nothing was sent.
+        """
         port = self._port()
         self._sending.fd = port.socket.fileno()
         pending, identities, add = port.pending, self._identities, self._sending.add
@@ -96,9 +105,11 @@ class Server:
         """Return a port drawn at random; one that is worn out is replaced first."""
         at = next(self._identities)[0] % _POOL
         port = self._ports[at]
-        if port.left <= 0:
-            self._retired.append(port)
-            port = self._ports[at] = self._open()
+        if port is None or port.left <= 0:
+            opened = self._ports[at] = self._open()
+            if port is not None:
+                self._retired.append(port)
+            return opened
         return port
 
     def sweep(self) -> None:
@@ -111,7 +122,8 @@ class Server:
     def close(self) -> None:
         """Close every port."""
         for port in (*self._ports, *self._retired):
-            self._close(port)
+            if port is not None:
+                self._close(port)
 
     def _close(self, port: Port) -> None:
         self._reactor.forget(port.socket.fileno())

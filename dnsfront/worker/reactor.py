@@ -23,8 +23,8 @@ class Reactor:
     """Calls back those whose descriptors are ready, until it is told to stop.
 
     *before_round* is told the time (monotonic nanoseconds) before the callbacks of a
-    round, *after_round* runs after them, *on_tick* about four times a second. Either may
-    lower `wait_s` through its return value: the longest wait until the next round.
+    round, *on_tick* about four times a second. *after_round* runs last and returns the
+    longest wait in seconds until the next round, None for as long as it takes.
     """
 
     def __init__(

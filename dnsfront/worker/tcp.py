@@ -6,6 +6,7 @@ they are reached, the connection that has been idle longest makes room.
 
 from __future__ import annotations
 
+import errno
 import socket
 from typing import TYPE_CHECKING, Final
 
@@ -74,13 +75,16 @@ class Connection:
         """Whether the client is owed nothing."""
         return not self._under_way and not self._unsent
 
+    @property
+    def _takes_more(self) -> bool:
+        return (
+            len(self._under_way) < MAX_OUTSTANDING
+            and len(self._unsent) < _MAX_UNSENT_OCTETS
+        )
+
     def _watch(self) -> None:
         events = WRITE if self._unsent else 0
-        if (
-            not self._has_ended
-            and len(self._under_way) < MAX_OUTSTANDING
-            and len(self._unsent) < _MAX_UNSENT_OCTETS
-        ):
+        if self._takes_more and not self._has_ended:
             events |= READ
         if events != self._watched:
             self._watched = events
@@ -110,10 +114,10 @@ class Connection:
         self._serve()
 
     def _serve(self) -> None:
-        """Answer the complete queries that were received, as far as the limit goes."""
+        """Answer the complete queries that were received, as far as the limits go."""
         at = 0
         received = self._received
-        while len(self._under_way) < MAX_OUTSTANDING and not self._is_closed:
+        while self._takes_more and not self._is_closed:
             end = at + 2 + int.from_bytes(received[at : at + 2], "big")
             if len(received) < at + 2 or len(received) < end:
                 break
@@ -148,15 +152,12 @@ class Connection:
             self._watch()
         except OSError:
             self.close()
-        else:
-            if self._received and not self._is_closed:
-                self._serve()
 
     def _send(self) -> None:
         if self._unsent:
             sent = self._socket.send(self._unsent)
             del self._unsent[:sent]
-        self.settle()
+        self._serve()
 
     def settle(self) -> None:
         """Close the connection if nothing keeps it open, or wait for what it needs."""
@@ -207,12 +208,21 @@ class TcpListener:
     def ready(self, _event: int) -> None:
         """Take the connections that wait."""
         for _ in range(_ACCEPTS_PER_ROUND):
-            try:
-                sock, address = self._socket.accept()
-            except OSError:
-                # Nobody left, or the client that waited is gone again.
+            if not self._take():
                 return
-            self._accept(sock, address[0])
+
+    def _take(self) -> bool:
+        """Take one connection; return False when none waits or none can be had."""
+        try:
+            sock, address = self._socket.accept()
+        except ConnectionAbortedError:
+            return True
+        except OSError as exc:
+            if exc.errno in {errno.EMFILE, errno.ENFILE}:
+                self._close_idlest()
+            return False
+        self._accept(sock, address[0])
+        return True
 
     def _accept(self, sock: socket.socket, host: str) -> None:
         meter = self.frontend.meter
@@ -222,13 +232,14 @@ class TcpListener:
             sock.close()
             return
         meter.count(Counter.TCP_CONNECTIONS)
-        sock.setblocking(False)
+        sock.setblocking(False)  # noqa: FBT003 - its signature
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.connections.add(Connection(sock, self, now_ns=self.frontend.now_ns))
 
     def _has_room(self) -> bool:
-        if len(self.connections) < MAX_CONNECTIONS:
-            return True
+        return len(self.connections) < MAX_CONNECTIONS or self._close_idlest()
+
+    def _close_idlest(self) -> bool:
         idle = [connection for connection in self.connections if connection.is_idle]
         if not idle:
             return False
@@ -251,7 +262,8 @@ class TcpListener:
 
     def drain(self) -> None:
         """Take who waits, then close each connection as soon as it is owed nothing."""
-        self.ready(0)
+        while self._take():
+            pass
         self.is_draining = True
         for connection in list(self.connections):
             connection.settle()

@@ -1,9 +1,9 @@
 """The datagrams of one listening socket: a batch in, its hits out, its misses on.
 
-This is the hot path. A hit costs a handful of slices and dictionary look-ups: the header
-and the OPT record are recognised by their octets (`dns/shape.py`), the folded question
-is the key of the cache, and the response is joined from prepared pieces. Anything that
-is not recognised goes to the front end as a whole.
+This is the hot path. A hit costs a handful of slices and dictionary look-ups: the
+header and the OPT record are recognised by their octets (`dns/shape.py`), the folded
+question is the key of the cache, and the response is joined from prepared pieces.
+Anything that is not recognised goes to the front end as a whole.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class UdpListener:
         self._serve(count)
         return count
 
-    def _serve(self, count: int) -> None:
+    def _serve(self, count: int) -> None:  # noqa: C901, PLR0912, PLR0915 - see below
         # One function, long and flat: a call per datagram costs more than what is done.
         frontend = self._frontend
         started_at_ns = frontend.now_ns

@@ -127,8 +127,8 @@ class Resolver:
     def _candidates(self, qname: bytes) -> list[Server]:
         """Return up to three servers to send to, the first of them last.
 
-        When all are down each gets one try, so that a wrong verdict of the health checks
-        costs no answer and a right one costs no more than one time-out a server.
+        When all are down each gets one try, so that a wrong verdict of the health
+        checks costs no answer and a right one no more than one time-out a server.
         """
         order = self._order(qname, self._servers)
         up = [server for server in order if server in self._up]
@@ -145,16 +145,28 @@ class Resolver:
 
     def flush(self) -> None:
         """Send what was queued since the last call, a batch a system call."""
+        servers = self._servers
+        while servers:
+            for server in servers:
+                while server.queue:
+                    self._send_batch(server)
+            # What could not be sent is queued for the next server.
+            servers = [server for server in self._servers if server.queue]
+
+    def _send_batch(self, server: Server) -> None:
         now_ns = self._answers.now_ns
         deadline_ns = now_ns + self._timeout_ns
-        for server in self._servers:
-            while server.queue:
-                batch, server.queue = server.queue[:BATCH], server.queue[BATCH:]
-                server.send(batch, now_ns)
-                self._meter.upstream_sent(server.index, len(batch))
-                self._deadlines.extend(
-                    (deadline_ns, fetch, fetch.sends) for fetch in batch
-                )
+        batch, server.queue = server.queue[:BATCH], server.queue[BATCH:]
+        # A late response to an earlier send may have come since they were queued.
+        batch = [fetch for fetch in batch if not (fetch.is_done or fetch.connection)]
+        self._meter.upstream_sent(server.index, len(batch))
+        try:
+            server.send(batch, now_ns)
+        except OSError:
+            for fetch in batch:
+                self._failed(fetch)
+            return
+        self._deadlines.extend((deadline_ns, fetch, fetch.sends) for fetch in batch)
 
     def _receive(self, port: Port) -> None:
         received = self._received
@@ -162,7 +174,7 @@ class Resolver:
         pending, server = port.pending, port.server
         if count < 0:
             # ICMP says that nobody listens there: no need to wait for the time-out.
-            for unheard in list(pending.values()):
+            for unheard in dict.fromkeys(pending.values()):
                 if unheard.places[-1][0] is port:
                     self._failed(unheard)
             return
@@ -176,19 +188,27 @@ class Resolver:
             fetch = pending.get(octets[:2])
             if fetch is None or not is_response(octets, fetch.exact):
                 continue
-            if octets[2] & 2:
-                self._ask_over_tcp(fetch, server)
-            else:
+            del pending[octets[:2]]
+            if octets[2] & 2 == 0:
                 self._take(fetch, server, octets)
+            elif server is fetch.server:
+                self._ask_over_tcp(fetch, server)
 
     def _take(self, fetch: Fetch, server: Server, octets: bytes) -> None:
-        """Deliver the response *octets* of *server*, or try the next one."""
+        """Deliver the response *octets* of *server*, or try the next one.
+
+        It may be late: then another server was asked meanwhile, and only what the
+        late one knows counts, not what it does not.
+        """
+        is_late = server is not fetch.server
         try:
             response = parse_response(octets, wire.HEADER_OCTETS + len(fetch.exact))
         except WireError:
-            self._failed(fetch)
+            if not is_late:
+                self._failed(fetch)
             return
-        self._meter.upstream_answered(server.index, fetch.sent_at_ns)
+        if not is_late:
+            self._meter.upstream_answered(server.index, fetch.sent_at_ns)
         rcode = response.rcode
         if rcode in _RETRY_ELSEWHERE or rcode > wire.RCODE_MASK:
             self._refused(fetch, server, response)
@@ -197,7 +217,7 @@ class Resolver:
         self._answers.deliver(fetch, response)
 
     def _refused(self, fetch: Fetch, server: Server, response: Response) -> None:
-        """Go on without *server*, which could not say; its word stands if it is the last.
+        """Go on without *server*, which could not say; the last one's word stands.
 
         Asking it the same again would only repeat the work. But a server from before
         EDNS (RFC 6891, 7) is asked once more without it.
@@ -214,13 +234,15 @@ class Resolver:
             fetch.candidates = [x for x in fetch.candidates if x is not server]
         fetch.failed_rcode = rcode if rcode <= wire.RCODE_MASK else wire.SERVFAIL
         fetch.error = None
-        self._failed(fetch)
+        if server is fetch.server:
+            self._failed(fetch)
 
     def _ask_over_tcp(self, fetch: Fetch, server: Server) -> None:
         """Ask again over TCP, because the response did not fit a datagram."""
 
         def done(octets: bytes | None) -> None:
-            if octets is None or not is_response(octets, fetch.exact):
+            # TC over TCP says that even the whole is not whole (RFC 2181, 9).
+            if octets is None or octets[2] & 2 or not is_response(octets, fetch.exact):
                 self._failed(fetch)
             else:
                 self._take(fetch, server, octets)
@@ -230,12 +252,16 @@ class Resolver:
         fetch.sends += 1
         self._meter.upstream_sent(server.index, 1)
         query = message(server.identity(), fetch)
-        fetch.connection = TcpExchange(self._reactor, server.spec, query, done)
+        try:
+            fetch.connection = TcpExchange(self._reactor, server.spec, query, done)
+        except OSError:
+            self._failed(fetch)
+            return
         deadline_ns = fetch.sent_at_ns + 2 * self._timeout_ns
         self._tcp_deadlines.append((deadline_ns, fetch, fetch.sends))
 
     def _failed(self, fetch: Fetch) -> None:
-        """Count a failure of the server that was asked last; try the next, or give up."""
+        """Count a failure of the server asked last; try the next one, or give up."""
         server = fetch.server
         if fetch.is_done or server is None:
             return
@@ -261,7 +287,7 @@ class Resolver:
             fetch.hang_up()
 
     def expire(self) -> float | None:
-        """Treat what is overdue as failed; return the seconds until the next deadline."""
+        """Treat what is overdue as failed; return the seconds to the next deadline."""
         now_ns = self._answers.now_ns
         soonest_ns = None
         for deadlines in (self._deadlines, self._tcp_deadlines):

@@ -12,7 +12,7 @@ from dnsfront.errors import PrivilegeError
 from dnsfront.kernel.maps import PASS_PROGRAM, load_program
 from dnsfront.kernel.steering import Steering
 from tests.kern.lab import HASH_KEY, SLOTS, Lab
-from tests.kern.namespace import private_network
+from tests.namespaces import private_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from dnsfront.kernel.maps import PASS_PROGRAM, load_program
 from dnsfront.kernel.steering import Steering
 from tests.kern.bpf import cost, statistics
 from tests.kern.lab import HASH_KEY, SLOTS, Group, Lab, reuseport_socket
-from tests.kern.namespace import private_network
+from tests.namespaces import private_network
 from tests.kern.queries import label, qname_of, query
 
 if TYPE_CHECKING:

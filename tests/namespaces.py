@@ -1,4 +1,4 @@
-"""A network namespace of our own for the tests of this folder, with lo up."""
+"""A network namespace of our own for tests on the real kernel, with lo up."""
 
 from __future__ import annotations
 

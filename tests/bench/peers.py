@@ -1,0 +1,183 @@
+"""The programs that are measured, and the config that each is given.
+
+All forward to one upstream, have a cache that nothing here fills up, and serve with one
+thread or worker. Apart from that they run with the defaults of their authors.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.bench.server import HOST, ROOT, free_port
+
+#: More than all rounds together ask for, so that no cache begins to evict.
+CACHE_ENTRIES: Final = 1_000_000
+
+#: Makes a response of 100 octets to a qname of 24: 12 + 24 + 4 + 12 + 1 + 47.
+_FILLER: Final = "m" * 47
+
+#: Returns the command, having written what it needs into the directory.
+Configure = Callable[[Path, int, int], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A program that can be started: *configure* takes directory, port, upstream."""
+
+    name: str
+    program: str
+    package: str
+    version_command: Sequence[str]
+    configure: Configure
+
+    def is_installed(self) -> bool:
+        return shutil.which(self.program) is not None
+
+    def version(self) -> str:
+        """Return what the program says of itself, in one line."""
+        said = subprocess.run(
+            self.version_command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+            cwd=ROOT,
+        )
+        lines = (said.stdout + said.stderr).strip().splitlines()
+        return lines[0] if lines else "unknown"
+
+
+def _dnsfront(directory: Path, port: int, upstream_port: int) -> Sequence[str]:
+    config = directory / "dnsfront.yaml"
+    config.write_text(f"""\
+listen: ["{HOST}:{port}"]
+ring: {{seed: bench, workers: 1}}
+upstreams: {{servers: [{{address: "{HOST}:{upstream_port}"}}]}}
+cache: {{max_entries: {CACHE_ENTRIES}}}
+admin: {{listen: "{HOST}:{free_port()}", socket: {directory}/control.sock}}
+""")
+    return [*_python("dnsfront"), "run", "-c", str(config)]
+
+
+def _dnsdist(directory: Path, port: int, upstream_port: int) -> Sequence[str]:
+    config = directory / "dnsdist.conf"
+    config.write_text(f"""\
+setLocal("{HOST}:{port}")
+newServer({{address="{HOST}:{upstream_port}", checkName="health.bench."}})
+getPool(""):setCache(newPacketCache({CACHE_ENTRIES}))
+setACL({{"127.0.0.0/8"}})
+setSecurityPollSuffix("")
+""")
+    return ["dnsdist", "--supervised", "--disable-syslog", "-C", str(config)]
+
+
+def _unbound_common(directory: Path, port: int) -> str:
+    return f"""\
+server:
+  directory: "{directory}"
+  interface: {HOST}@{port}
+  access-control: 127.0.0.0/8 allow
+  do-daemonize: no
+  username: ""
+  chroot: ""
+  pidfile: ""
+  use-syslog: no
+  num-threads: 1
+  module-config: "iterator"
+remote-control:
+  control-enable: no
+"""
+
+
+def _unbound(directory: Path, port: int, upstream_port: int) -> Sequence[str]:
+    config = directory / "unbound.conf"
+    config.write_text(f"""{_unbound_common(directory, port)}
+server:
+  do-not-query-localhost: no
+  msg-cache-size: 512m
+  rrset-cache-size: 1g
+forward-zone:
+  name: "."
+  forward-addr: {HOST}@{upstream_port}
+""")
+    return ["unbound", "-d", "-c", str(config)]
+
+
+def _upstream(directory: Path, port: int, _upstream_port: int) -> Sequence[str]:
+    """Answer every name below `bench.` with an A, below `fills.` with a TXT."""
+    config = directory / "upstream.conf"
+    config.write_text(f"""{_unbound_common(directory, port)}
+server:
+  so-rcvbuf: 4m
+  local-zone: "bench." redirect
+  local-data: "bench. 86400 IN A 192.0.2.1"
+  local-zone: "fills." redirect
+  local-data: 'fills. 86400 IN TXT "{_FILLER}"'
+""")
+    return ["unbound", "-d", "-c", str(config)]
+
+
+def _kresd(directory: Path, port: int, upstream_port: int) -> Sequence[str]:
+    config = directory / "kresd.conf"
+    config.write_text(f"""\
+net.listen('{HOST}', {port}, {{ kind = 'dns' }})
+trust_anchors.remove('.')
+cache.size = 500 * MB
+policy.add(policy.all(policy.FORWARD('{HOST}@{upstream_port}')))
+""")
+    return ["kresd", "-n", "-c", str(config), str(directory)]
+
+
+def _recursor(directory: Path, port: int, upstream_port: int) -> Sequence[str]:
+    (directory / "recursor.conf").write_text(f"""\
+local-address={HOST}
+local-port={port}
+forward-zones-recurse=.={HOST}:{upstream_port}
+threads=1
+pdns-distributes-queries=no
+max-cache-entries={CACHE_ENTRIES}
+max-packetcache-entries={CACHE_ENTRIES}
+dnssec=off
+allow-from=127.0.0.0/8
+query-local-address={HOST}
+dont-query=
+daemon=no
+quiet=yes
+setuid=
+setgid=
+security-poll-suffix=
+""")
+    return ["pdns_recursor", f"--config-dir={directory}", f"--socket-dir={directory}"]
+
+
+def _python(module: str) -> list[str]:
+    return [sys.executable, "-m", module]
+
+
+DNSFRONT: Final = Peer(
+    "dnsfront",
+    sys.executable,
+    "dnsfront",
+    [*_python("dnsfront"), "--version"],
+    _dnsfront,
+)
+UPSTREAM: Final = Peer("upstream", "unbound", "unbound", ["unbound", "-V"], _upstream)
+DNSDIST: Final = Peer("dnsdist", "dnsdist", "dnsdist", ["dnsdist", "-V"], _dnsdist)
+UNBOUND: Final = Peer("unbound", "unbound", "unbound", ["unbound", "-V"], _unbound)
+KRESD: Final = Peer("kresd", "kresd", "knot-resolver", ["kresd", "-V"], _kresd)
+RECURSOR: Final = Peer(
+    "recursor",
+    "pdns_recursor",
+    "pdns-recursor",
+    ["pdns_recursor", "--version"],
+    _recursor,
+)
+
+#: The order of a round: whom we compare with first stands next to us.
+MEASURED: Final = (DNSDIST, DNSFRONT, UNBOUND, KRESD, RECURSOR)

@@ -1,0 +1,87 @@
+"""What /proc says about CPU time and memory; it reads and never writes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
+_PROC: Final = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """CPU time, as charged by the kernel; user and system apart."""
+
+    user_s: float = 0
+    system_s: float = 0
+
+    @property
+    def total_s(self) -> float:
+        return self.user_s + self.system_s
+
+    def __add__(self, other: Cpu) -> Cpu:
+        return Cpu(self.user_s + other.user_s, self.system_s + other.system_s)
+
+    def __sub__(self, other: Cpu) -> Cpu:
+        return Cpu(self.user_s - other.user_s, self.system_s - other.system_s)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Resident memory: whole (RSS), and with shared pages divided up (PSS)."""
+
+    rss_bytes: int
+    pss_bytes: int
+
+
+def _stat_fields(pid: int) -> list[str] | None:
+    """Return what follows the name in /proc/PID/stat, or None when it is gone."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return text.rpartition(")")[2].split()
+
+
+def tree(root_pid: int) -> list[int]:
+    """Return *root_pid* and its descendants, parents before children."""
+    children: dict[int, list[int]] = {}
+    for entry in _PROC.iterdir():
+        if entry.name.isdigit() and (fields := _stat_fields(int(entry.name))):
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found = [root_pid]
+    for pid in found:
+        found.extend(sorted(children.get(pid, [])))
+    return found
+
+
+def cpu_of(pids: Iterable[int]) -> Cpu:
+    """Return the CPU time that *pids* have used so far, all threads together."""
+    used = Cpu()
+    for pid in pids:
+        if fields := _stat_fields(pid):
+            used += Cpu(
+                int(fields[11]) / _TICKS_A_SECOND, int(fields[12]) / _TICKS_A_SECOND
+            )
+    return used
+
+
+def machine_busy_s() -> float:
+    """Return the CPU time that the whole machine has used so far, interrupts too."""
+    with (_PROC / "stat").open() as file:
+        fields = file.readline().split()[1:]
+    user, nice, system, _idle, _iowait, irq, softirq = map(int, fields[:7])
+    return (user + nice + system + irq + softirq) / _TICKS_A_SECOND
+
+
+def memory_of(pid: int) -> Memory:
+    """Return how much memory *pid* holds now."""
+    sizes = {}
+    for line in (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()[1:]:
+        key, _, value = line.partition(":")
+        sizes[key] = int(value.split()[0]) * 1024
+    return Memory(rss_bytes=sizes["Rss"], pss_bytes=sizes["Pss"])

@@ -1,0 +1,164 @@
+"""The tables for people, and the file that keeps every round."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from tests.bench.contract import Line
+from tests.bench.lab import Lab, Round
+from tests.bench.peers import DNSDIST
+from tests.bench.server import ROOT
+from tests.bench.under_load import median_of
+
+_RESULTS: Final = Path(__file__).resolve().parent / "results"
+#: What others did on the machine is told from this share of its busy time on.
+_OTHERS_SHARE: Final = 0.05
+
+#: Per measurement: column title, key of the round, digits after the point.
+_COLUMNS: Final[dict[str, Sequence[tuple[str, str, int]]]] = {
+    "hit": (
+        ("CPU us/query", "cpu_us", 2),
+        ("user", "user_us", 2),
+        ("system", "system_us", 2),
+        ("queries/s", "qps", 0),
+        ("lost", "lost", 0),
+    ),
+    "latency": (
+        ("p50 us", "latency_us.p50", 1),
+        ("p99 us", "latency_us.p99", 1),
+        ("CPU us/query", "cpu_us", 2),
+        ("queries/s", "qps", 0),
+        ("lost", "lost", 0),
+        ("left late, p99 us", "lag_us.p99", 1),
+    ),
+    "start": (("seconds", "start_s", 2),),
+    "memory": (
+        ("bytes/entry", "bytes_per_entry", 0),
+        ("bytes in all", "full_rss_bytes", 0),
+    ),
+    "steering": (("ns/run", "ns_per_run", 0), ("runs", "runs", 0)),
+}
+
+_TITLES: Final = {
+    "hit": "Hits: 10,000 names, Zipf 1.0, all cached, closed loop",
+    "latency": "Latency of hits at {rate} queries/s, open loop",
+    "miss": "Misses: random names, one upstream, closed loop",
+    "start": "From start to first answer",
+    "memory": "A cache with {entries} responses of 100 octets",
+    "steering": "Steering programs; counting itself adds some 50 ns to each",
+}
+
+
+def tables(rounds: dict[str, list[Round]]) -> Iterator[str]:
+    """Yield the lines of a table of medians for each measurement."""
+    for what, seen in rounds.items():
+        yield ""
+        yield _TITLES[what].format_map(seen[0])
+        yield from _table(seen, _COLUMNS["hit" if what == "miss" else what])
+
+
+def _table(
+    rounds: list[Round], columns: Sequence[tuple[str, str, int]]
+) -> Iterator[str]:
+    """Yield a row a server, its first column also as a ratio to the base's."""
+    servers = list(dict.fromkeys(each["server"] for each in rounds))
+    base = DNSDIST.name if DNSDIST.name in servers else servers[0]
+    titles = [columns[0][0], f"x {base}", *(title for title, _, _ in columns[1:])]
+    yield f"  {'':<14}" + "".join(f"{title:>19}" for title in titles)
+    for server in servers:
+        values = [
+            f"{median_of(rounds, server, key):.{digits}f}" for _, key, digits in columns
+        ]
+        first = columns[0][1]
+        over = median_of(rounds, base, first)
+        ratio = median_of(rounds, server, first) / over if over else float("nan")
+        values.insert(1, f"{ratio:.2f}")
+        yield f"  {server:<14}" + "".join(f"{value:>19}" for value in values)
+
+
+def remarks(rounds: dict[str, list[Round]]) -> Iterator[str]:
+    """Yield a sentence for everything that makes the figures doubtful."""
+    for what, seen in rounds.items():
+        shares = [each["others_share"] for each in seen if "others_share" in each]
+        if shares and (worst := max(shares)) > _OTHERS_SHARE:
+            yield f"{what}: other programs used up to {worst:.0%} of the busy CPU time"
+        for server in dict.fromkeys(each["server"] for each in seen):
+            mine = [each for each in seen if each["server"] == server]
+            if wrong := sum(each.get("wrong", 0) for each in mine):
+                yield f"{what}: {server} repeated the question wrongly {wrong} times"
+            failed = sum(
+                count
+                for each in mine
+                for rcode, count in each.get("rcodes", {}).items()
+                if rcode != "0"
+            )
+            if failed:
+                yield f"{what}: {server} answered {failed} queries with an error"
+
+
+def write(
+    lab: Lab, rounds: dict[str, list[Round]], found: Sequence[Line], directory: Path
+) -> Path:
+    """Write everything to a new file below *directory* and return its path."""
+    now = datetime.now(UTC)
+    commit = _commit()
+    content = {
+        "date": now.isoformat(timespec="seconds"),
+        "commit": commit,
+        "command": ["python", "-m", "tests.bench", *sys.argv[1:]],
+        "machine": _machine(),
+        "versions": {peer.name: peer.version() for peer in lab.peers},
+        "left_out": lab.left_out,
+        "settings": asdict(lab.settings),
+        "contract": [asdict(line) for line in found],
+        "remarks": list(remarks(rounds)),
+        "rounds": rounds,
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{now:%Y-%m-%dT%H%M}-{commit}.json"
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    return path
+
+
+def default_directory() -> Path:
+    return _RESULTS
+
+
+def _commit() -> str:
+    """Return the commit of the checkout, with `-dirty` when it has been changed."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, check=False, cwd=ROOT
+        )
+        return done.stdout.strip()
+
+    dirty = "-dirty" if git("status", "--porcelain", "-uno") else ""
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + dirty
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "cpu": _first_value(Path("/proc/cpuinfo"), "model name"),
+        "cpus": os.cpu_count(),
+        "memory": _first_value(Path("/proc/meminfo"), "MemTotal"),
+        "load": os.getloadavg(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
+
+
+def _first_value(path: Path, key: str) -> str:
+    for line in path.read_text().splitlines():
+        if line.startswith(key):
+            return line.partition(":")[2].strip()
+    return "unknown"

@@ -1,0 +1,132 @@
+"""Programs under test: started here, gone with the test, whatever becomes of it."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+DNSFRONT: Final = (sys.executable, "-m", "dnsfront")
+
+#: Options of setpriv(1): nobody, without a single right.
+AS_NOBODY: Final = (
+    "--reuid=65534",
+    "--regid=65534",
+    "--clear-groups",
+    "--inh-caps=-all",
+    "--bounding-set=-all",
+)
+_EXIT_WITHIN_S: Final = 15.0
+
+
+def needed(program: str) -> str:
+    """Return the path of *program*, or skip the test, naming what is missing."""
+    path = shutil.which(program)
+    if path is None:
+        pytest.skip(f"{program} is missing: make setup installs it")
+    return path
+
+
+def run(
+    *argv: str,
+    stdin: str = "",
+    rights: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    within_s: float = 30,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, in the root of the repository."""
+    return subprocess.run(
+        [*_shielded(rights), *argv],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=env,
+        timeout=within_s,
+        check=False,
+    )
+
+
+def output_of(*argv: str, stdin: str = "") -> str:
+    """Return what a command prints; it must succeed."""
+    done = run(*argv, stdin=stdin)
+    assert done.returncode == 0, done
+    return done.stdout
+
+
+def _shielded(rights: Sequence[str]) -> tuple[str, ...]:
+    """Return a prefix that ends the program with this process, even one that is killed.
+
+    setpriv(1) becomes the program, so that its pid is the program's.
+    """
+    return ("setpriv", "--pdeathsig", "KILL", *rights, "--")
+
+
+class Program:
+    """A program in the background; all that it prints goes to the file *log*."""
+
+    def __init__(
+        self,
+        *argv: str,
+        log: Path,
+        rights: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self._log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [*_shielded(rights), *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=ROOT,
+                env=env,
+            )
+        self.pid = self._process.pid
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end()
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code, None while it runs; below zero for a signal."""
+        return self._process.poll()
+
+    def output(self) -> str:
+        """Return what it printed so far."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    def wait(self, within_s: float = _EXIT_WITHIN_S) -> int:
+        """Return its exit code, when it has one."""
+        return self._process.wait(within_s)
+
+    def end(self) -> None:
+        """Have it finish, and see to it that it is gone."""
+        if self.exit_code is None:
+            self.signal(signal.SIGTERM)
+        try:
+            self.wait()
+        except subprocess.TimeoutExpired:
+            self.signal(signal.SIGKILL)
+            self.wait()
+            raise

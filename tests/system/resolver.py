@@ -1,0 +1,107 @@
+"""Unbound, the resolver that stands behind the front end in real life.
+
+It is told nothing about the world: a root zone of our own holds every name there is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Final, Self
+
+import dns.exception
+
+from tests.system.clients import ask
+from tests.system.front import Address, free_address
+from tests.system.processes import Program, needed
+from tests.waiting import eventually
+
+_CONFIG: Final = """\
+server:
+  interface: {host}
+  port: {port}
+  directory: "{folder}"
+  username: ""
+  chroot: ""
+  pidfile: ""
+  use-syslog: no
+  log-queries: yes
+  module-config: "iterator"
+  num-threads: 1
+  do-not-query-localhost: no
+  local-zone: "test." nodefault
+  trust-anchor-signaling: no
+remote-control:
+  control-enable: no
+auth-zone:
+  name: "."
+  zonefile: "{zone}"
+  for-downstream: no
+  for-upstream: yes
+  fallback-enabled: no
+"""
+
+_SIGNATURE: Final = "c2lnbmVkIGJ5IG5vYm9keSwgY2hlY2tlZCBieSBub2JvZHk="
+_ZONE: Final = f"""\
+$TTL 300
+.               IN SOA   ns.test. hostmaster.test. 1 3600 900 604800 60
+.               IN NS    ns.test.
+ns.test.        IN A     192.0.2.53
+www.test.       IN A     192.0.2.80
+www.test.       IN A     192.0.2.81
+www.test.       IN AAAA  2001:db8::80
+www.test.       IN RRSIG A 8 2 300 20380101000000 20200101000000 1 test. {_SIGNATURE}
+mail.test.      IN MX    10 www.test.
+mail.test.      IN MX    20 ns.test.
+text.test.      IN TXT   "one string" "and another"
+one.test.       IN CNAME two.test.
+two.test.       IN CNAME three.test.
+three.test.     IN CNAME www.test.
+dangling.test.  IN CNAME nowhere.test.
+short.test.     1 IN A   192.0.2.1
+zero.test.      0 IN A   192.0.2.2
+middling.test.  IN TXT   {' '.join(f'"{number:03d} {"m" * 90}"' for number in range(8))}
+large.test.     IN TXT   {' '.join(f'"{number:03d} {"x" * 200}"' for number in range(90))}
+"""
+_QUERY: Final = re.compile(r"info: \S+ (\S+) (\S+) IN$", re.MULTILINE)
+
+
+class Unbound:
+    """One unbound on a port of its own, for as long as the context lasts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address: Address = free_address()
+        zone = folder / "root.zone"
+        zone.write_text(_ZONE, encoding="ascii")
+        config = folder / "unbound.conf"
+        config.write_text(
+            _CONFIG.format(
+                host=self.address.host, port=self.address.port, folder=folder, zone=zone
+            ),
+            encoding="ascii",
+        )
+        self._program = Program(
+            needed("unbound"), "-d", "-c", str(config), log=folder / "unbound.log"
+        )
+
+    def __enter__(self) -> Self:
+        eventually(self._is_answering, within_s=10)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._program.end()
+
+    def _is_answering(self) -> bool:
+        assert self._program.exit_code is None, self._program.output()
+        with contextlib.suppress(dns.exception.Timeout, ConnectionError):
+            return bool(ask(self.address, "ns.test", nsid=False, timeout_s=0.5).answer)
+        return False
+
+    def queries(self) -> Counter[tuple[str, str]]:
+        """Return how often each question came, by qname as it came and type."""
+        return Counter(
+            (qname.lower(), rdtype)
+            for qname, rdtype in _QUERY.findall(self._program.output())
+        )

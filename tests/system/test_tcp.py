@@ -1,0 +1,187 @@
+"""Clients over TCP: pipelined, answered out of order, by the owner of each name."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import dns.flags
+import dns.rcode
+import pytest
+
+from tests.kern.queries import qname_of
+from tests.system.clients import ask, nsid_of, nsid_query
+from tests.system.front import DEMO_ZONE, FrontEnd
+from tests.system.metrics import connected, hit, missed, responded, steered
+from tests.system.processes import needed, output_of
+from tests.system.streams import Stream, handed_over, stream_to
+from tests.system.upstream import FakeUpstream
+from tests.waiting import eventually
+
+IDLE_S = 10
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[FakeUpstream]:
+    with FakeUpstream() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def front(folder: Path, upstream: FakeUpstream) -> Iterator[FrontEnd]:
+    upstreams = {"servers": [{"address": str(upstream.address)}]}
+    with FrontEnd(folder, upstreams=upstreams, zones=[DEMO_ZONE]) as made:
+        yield made
+
+
+def test_pipelined_queries_are_answered_by_the_owner_of_each_name(
+    front: FrontEnd, upstream: FakeUpstream
+) -> None:
+    names = [f"name{number}.pipeline.test" for number in range(200)]
+    preferences = front.lookup(names)
+    before = front.metrics().counts()
+
+    with stream_to(front) as (stream, worker):
+        queries = [nsid_query(qname_of(x), at) for at, x in enumerate(names)]
+        stream.send(*queries)
+        answered_by = {x.id: nsid_of(x) for x in stream.responses(len(names))}
+
+    assert answered_by == {at: preferences[x][0] for at, x in enumerate(names)}
+    front.expect(
+        before,
+        connected(1, len(names))
+        + missed(len(names), str(upstream.address))
+        + handed_over(preferences, names, worker),
+    )
+
+
+def test_answer_cached_over_one_transport_is_a_hit_over_the_other(
+    front: FrontEnd, upstream: FakeUpstream
+) -> None:
+    preferences = front.lookup(["shared.test"])
+    before = front.metrics().counts()
+
+    ask(front.address, "shared.test")
+    with stream_to(front) as (stream, worker):
+        stream.send(nsid_query(qname_of("shared.test"), 1))
+        stream.responses(1)
+
+    front.expect(
+        before,
+        steered(1)
+        + missed(1, str(upstream.address))
+        + connected(1, 1)
+        + hit(1)
+        + handed_over(preferences, ["shared.test"], worker),
+    )
+
+
+def test_quick_answer_overtakes_a_slow_one(
+    front: FrontEnd, upstream: FakeUpstream
+) -> None:
+    slow, quick = (nsid_query(qname_of(x), at) for at, x in enumerate(("slow", "quick")))
+
+    with stream_to(front) as (stream, _worker):
+        with upstream.holding("slow."):
+            stream.send(slow, quick)
+            [first] = stream.responses(1)
+        [second] = stream.responses(1)
+
+    assert [first.question[0].name.to_text(), second.question[0].name.to_text()] == [
+        "quick.",
+        "slow.",
+    ]
+
+
+def test_query_may_come_octet_by_octet(front: FrontEnd) -> None:
+    query = nsid_query(qname_of("www.example.test"), 1)
+    octets = len(query).to_bytes(2, "big") + query
+
+    with stream_to(front) as (stream, _worker):
+        for octet in octets:
+            stream.send_octets(bytes([octet]))
+        [response] = stream.responses(1)
+
+    assert str(response.answer[0][0]) == "192.0.2.80"
+
+
+def test_client_that_sends_no_more_still_gets_what_it_is_owed(
+    front: FrontEnd, upstream: FakeUpstream
+) -> None:
+    with stream_to(front) as (stream, _worker):
+        with upstream.holding("owed.test"):
+            stream.send(nsid_query(qname_of("owed.test"), 1))
+            stream.end()
+        [response] = stream.responses(1)
+        assert stream.receive() == b""
+
+    assert response.rcode() == dns.rcode.NOERROR
+
+
+def test_hundred_connections_at_once_are_served(front: FrontEnd) -> None:
+    clients = 100
+    query = nsid_query(qname_of("www.example.test"), 1)
+    before = front.metrics()
+
+    with ExitStack() as stack:
+        streams = [Stream(front.address) for _ in range(clients)]
+        for stream in streams:
+            stack.callback(stream.close)
+            stream.send(query)
+        responses = [stream.responses(1)[0] for stream in streams]
+
+    assert {str(response.answer[0][0]) for response in responses} == {"192.0.2.80"}
+
+    def is_counted() -> bool:
+        change = front.metrics().counts() - before.counts()
+        # Which worker takes which connection is the kernel's secret.
+        assert 0 < change.pop("handover tcp") < clients
+        assert change == connected(clients, clients) + responded(clients, "zone")
+        return True
+
+    eventually(is_counted)
+    # The 4-tuple of each connection goes through the table, so nobody takes them all.
+    taken = Counter(front.metrics().by_worker("tcp_connections_total"))
+    taken -= Counter(before.by_worker("tcp_connections_total"))
+    assert sorted(taken) == ["w1", "w2", "w3", "w4"]
+
+
+def test_large_answer_needs_tcp_and_comes_whole(front: FrontEnd) -> None:
+    cut = ask(front.address, "large.example.test", "TXT")
+    whole = ask(front.address, "large.example.test", "TXT", over_tcp=True)
+
+    assert (bool(cut.flags & dns.flags.TC), cut.answer) == (True, [])
+    assert not whole.flags & dns.flags.TC
+    assert len(whole.answer[0][0].strings) == 12
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments"),
+    [("dig", ["+tcp"]), ("kdig", ["+tcp"]), ("dig", []), ("kdig", [])],
+    ids=["dig +tcp", "kdig +tcp", "dig, by itself", "kdig, by itself"],
+)
+def test_tools_get_the_large_answer(
+    front: FrontEnd, program: str, arguments: list[str]
+) -> None:
+    host, port = front.address
+
+    printed = output_of(
+        *(needed(program), f"@{host}", "-p", str(port), *arguments),
+        *("large.example.test", "TXT", "+nsid"),
+    )
+
+    assert "12 large enough to need TCP" in printed
+    assert "NSID" in printed
+
+
+def test_idle_connection_is_closed(front: FrontEnd) -> None:
+    opened_at = time.monotonic()
+    stream = Stream(front.address, patience_s=IDLE_S + 5)
+
+    assert stream.receive() == b""
+    stream.close()
+
+    assert IDLE_S - 0.5 < time.monotonic() - opened_at < IDLE_S + 2

@@ -1,0 +1,185 @@
+"""Workers die: their names go to the next in line, their queries wait, they are back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import dns.message
+import pytest
+
+from tests.kern.queries import qname_of
+from tests.system.clients import ask_all, nsid_of, nsid_query, receive
+from tests.system.front import DEMO_ZONE, FrontEnd
+from tests.system.load import under_load
+from tests.system.metrics import responded, steered
+from tests.waiting import eventually
+
+NAMES = [f"name{number}.example.test" for number in range(400)]
+QNAMES = [qname_of(name) for name in NAMES]
+#: What a worker may have taken and not answered when it dies: one batch.
+BATCH = 64
+
+
+@pytest.fixture
+def front(tmp_path: Path) -> Iterator[FrontEnd]:
+    with FrontEnd(tmp_path, zones=[DEMO_ZONE]) as made:
+        yield made
+
+
+def answered_by(front: FrontEnd) -> dict[str, str]:
+    """Return who answers each name."""
+    responses = ask_all(front.address, QNAMES)
+    return dict(zip(NAMES, map(nsid_of, responses), strict=True))
+
+
+def is_back(front: FrontEnd, name: str, old_pid: int) -> bool:
+    worker = front.worker(name)
+    return worker["state"] == "up" and worker["pid"] != old_pid
+
+
+def test_killed_worker_is_back_within_two_seconds(front: FrontEnd) -> None:
+    before = front.metrics().counts()
+    pids = front.pids()
+
+    os.kill(pids["w2"], signal.SIGKILL)
+    eventually(lambda: is_back(front, "w2", pids["w2"]), within_s=2)
+
+    after = front.pids()
+    assert {name for name in pids if after[name] != pids[name]} == {"w2"}
+    assert front.metrics().by_worker("worker_restarts_total") == {"w2": 1}
+    front.expect(before, {"worker_restarts": 1})
+    preferences = front.lookup(NAMES)
+    assert answered_by(front) == {x: preferences[x][0] for x in NAMES}
+
+
+def freeze_successor(front: FrontEnd, name: str) -> int:
+    """Kill a worker and stop its successor before that serves; return the new pid.
+
+    An interpreter needs a tenth of a second to start, so it is nearly always met in time;
+    if not, it dies too.
+    """
+    while True:
+        old_pid = front.worker(name)["pid"]
+        os.kill(old_pid, signal.SIGKILL)
+        pid = eventually(lambda: successor(front, name, old_pid))
+        os.kill(pid, signal.SIGSTOP)
+        if front.worker(name)["state"] == "starting":
+            return pid
+
+
+def successor(front: FrontEnd, name: str, old_pid: int) -> int:
+    pid = front.worker(name)["pid"]
+    return 0 if pid in {None, old_pid} else int(pid)
+
+
+def test_names_of_a_dead_worker_are_answered_by_the_next_in_the_preference_list(
+    front: FrontEnd,
+) -> None:
+    preferences = front.lookup(NAMES)
+    orphans = [name for name in NAMES if preferences[name][0] == "w3"]
+    rest = len(NAMES) - len(orphans)
+    pid = freeze_successor(front, "w3")
+
+    with front.counting(
+        steered(len(orphans), "backup")
+        + steered(rest)
+        + responded(len(NAMES), "zone", "NXDOMAIN")
+    ):
+        while_away = answered_by(front)
+
+    assert while_away == {
+        name: preferences[name][name in orphans] for name in NAMES
+    }
+    assert front.metrics().value("worker_up", worker="w3") == 0
+    assert front.get("/readyz").body == "worker w3 is starting\n"
+
+    os.kill(pid, signal.SIGCONT)
+    eventually(front.is_ready)
+    with front.counting(steered(len(NAMES)) + responded(len(NAMES), "zone", "NXDOMAIN")):
+        assert answered_by(front) == {x: preferences[x][0] for x in NAMES}
+
+
+def test_queries_that_waited_for_a_dead_worker_are_answered_by_its_successor(
+    front: FrontEnd,
+) -> None:
+    preferences = front.lookup(NAMES)
+    mine = [name for name in NAMES if preferences[name][0] == "w1"]
+    pid = front.pids()["w1"]
+    os.kill(pid, signal.SIGSTOP)
+
+    with (
+        front.counting(
+            steered(len(mine))
+            + responded(len(mine), "zone", "NXDOMAIN")
+            + Counter({"worker_restarts": 1})
+        ),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+    ):
+        for number, name in enumerate(mine):
+            sock.sendto(nsid_query(qname_of(name), number), front.address)
+        eventually(lambda: front.worker("w1")["backlog"] == len(mine))
+        os.kill(pid, signal.SIGKILL)
+        responses = [dns.message.from_wire(receive(sock)) for _ in mine]
+
+    assert sorted(response.id for response in responses) == list(range(len(mine)))
+    assert {nsid_of(response) for response in responses} == {"w1"}
+
+
+def test_counters_never_fall_through_a_death(front: FrontEnd) -> None:
+    answered_by(front)
+    before = front.metrics()
+    pid = front.pids()["w4"]
+
+    os.kill(pid, signal.SIGKILL)
+    seen = [before.counts()]
+    while not is_back(front, "w4", pid):
+        seen.append(front.metrics().counts())
+
+    for earlier, later in zip(seen, seen[1:], strict=False):
+        assert not earlier - later
+    assert front.metrics().by_worker("steered_total") == before.by_worker(
+        "steered_total"
+    )
+    assert front.metrics().by_worker("queries_total", transport="udp") == (
+        before.by_worker("queries_total", transport="udp")
+    )
+
+
+def test_kill_under_load_loses_no_more_than_the_batch_in_hand(front: FrontEnd) -> None:
+    pids = front.pids()
+
+    with under_load(front.address, NAMES, per_second=500) as load:
+        for name in ("w1", "w2", "w3", "w4"):
+            os.kill(pids[name], signal.SIGKILL)
+            eventually(lambda name=name: is_back(front, name, pids[name]))
+
+    assert load.sent
+    assert len(load.lost) <= 4 * BATCH
+
+
+def test_worker_that_dies_again_and_again_is_left_out_and_the_rest_serve(
+    front: FrontEnd,
+) -> None:
+    preferences = front.lookup(NAMES)
+    started_at = time.monotonic()
+
+    def has_died() -> bool:
+        worker = front.worker("w1")
+        if worker["pid"] is not None:
+            os.kill(worker["pid"], signal.SIGKILL)
+        return bool(worker["state"] == "failed")
+
+    eventually(has_died, within_s=10)
+
+    assert time.monotonic() - started_at > 0.7  # starts are put off, ever longer
+    assert answered_by(front) == {
+        name: preferences[name][preferences[name][0] == "w1"] for name in NAMES
+    }
+    assert "worker_left_out worker=w1" in front.log()
+    assert front.get("/readyz").body == "worker w1 is failed\n"

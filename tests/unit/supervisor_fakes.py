@@ -1,0 +1,186 @@
+"""A front end whose worker processes are played, for tests of the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dnsfront.ipc.channel import Message, read_memfd
+from dnsfront.ipc.spec import Listener, WorkerSpec
+from dnsfront.kernel.userspace import UserspaceSteering
+from dnsfront.supervisor import candidate, main, worker
+from dnsfront.supervisor.front import Front
+
+ZONE = """\
+$ORIGIN example.test.
+$TTL 300
+@ IN SOA ns1 hostmaster 1 3600 600 86400 300
+@ IN NS ns1
+ns1 IN A 192.0.2.53
+"""
+
+
+def free_port() -> int:
+    """Return a port that the kernel just chose, free over UDP and TCP."""
+    while True:
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
+        ):
+            udp.bind(("127.0.0.1", 0))
+            port: int = udp.getsockname()[1]
+            try:
+                tcp.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def write_config(directory: Path, workers: str = "2", more: str = "") -> Path:
+    """Write a config with a zone; called again, it keeps the ports of the first."""
+    ports = directory / "ports"
+    if not ports.exists():
+        ports.write_text(f"{free_port()} {free_port()}")
+        (directory / "zone").write_text(ZONE)
+    dns, http = ports.read_text().split()
+    path = directory / "dnsfront.yaml"
+    path.write_text(
+        f'listen: ["127.0.0.1:{dns}"]\n'
+        f"ring: {{slots: 256, vnodes: 16, workers: {workers}}}\n"
+        "zones: [{origin: example.test, file: zone}]\n"
+        f'admin: {{listen: "127.0.0.1:{http}", socket: control.sock}}\n{more}'
+    )
+    return path
+
+
+class PlayedProcess:
+    """Stands in for a worker's process: does at once what a good one does in time.
+
+    *events* of the class is what happened to all of them, and to steering.
+    """
+
+    events: list[tuple[Any, ...]]
+    refuses: str | None
+    fails_to_start: set[str]
+    by_name: dict[str, PlayedProcess]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        on_message: Callable[[Message], None],
+        on_exit: Callable[[], None],
+    ) -> None:
+        self.name = name
+        self.pid = 1000 + len(self.events)
+        self.started_at = asyncio.get_running_loop().time()
+        self.ending = "status=0"
+        self.spec: WorkerSpec | None = None
+        self._on_message = on_message
+        self._on_exit = on_exit
+        self.events.append(("spawned", name))
+        self.by_name[name] = self
+
+    def send(self, message: Message, fds: list[int] | None = None) -> None:
+        op = message["op"]
+        self.events.append((op, self.name, *message.get("ids", ())))
+        soon = asyncio.get_running_loop().call_soon
+        if op == "start":
+            assert fds
+            self.spec = WorkerSpec.from_json(read_memfd(fds[0]))
+            if self.name in self.fails_to_start:
+                soon(self.die)
+            else:
+                soon(self._on_message, {"op": "ready"})
+        elif op == "drain":
+            soon(self.die)
+
+    async def ask(
+        self,
+        message: Message,
+        fds: list[int] | None = None,
+        *,
+        replies: frozenset[str],
+        timeout_s: float,
+    ) -> Message | None:
+        del replies, timeout_s
+        self.events.append((message["op"], self.name))
+        if message["op"] == "flush":
+            return {"op": "flushed", "entries": 3}
+        assert fds
+        if self.refuses == self.name:
+            return {"op": "refused", "reason": "too much"}
+        self.spec = WorkerSpec.from_json(read_memfd(fds[0]))
+        return {"op": "configured"}
+
+    def die(self) -> None:
+        self._on_exit()
+
+    def kill(self) -> None:
+        self.events.append(("killed", self.name))
+        asyncio.get_running_loop().call_soon(self.die)
+
+    def close(self) -> None:
+        self.events.append(("closed", self.name))
+
+
+class RecordingSteering(UserspaceSteering):
+    """Steering without BPF that tells in which order it was used."""
+
+    def set_live(self, worker_id: int, is_live: bool) -> None:  # noqa: FBT001 - as it is
+        super().set_live(worker_id, is_live)
+        PlayedProcess.events.append(("live" if is_live else "not live", worker_id))
+
+    def publish(self, table: bytes) -> None:
+        super().publish(table)
+        PlayedProcess.events.append(("published", frozenset(table[::4])))
+
+    def attach(self, sock: socket.socket) -> None:
+        super().attach(sock)
+        PlayedProcess.events.append(("attached", sock.type))
+
+    def set_socket(
+        self, listener: Listener, protocol: int, worker_id: int, sock: socket.socket
+    ) -> None:
+        super().set_socket(listener, protocol, worker_id, sock)
+        PlayedProcess.events.append(("socket", worker_id))
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> type[PlayedProcess]:
+    """Play all worker processes of this test, without a kernel program."""
+    PlayedProcess.events = []
+    PlayedProcess.refuses = None
+    PlayedProcess.fails_to_start = set()
+    PlayedProcess.by_name = {}
+    monkeypatch.setattr(worker, "WorkerProcess", PlayedProcess)
+    monkeypatch.setattr(
+        main, "open_steering", lambda **_sizes: (RecordingSteering(), "no CAP_BPF")
+    )
+    return PlayedProcess
+
+
+@asynccontextmanager
+async def running(config_path: Path) -> AsyncIterator[Front]:
+    """Start a front end, and take it down again."""
+    async with AsyncExitStack() as stack:
+        yield await main._start(candidate.read(config_path), stack)
+
+
+async def eventually(check: Callable[[], object], within_s: float = 5) -> None:
+    """Let things happen until *check* holds; fail when it does not in time."""
+    async with asyncio.timeout(within_s):
+        while not check():  # noqa: ASYNC110 - nobody would set an event
+            await asyncio.sleep(0)
+
+
+async def settle() -> None:
+    """Let everything happen that is due."""
+    for _ in range(10):
+        await asyncio.sleep(0)

@@ -1,0 +1,238 @@
+"""The metrics of a front end whose pages were written by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as parse_openmetrics,
+)
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from dnsfront.ipc.stats import BUCKETS, Counter, Source, histogram_at, upstream_at
+from dnsfront.kernel.layouts import layout
+from dnsfront.supervisor import metrics
+from dnsfront.supervisor.front import Front
+from dnsfront.supervisor.reload import Reloader
+from tests.unit.supervisor_fakes import (
+    PlayedProcess,
+    played,
+    running,
+    settle,
+    write_config,
+)
+
+__all__ = ["played"]
+
+#: The contract: names and labels that dashboards rely on.
+CONTRACT = {
+    "dnsfront_queries_total": {"worker", "transport"},
+    "dnsfront_responses_total": {"worker", "rcode"},
+    "dnsfront_response_duration_seconds_count": {"worker", "source"},
+    "dnsfront_cache_requests_total": {"worker"},
+    "dnsfront_cache_hits_total": {"worker"},
+    "dnsfront_cache_entries": {"worker"},
+    "dnsfront_cache_evictions_total": {"worker"},
+    "dnsfront_upstream_requests_total": {"upstream"},
+    "dnsfront_upstream_failures_total": {"upstream"},
+    "dnsfront_upstream_up": {"upstream"},
+    "dnsfront_upstream_duration_seconds_count": {"upstream"},
+    "dnsfront_coalesced_queries_total": {"worker"},
+    "dnsfront_steered_total": {"worker"},
+    "dnsfront_steering_total": {"outcome"},
+    "dnsfront_ring_slots": {"worker"},
+    "dnsfront_worker_up": {"worker"},
+    "dnsfront_worker_restarts_total": {"worker"},
+    "dnsfront_worker_backlog": {"worker"},
+    "dnsfront_socket_drops_total": {"worker"},
+    "dnsfront_ring_generation": set(),
+    "dnsfront_ring_slots_moved_total": set(),
+    "dnsfront_handover_total": {"reason"},
+    "dnsfront_kernel_cache_hits_total": set(),
+    "dnsfront_kernel_cache_entries": set(),
+    "dnsfront_config_reloads_total": {"result"},
+    "dnsfront_config_last_reload_success_timestamp_seconds": set(),
+    "dnsfront_build_info": {"version", "python"},
+}
+UPSTREAM = 'upstreams: {servers: [{address: "192.0.2.1:53"}]}\n'
+
+Samples = dict[tuple[str, tuple[str, ...]], float]
+
+
+def scrape(
+    directory: Path,
+    change: Callable[[Front], None] = lambda _front: None,
+    accept: str = "",
+) -> str:
+    """Return the metrics of a front end with two workers, after *change*."""
+
+    async def run() -> str:
+        async with running(write_config(directory, more=UPSTREAM)) as front:
+            await settle()
+            change(front)
+            text, _ = metrics.exposition(front)(accept)
+            return text.decode()
+
+    return asyncio.run(run())
+
+
+def samples(text: str) -> Samples:
+    """Return each sample by its name and label values, in the order of the labels."""
+    return {
+        (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): (
+            sample.value
+        )
+        for family in parse(text)
+        for sample in family.samples
+    }
+
+
+def test_every_metric_of_the_contract_has_its_labels(
+    played: type[PlayedProcess], tmp_path: Path
+) -> None:
+    found = {
+        sample.name: set(sample.labels)
+        for family in parse(scrape(tmp_path))
+        for sample in family.samples
+    }
+
+    assert played.events
+    assert {name: found.get(name) for name in CONTRACT} == CONTRACT
+
+
+def test_promtool_has_nothing_to_say(
+    played: type[PlayedProcess], tmp_path: Path
+) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is missing: apt-get install prometheus")
+
+    checked = subprocess.run(
+        [promtool, "check", "metrics"],
+        input=scrape(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+    assert played.events
+
+
+def test_openmetrics_is_given_to_those_who_ask(
+    played: type[PlayedProcess], tmp_path: Path
+) -> None:
+    text = scrape(tmp_path, accept="application/openmetrics-text;version=1.0.0")
+
+    families = parse_openmetrics(text)  # type: ignore[no-untyped-call] # it has none
+    names = {family.name for family in families}
+
+    assert played.events
+    assert text.endswith("# EOF\n")
+    assert {"dnsfront_queries", "dnsfront_build"} <= names
+
+
+def test_words_of_a_page_become_samples(
+    played: type[PlayedProcess], tmp_path: Path
+) -> None:
+    def change(front: Front) -> None:
+        words = front.tallies["w2"].words
+        words[Counter.QUERIES_TCP] = 3
+        words[Counter.HANDOVER_TCP] = 2
+        front.tallies["w1"].words[Counter.HANDOVER_TCP] = 5
+        words[Counter.RCODE_0 + 3] = 4
+        words[Counter.RCODE_0 + 16] = 1
+        front.tallies["w1"].restarts = 6
+
+    found = samples(scrape(tmp_path, change))
+
+    assert found["dnsfront_queries_total", ("tcp", "w2")] == 3
+    assert found["dnsfront_handover_total", ("tcp",)] == 7
+    assert found["dnsfront_responses_total", ("NXDOMAIN", "w2")] == 4
+    assert found["dnsfront_responses_total", ("BADVERS", "w2")] == 1
+    assert found["dnsfront_responses_total", ("NOERROR", "w1")] == 0
+    assert ("dnsfront_responses_total", ("NXDOMAIN", "w1")) not in found
+    assert found["dnsfront_worker_restarts_total", ("w1",)] == 6
+    assert played.events
+
+
+def test_buckets_are_cumulative_and_sums_are_seconds(
+    played: type[PlayedProcess], tmp_path: Path
+) -> None:
+    def change(front: Front) -> None:
+        for name in ("w1", "w2"):
+            words = front.tallies[name].words
+            for at in (histogram_at(Source.HIT), upstream_at(0) + 2):
+                words[at] = 10
+                words[at + 1] = 5
+                words[at + BUCKETS - 1] = 1
+                words[at + BUCKETS] = 3_500_000_000
+
+    found = samples(scrape(tmp_path, change))
+
+    bucket, name = "_bucket", "dnsfront_response_duration_seconds"
+    # Label values in the order of the label names: le, source, worker.
+    assert found[name + bucket, ("5e-05", "hit", "w1")] == 10
+    assert found[name + bucket, ("0.0001", "hit", "w1")] == 15
+    assert found[name + bucket, ("2.5", "hit", "w1")] == 15
+    assert found[name + bucket, ("+Inf", "hit", "w1")] == 16
+    assert found[name + "_count", ("hit", "w1")] == 16
+    assert found[name + "_sum", ("hit", "w1")] == 3.5
+    assert found["dnsfront_upstream_duration_seconds_count", ("192.0.2.1:53",)] == 32
+    assert found["dnsfront_upstream_duration_seconds_sum", ("192.0.2.1:53",)] == 7
+    assert played.events
+
+
+def test_outcomes_are_the_fields_of_the_counter_struct_with_their_help(
+    played: type[PlayedProcess], tmp_path: Path
+) -> None:
+    text = scrape(tmp_path)
+    steering = layout("steering")
+
+    outcomes = [
+        labels[0] for name, labels in samples(text) if name == "dnsfront_steering_total"
+    ]
+
+    assert outcomes == list(steering.fields)
+    for field, comment in steering.comments.items():
+        assert comment, f"struct steering: {field} has no help text"
+        assert f"{field}: {comment}" in text
+    assert played.events
+
+
+def test_counters_of_a_removed_worker_stay_and_go_on_when_it_returns(
+    played: type[PlayedProcess], tmp_path: Path
+) -> None:
+    async def run() -> list[Samples]:
+        seen = []
+        async with running(write_config(tmp_path)) as front:
+            await settle()
+            expose = metrics.exposition(front)
+            reloader = Reloader(front)
+            front.tallies["w2"].words[Counter.QUERIES_UDP] = 11
+            front.steering.set_dropped(2, 0)
+            load = vars(front.steering)["_load"]
+            load[load.nbytes // 8 // 128 * 2] = 40  # steered to worker_id 2
+            for workers in ("2", "1", "2"):
+                write_config(tmp_path, workers=workers)
+                await reloader.reload()
+                seen.append(samples(expose("")[0].decode()))
+            return seen
+
+    before, without, after = asyncio.run(run())
+
+    for found in (before, without, after):
+        assert found["dnsfront_queries_total", ("udp", "w2")] == 11
+        assert found["dnsfront_steered_total", ("w2",)] == 40
+    ups = [found["dnsfront_worker_up", ("w2",)] for found in (before, without, after)]
+    assert ups == [1, 0, 1]
+    assert without["dnsfront_ring_slots", ("w2",)] == 0
+    moved = after["dnsfront_ring_slots_moved_total", ()]
+    assert moved == 2 * before["dnsfront_ring_slots", ("w2",)]
+    assert after["dnsfront_ring_generation", ()] == 3
+    assert played.events

@@ -1,0 +1,342 @@
+"""Responses of upstreams: dnspython writes them, and reads what became of them."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rrset
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from dnsfront.dns import wire
+from dnsfront.dns.response import MAX_NEGATIVE_TTL_S, Response, parse_response
+from dnsfront.errors import WireError
+
+SOA = "example.test. {ttl} IN SOA ns.example.test. host.example.test. 1 2 3 4 {minimum}"
+
+
+def soa(ttl: int, minimum: int) -> str:
+    return SOA.format(ttl=ttl, minimum=minimum)
+
+
+def response(
+    question: str = "www.example.test. A",
+    *,
+    answer: tuple[str, ...] = (),
+    authority: tuple[str, ...] = (),
+    additional: tuple[str, ...] = (),
+    rcode: int = 0,
+    edns: int = -1,
+    flags: int = 0,
+) -> bytes:
+    """Return what a resolver sends; each record is ``name ttl IN type data``."""
+    name, rtype = question.split()
+    made = dns.message.make_response(
+        dns.message.make_query(name, rtype), recursion_available=True
+    )
+    made.flags |= flags
+    for section, records in (
+        (made.answer, answer),
+        (made.authority, authority),
+        (made.additional, additional),
+    ):
+        for record in records:
+            owner, ttl, rclass, kind, data = record.split(maxsplit=4)
+            section.append(dns.rrset.from_text(owner, int(ttl), rclass, kind, data))
+    if edns >= 0:
+        made.use_edns(edns)
+    made.set_rcode(rcode)
+    return made.to_wire(max_size=65535)
+
+
+def parsed(octets: bytes) -> Response:
+    return parse_response(octets, wire.question_end(octets))
+
+
+def rebuilt(octets: bytes, *, question: bytes | None = None) -> dns.message.Message:
+    """Return the message that a client gets of the parts, as dnspython reads it."""
+    parts = parsed(octets)
+    if question is None:
+        question = octets[12 : wire.question_end(octets)]
+    made = (
+        octets[:2] + parts.head[:2] + b"\0\1" + parts.head[2:] + question + parts.body
+    )
+    return dns.message.from_wire(made, one_rr_per_rrset=True)
+
+
+def records(message: dns.message.Message) -> list[list[str]]:
+    return [
+        sorted(rrset.to_text().lower() for rrset in section)
+        for section in (message.answer, message.authority, message.additional)
+    ]
+
+
+CHAIN = (
+    "www.example.test. 300 IN CNAME a.example.test.",
+    "a.example.test. 60 IN CNAME b.other.test.",
+    "b.other.test. 120 IN A 192.0.2.1",
+)
+KINDS = {
+    "address": (response(answer=("www.example.test. 300 IN A 192.0.2.1",)), 300),
+    "CNAME chain": (response(answer=CHAIN), 60),
+    "MX with addresses": (
+        response(
+            "example.test. MX",
+            answer=("example.test. 300 IN MX 10 mail.example.test.",),
+            authority=("example.test. 200 IN NS ns.example.test.",),
+            additional=("mail.example.test. 100 IN A 192.0.2.25",),
+        ),
+        100,
+    ),
+    "large TXT": (
+        response(
+            "t.example.test. TXT",
+            answer=tuple(
+                f't.example.test. 90 IN TXT "{n:03d}{"x" * 250}"' for n in range(16)
+            ),
+        ),
+        90,
+    ),
+    "unknown type": (
+        response(
+            "u.example.test. TYPE65280",
+            answer=(r"u.example.test. 90 IN TYPE65280 \# 4 c00cc00c",),
+        ),
+        90,
+    ),
+    "denied name": (
+        response(authority=(soa(3600, 300),), rcode=dns.rcode.NXDOMAIN),
+        300,
+    ),
+    "denied type": (response(authority=(soa(200, 300),)), 200),
+    "denied end of a chain": (
+        response(answer=CHAIN[:1], authority=(soa(30, 300),), rcode=dns.rcode.NXDOMAIN),
+        30,
+    ),
+    "denial for a year": (
+        response(authority=(soa(31536000, 31536000),)),
+        MAX_NEGATIVE_TTL_S,
+    ),
+    "denial without SOA": (response(rcode=dns.rcode.NXDOMAIN), 0),
+    "denied end of a chain without SOA": (
+        response(answer=CHAIN[:1], rcode=dns.rcode.NXDOMAIN),
+        0,
+    ),
+    "nothing at all": (response(), 0),
+    "SOA in the wrong section": (response(additional=(soa(60, 60),)), 0),
+    "referral": (
+        response(
+            authority=("example.test. 3600 IN NS ns.example.test.",),
+            additional=("ns.example.test. 3600 IN A 192.0.2.53",),
+        ),
+        0,
+    ),
+    "TTL 0": (response(answer=("www.example.test. 0 IN A 192.0.2.1",)), 0),
+    "one TTL 0 of two": (
+        response(
+            answer=(
+                "www.example.test. 300 IN CNAME a.example.test.",
+                "a.example.test. 0 IN A 192.0.2.1",
+            )
+        ),
+        0,
+    ),
+    "SOA minimum 0": (response(authority=(soa(300, 0),)), 0),
+    "asked for SOA": (
+        response("example.test. SOA", answer=(soa(3600, 300),)),
+        3600,
+    ),
+}
+
+
+@pytest.mark.parametrize(("octets", "ttl_s"), KINDS.values(), ids=list(KINDS))
+def test_response_may_be_kept_for_as_long_as_it_says(octets: bytes, ttl_s: int) -> None:
+    assert parsed(octets).ttl_s == ttl_s
+
+
+@pytest.mark.parametrize(("octets", "_ttl_s"), KINDS.values(), ids=list(KINDS))
+def test_parts_are_the_whole(octets: bytes, _ttl_s: int) -> None:
+    original = dns.message.from_wire(octets, one_rr_per_rrset=True)
+
+    again = rebuilt(octets)
+
+    assert records(again) == records(original)
+    assert again.rcode() == original.rcode()
+    assert again.question == original.question
+
+
+@pytest.mark.parametrize(("octets", "_ttl_s"), KINDS.values(), ids=list(KINDS))
+def test_parts_fit_the_question_however_it_is_spelled(
+    octets: bytes, _ttl_s: int
+) -> None:
+    question = octets[12 : wire.question_end(octets)]
+    spelled = question[:-4].swapcase() + question[-4:]
+
+    again = rebuilt(octets, question=spelled)
+
+    assert records(again) == records(
+        dns.message.from_wire(octets, one_rr_per_rrset=True)
+    )
+
+
+@pytest.mark.parametrize(("octets", "_ttl_s"), KINDS.values(), ids=list(KINDS))
+def test_ttl_offsets_find_every_ttl(octets: bytes, _ttl_s: int) -> None:
+    parts = parsed(octets)
+    body = bytearray(parts.body)
+    for at in parts.ttl_offsets:
+        body[at : at + 4] = struct.pack("!I", 4711)
+    end = wire.question_end(octets)
+    made = (
+        octets[:2] + parts.head[:2] + b"\0\1" + parts.head[2:] + octets[12:end] + body
+    )
+
+    again = dns.message.from_wire(made)
+
+    rrsets = again.answer + again.authority + again.additional
+    assert {rrset.ttl for rrset in rrsets} <= {4711}
+    assert len(parts.ttl_offsets) == sum(struct.unpack("!3H", parts.head[2:]))
+
+
+@pytest.mark.parametrize("extended", [0, 1, 255], ids=["none", "BADVERS", "largest"])
+@pytest.mark.parametrize("additional", [0, 2], ids=["alone", "last"])
+def test_opt_record_is_taken_out(extended: int, additional: int) -> None:
+    octets = bytearray(
+        response(
+            answer=CHAIN,
+            additional=("ns.example.test. 60 IN A 192.0.2.53",) * additional,
+            edns=0,
+        )
+    )
+    octets[-6] = extended
+
+    parts = parsed(bytes(octets))
+
+    assert parts.has_opt
+    assert parts.rcode == extended << 4
+    assert b"\0\0\x29" not in parts.body
+    assert rebuilt(bytes(octets)).edns == -1
+    assert parts.head[-2:] == struct.pack("!H", additional)
+
+
+@pytest.mark.parametrize("behind", [0, 1], ids=["first", "in the middle"])
+def test_what_follows_an_opt_record_is_left_out(behind: int) -> None:
+    plain = response(answer=CHAIN)
+    record = b"\xc0\x0c\0\1\0\1\0\0\0\5\0\4\x7f\0\0\1"
+    opt = wire.opt_record()
+    octets = (
+        plain[:10]
+        + bytes((0, behind + 2))
+        + plain[12:]
+        + behind * record
+        + opt
+        + record
+    )
+
+    parts = parsed(octets)
+
+    assert parts.head[-2:] == bytes((0, behind))
+    assert parts.body == plain[wire.question_end(plain) :] + behind * record
+    assert len(parts.ttl_offsets) == 3 + behind
+    assert parts.ttl_s == (5 if behind else 60)
+
+
+@pytest.mark.parametrize("section", [6, 8], ids=["answer", "authority"])
+def test_opt_record_outside_the_additional_section_is_malformed(section: int) -> None:
+    plain = bytearray(response())
+    plain[section + 1] = 1
+
+    with pytest.raises(WireError):
+        parsed(bytes(plain) + wire.opt_record())
+
+
+@pytest.mark.parametrize("ttl", [0x80000000, 0xFFFFFFFF], ids=["bit alone", "all bits"])
+def test_ttl_with_its_first_bit_set_is_a_long_one(ttl: int) -> None:
+    octets = bytearray(response(answer=("www.example.test. 1 IN A 192.0.2.1",)))
+    octets[-10:-6] = struct.pack("!I", ttl)
+
+    parts = parsed(bytes(octets))
+
+    assert parts.ttl_s == 0x7FFFFFFF
+    assert parts.max_ttl_s == ttl
+
+
+def test_only_ad_and_rcode_are_the_upstreams_to_say() -> None:
+    flags = dns.flags.AA | dns.flags.TC | dns.flags.AD | dns.flags.CD | dns.flags.RD
+
+    head = parsed(response(flags=flags, rcode=dns.rcode.NXDOMAIN)).head
+
+    assert int.from_bytes(head[:2], "big") == (
+        dns.flags.QR | dns.flags.RA | dns.flags.AD | dns.rcode.NXDOMAIN
+    )
+
+
+@given(st.integers(12, 200))
+@example(12)
+def test_response_cut_short_is_malformed(size: int) -> None:
+    octets = response(answer=CHAIN, authority=(soa(60, 60),), edns=0)
+    end = wire.question_end(octets)
+    if not end <= size < len(octets):
+        size = end
+
+    with pytest.raises(WireError):
+        parse_response(octets[:size], end)
+
+
+@given(st.tuples(*[st.integers(0, 4)] * 3), st.binary(max_size=300))
+def test_random_records_raise_nothing_else(
+    counts: tuple[int, int, int], noise: bytes
+) -> None:
+    octets = struct.pack("!6H", 1, wire.QR, 1, *counts) + b"\0\0\1\0\1" + noise
+
+    with contextlib.suppress(WireError):
+        parts = parse_response(octets, 17)
+        assert len(parts.body) <= len(noise)
+        assert all(at + 6 <= len(parts.body) for at in parts.ttl_offsets)
+        assert 0 <= parts.ttl_s <= 0x7FFFFFFF
+
+
+@given(st.binary(min_size=12, max_size=100), st.integers(12, 100))
+def test_random_octets_raise_nothing_else(octets: bytes, body_at: int) -> None:
+    with contextlib.suppress(WireError):
+        parse_response(octets, min(body_at, len(octets)))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(("A", "AAAA", "CNAME", "MX", "NS", "TXT")),
+            st.integers(0, 2**31 - 1),
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_positive_response_is_kept_for_its_least_ttl(
+    kinds: list[tuple[str, int]],
+) -> None:
+    data = {
+        "A": "192.0.2.1",
+        "AAAA": "2001:db8::1",
+        "CNAME": "x.example.test.",
+        "MX": "1 y.example.test.",
+        "NS": "ns.example.test.",
+        "TXT": '"x"',
+    }
+    octets = response(
+        answer=tuple(
+            f"n{n}.example.test. {ttl} IN {kind} {data[kind]}"
+            for n, (kind, ttl) in enumerate(kinds)
+        )
+    )
+
+    parts = parsed(octets)
+
+    assert parts.ttl_s == min(ttl for _kind, ttl in kinds)
+    assert parts.max_ttl_s == max(ttl for _kind, ttl in kinds)
+    assert parts.has_answers

@@ -1,0 +1,201 @@
+"""Births, deaths and what workers are told, with played processes."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dnsfront.errors import UnavailableError
+from dnsfront.supervisor import reports
+from dnsfront.supervisor.front import Front
+from dnsfront.supervisor.worker import State, Worker
+from tests.unit.supervisor_fakes import (
+    PlayedProcess,
+    eventually,
+    played,
+    running,
+    settle,
+    write_config,
+)
+
+__all__ = ["played"]
+
+Played = type[PlayedProcess]
+
+
+def play(path: Path, story: Callable[[Front], Coroutine[Any, Any, None]]) -> None:
+    """Run *story* with a front end of the config at *path*."""
+
+    async def run() -> None:
+        async with running(path) as front:
+            await settle()
+            PlayedProcess.events.clear()
+            await story(front)
+
+    asyncio.run(run())
+
+
+def worker_named(front: Front, name: str) -> Worker:
+    return next(worker for worker in front.fleet if worker.name == name)
+
+
+def test_the_start_goes_in_the_order_that_loses_nothing(
+    played: Played, tmp_path: Path
+) -> None:
+    async def run() -> list[tuple[Any, ...]]:
+        async with running(write_config(tmp_path)):
+            await settle()
+            return list(played.events)
+
+    assert asyncio.run(run()) == [
+        ("spawned", "w1"),
+        ("spawned", "w2"),
+        *[("socket", 1)] * 2,
+        *[("socket", 2)] * 2,
+        ("published", frozenset({1, 2})),
+        ("attached", socket.SOCK_DGRAM),
+        ("attached", socket.SOCK_STREAM),
+        ("start", "w1"),
+        ("start", "w2"),
+        ("live", 1),
+        ("live", 2),
+        ("peers", "w1", 2),
+        ("peers", "w2", 1),
+    ]
+
+
+def test_a_death_clears_the_live_bit_first_and_is_answered_by_a_birth(
+    played: Played, tmp_path: Path
+) -> None:
+    async def story(front: Front) -> None:
+        sockets = front.groups.sockets_of(2)
+
+        played.by_name["w2"].die()
+
+        assert played.events[0] == ("not live", 2)
+        assert worker_named(front, "w2").state is State.DOWN
+        await eventually(lambda: worker_named(front, "w2").state is State.UP)
+        assert front.tallies["w2"].restarts == 1
+        assert front.groups.sockets_of(2) is sockets
+        assert front.steering.live_ids() == {1, 2}
+
+    play(write_config(tmp_path), story)
+
+
+def test_the_others_hear_of_a_death(played: Played, tmp_path: Path) -> None:
+    async def story(front: Front) -> None:
+        worker_named(front, "w3")._policy._deaths_in_a_row = 9  # a slow respawn
+
+        played.by_name["w3"].die()
+        await settle()
+
+        assert ("peers", "w1", 2) in played.events
+        assert ("peers", "w2", 1) in played.events
+
+    play(write_config(tmp_path, workers="3"), story)
+
+
+def test_a_worker_that_dies_too_often_is_left_out_and_told(
+    played: Played, tmp_path: Path
+) -> None:
+    async def story(front: Front) -> None:
+        played.fails_to_start = {"w2"}
+
+        played.by_name["w2"].die()
+        await eventually(lambda: worker_named(front, "w2").state is State.FAILED)
+
+        # The kernel's own choice must not fill a socket that nobody reads.
+        assert 2 not in front.groups
+        assert reports.not_ready(front) == ["worker w2 is failed"]
+        assert front.tallies["w2"].restarts == 4
+
+        played.fails_to_start = set()
+        worker_named(front, "w2")._respawn()
+        await settle()
+
+        assert 2 in front.groups
+        assert reports.not_ready(front) == []
+
+    play(write_config(tmp_path), story)
+
+
+def test_the_last_worker_keeps_its_sockets_when_it_is_left_out(
+    played: Played, tmp_path: Path
+) -> None:
+    async def story(front: Front) -> None:
+        worker_named(front, "w1")._policy.is_left_out = True
+
+        played.by_name["w1"].die()
+
+        assert worker_named(front, "w1").state is State.FAILED
+        assert 1 in front.groups
+
+    play(write_config(tmp_path, workers="1"), story)
+
+
+def test_gauges_of_a_dead_process_are_zero(played: Played, tmp_path: Path) -> None:
+    async def story(front: Front) -> None:
+        words = front.tallies["w1"].words
+        words[9] = 500  # CACHE_ENTRIES
+        words[10] = 7  # CACHE_EVICTIONS
+
+        played.by_name["w1"].die()
+
+        assert words[9] == 0
+        assert words[10] == 7
+
+    play(write_config(tmp_path), story)
+
+
+def test_a_worker_that_is_late_is_killed(
+    played: Played, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(front: Front) -> None:
+        worker_named(front, "w1")._on_late()
+
+        assert ("killed", "w1") in played.events
+        assert "worker_late worker=w1" in caplog.text
+        await settle()
+
+    play(write_config(tmp_path), story)
+
+
+def test_a_flush_sums_what_all_workers_dropped(played: Played, tmp_path: Path) -> None:
+    async def story(front: Front) -> None:
+        assert await front.fleet.flush({"zone": "example.test."}) == 6
+
+    play(write_config(tmp_path), story)
+    assert played.refuses is None
+
+
+def test_a_start_without_any_worker_fails_and_leaves_nothing(
+    played: Played, tmp_path: Path
+) -> None:
+    path = write_config(tmp_path)
+    played.fails_to_start = {"w1", "w2"}
+
+    async def run() -> None:
+        async with running(path):
+            pass
+
+    with pytest.raises(UnavailableError, match="no worker got ready"):
+        asyncio.run(run())
+
+    port = int((tmp_path / "ports").read_text().split()[0])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", port))
+
+
+def test_a_start_with_some_workers_serves(played: Played, tmp_path: Path) -> None:
+    played.fails_to_start = {"w2"}
+
+    async def story(front: Front) -> None:
+        assert worker_named(front, "w1").state is State.UP
+        assert front.publisher.generation == 1
+
+    play(write_config(tmp_path), story)

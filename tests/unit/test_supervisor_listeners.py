@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from dnsfront.errors import PrivilegeError, UnavailableError
+from dnsfront.ipc.spec import Listener
+from dnsfront.kernel.userspace import UserspaceSteering
+from dnsfront.supervisor.groups import SocketGroups
+from dnsfront.supervisor.listeners import bind_error, check_free, open_sockets
+from tests.unit.supervisor_fakes import free_port
+
+
+@pytest.fixture
+def listener() -> Listener:
+    return Listener("127.0.0.1", free_port(), socket.AF_INET, is_wildcard=False)
+
+
+@pytest.fixture
+def groups(listener: Listener) -> Iterator[SocketGroups]:
+    with ExitStack() as stack:
+        steering = UserspaceSteering()
+        stack.callback(steering.close)
+        groups = SocketGroups([listener], steering)
+        yield groups
+        for worker_id in range(1, 4):
+            groups.leave(worker_id)
+
+
+def test_a_free_address_is_free_and_stays_so(listener: Listener) -> None:
+    check_free([listener])
+    check_free([listener])
+
+
+@pytest.mark.parametrize(
+    ("kind", "transport"),
+    [(socket.SOCK_DGRAM, "UDP"), (socket.SOCK_STREAM, "TCP")],
+    ids=["UDP", "TCP"],
+)
+def test_an_address_shared_by_another_server_is_in_use(
+    listener: Listener, kind: socket.SocketKind, transport: str
+) -> None:
+    with socket.socket(socket.AF_INET, kind) as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind((listener.address, listener.port))
+        if kind == socket.SOCK_STREAM:
+            other.listen()
+
+        with pytest.raises(UnavailableError) as caught:
+            check_free([listener])
+
+    assert str(caught.value) == (
+        f"listen[0] 127.0.0.1:{listener.port}: {transport} address is in use; stop the "
+        "other server (a running dnsfront? `dnsfront status`) or change listen"
+    )
+
+
+def test_an_address_of_another_host_is_named() -> None:
+    stranger = Listener("192.0.2.1", free_port(), socket.AF_INET, is_wildcard=False)
+
+    with pytest.raises(
+        UnavailableError, match=r"listen\[0\] 192\.0\.2\.1:.* no such a"
+    ):
+        check_free([stranger])
+
+
+def test_a_reserved_port_is_a_matter_of_rights() -> None:
+    error = bind_error(
+        "listen[1]", "[::1]:53", "UDP", PermissionError(errno.EACCES, "")
+    )
+
+    assert isinstance(error, PrivilegeError)
+    assert str(error).startswith("listen[1] [::1]:53: no right to bind the UDP port;")
+
+
+def test_workers_share_an_address_and_listen(listener: Listener) -> None:
+    first = open_sockets([listener])
+    second = open_sockets([listener])
+
+    for sockets in (first, second):
+        [pair] = sockets
+        assert pair.tcp.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        assert not pair.udp.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+        assert pair.udp.getblocking() is False
+        pair.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "family", "option"),
+    [
+        ("0.0.0.0", socket.AF_INET, (socket.IPPROTO_IP, 8)),  # noqa: S104 - under test
+        ("::", socket.AF_INET6, (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO)),
+    ],
+    ids=["IPv4", "IPv6"],
+)
+def test_wildcard_sockets_tell_the_address_that_was_asked(
+    address: str, family: int, option: tuple[int, int]
+) -> None:
+    [pair] = open_sockets([Listener(address, free_port(), family, is_wildcard=True)])
+
+    assert pair.udp.getsockopt(*option) == 1
+    pair.close()
+
+
+def test_both_wildcards_serve_the_same_port() -> None:
+    port = free_port()
+    both = [
+        Listener("0.0.0.0", port, socket.AF_INET, is_wildcard=True),  # noqa: S104 - under test
+        Listener("::", port, socket.AF_INET6, is_wildcard=True),
+    ]
+
+    check_free(both)
+    sockets = open_sockets(both)
+
+    assert [pair.listener.address for pair in sockets] == ["0.0.0.0", "::"]  # noqa: S104 - as above
+    for pair in sockets:
+        pair.close()
+
+
+def test_datagrams_that_find_the_socket_full_are_counted(
+    groups: SocketGroups, listener: Listener
+) -> None:
+    groups.bind(1)
+    groups.join(1)
+    [pair] = groups.sockets_of(1)
+    pair.udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        for _ in range(100):
+            client.sendto(b"x" * 500, (listener.address, listener.port))
+
+    received = 0
+    while True:
+        try:
+            pair.udp.recv(600)
+        except BlockingIOError:
+            break
+        received += 1
+
+    assert 0 < received < 100
+    assert groups.dropped(1) == 100 - received
+    assert groups.leave(1) == 100 - received
+    assert groups.leave(1) == 0
+
+
+def test_a_worker_that_left_frees_its_place(groups: SocketGroups) -> None:
+    for worker_id in (1, 2):
+        groups.bind(worker_id)
+        groups.join(worker_id)
+
+    groups.leave(1)
+
+    assert 1 not in groups
+    assert len(groups) == 1
+    groups.bind(1)
+    groups.join(1)
+    assert len(groups) == 2
