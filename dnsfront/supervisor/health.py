@@ -21,8 +21,9 @@ _INTERVAL_S: Final = 1.0
 #: One lost datagram says nothing about a resolver that answered before.
 _FAILURES_TO_DOWN: Final = 2
 _MAX_RESPONSE_OCTETS: Final = 4096
-#: RD=1, one question: the root's NS, which every resolver has in its cache.
-_PROBE_AFTER_ID: Final = bytes.fromhex("0100 0001 0000 0000 0000 00 0002 0001")
+#: RD=0, one question: the root's NS. A resolver says something to it at once, if only
+#: REFUSED, whereas with RD=1 one without a way to the root would be thought dead.
+_PROBE_AFTER_ID: Final = bytes.fromhex("0000 0001 0000 0000 0000 00 0002 0001")
 
 
 class HealthChecker:

@@ -111,6 +111,11 @@ class FrontEnd:
         draft.write_text(json.dumps(self._config, indent=2), encoding="utf-8")
         draft.replace(self.path)
 
+    def restore(self, config: str) -> None:
+        """Save the text of an earlier config."""
+        self._config = {}
+        self.configure(**json.loads(config))
+
     def launch(self) -> Program:
         """Start the process and return at once."""
         self._program = Program(

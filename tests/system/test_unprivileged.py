@@ -1,0 +1,163 @@
+"""Without a single right: the same front end, its hash in user space, and it says so."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kern.queries import qname_of
+from tests.system.clients import ask, ask_all, nsid_of
+from tests.system.front import DEMO_ZONE, Address, FrontEnd, free_address, owners
+from tests.system.metrics import missed, responded
+from tests.system.processes import AS_NOBODY, run
+from tests.system.remains import bound_sockets
+from tests.system.upstream import FakeUpstream
+
+NAMES = [f"name{number}.test" for number in range(1000)]
+NOBODY = 65534
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[FakeUpstream]:
+    with FakeUpstream() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def open_folder() -> Iterator[Path]:
+    """A directory of nobody's own, since pytest's are root's alone."""
+    tried = run(sys.executable, "-c", "import dnsfront.cli.main", rights=AS_NOBODY)
+    if tried.returncode:
+        pytest.skip(f"nobody cannot run {sys.executable} here: {tried.stderr}")
+    with tempfile.TemporaryDirectory() as path:
+        os.chown(path, NOBODY, NOBODY)
+        yield Path(path)
+
+
+@pytest.fixture(scope="module")
+def listen() -> list[Address]:
+    return [free_address(), free_address("::1"), free_address("0.0.0.0")]  # noqa: S104 - a private network
+
+
+@pytest.fixture(scope="module")
+def front(
+    open_folder: Path, listen: list[Address], upstream: FakeUpstream
+) -> Iterator[FrontEnd]:
+    with FrontEnd(
+        open_folder,
+        rights=AS_NOBODY,
+        listen=[str(address) for address in listen],
+        upstreams={"servers": [{"address": str(upstream.address)}]},
+        zones=[DEMO_ZONE],
+    ) as made:
+        yield made
+
+
+def test_one_warning_tells_what_is_missing_and_what_it_costs(front: FrontEnd) -> None:
+    lines = [line for line in front.log().splitlines() if " INFO " not in line]
+
+    [warning] = lines
+    assert " WARNING supervisor steering_in_user_space " in warning
+    assert "CAP_BPF" in warning
+    assert "hand-over" in warning
+
+
+def test_status_shows_that_names_are_steered_in_user_space(front: FrontEnd) -> None:
+    kernel = front.status()["kernel"]
+
+    assert (kernel["steering"], kernel["answers"]) == ("userspace", "off")
+    assert "CAP_BPF" in kernel["reason"]
+    assert front.get("/readyz").body == "ready\n"
+
+
+def test_thousand_names_are_answered_by_the_workers_that_lookup_names(
+    front: FrontEnd, listen: list[Address], upstream: FakeUpstream
+) -> None:
+    preferences = front.lookup(NAMES)
+    before = front.metrics()
+
+    responses = ask_all(listen[0], [qname_of(name) for name in NAMES])
+
+    assert [nsid_of(x) for x in responses] == [preferences[x][0] for x in NAMES]
+    # One source port, so the kernel gave everything to one worker.
+    taken = Counter(front.metrics().by_worker("queries_total", transport="udp"))
+    taken -= Counter(before.by_worker("queries_total", transport="udp"))
+    [(worker, count)] = taken.items()
+    assert count == len(NAMES)
+    foreign = len(NAMES) - owners(preferences)[worker]
+    assert 0 < foreign < len(NAMES)
+    front.expect(
+        before.counts(),
+        Counter({"queries udp": len(NAMES), "handover userspace": foreign})
+        + missed(len(NAMES), str(upstream.address)),
+    )
+
+
+@pytest.mark.parametrize("at", range(3), ids=["IPv4", "IPv6", "wildcard"])
+@pytest.mark.parametrize("over_tcp", [False, True], ids=["UDP", "TCP"])
+def test_every_address_and_transport_is_served(
+    front: FrontEnd, listen: list[Address], at: int, *, over_tcp: bool
+) -> None:
+    address = Address(listen[at].host.replace("0.0.0.0", "127.0.0.2"), listen[at].port)  # noqa: S104
+    names = [f"name{number}.example.test" for number in range(20)]
+    preferences = front.lookup(names)
+
+    responses = [ask(address, name, over_tcp=over_tcp) for name in names]
+
+    assert [nsid_of(x) for x in responses] == [preferences[x][0] for x in names]
+
+
+def test_zone_answer_is_handed_over_too(
+    front: FrontEnd, listen: list[Address]
+) -> None:
+    before = front.metrics().counts()
+
+    response = ask(listen[0], "mail.example.test", "AAAA")
+
+    assert str(response.answer[0][0]) == "2001:db8::25"
+    change = front.metrics().counts() - before
+    change.pop("handover userspace", 0)
+    assert change == Counter({"queries udp": 1}) + responded(1, "zone")
+
+
+def test_reserved_port_needs_a_right_that_is_named(open_folder: Path) -> None:
+    folder = open_folder / "reserved"
+    folder.mkdir()
+    os.chown(folder, NOBODY, NOBODY)
+    front = FrontEnd(
+        folder, rights=AS_NOBODY, listen=["127.0.0.1:53"], zones=[DEMO_ZONE]
+    )
+    others = bound_sockets()
+
+    program = front.launch()
+
+    assert program.wait() == os.EX_NOPERM
+    [sentence] = program.output().splitlines()
+    assert "listen[0] 127.0.0.1:53: no right to bind the UDP port" in sentence
+    assert "CAP_NET_BIND_SERVICE" in sentence
+    assert bound_sockets() == others
+    assert not front.control.exists()
+
+
+def test_control_socket_of_another_user_needs_a_right_that_is_named(
+    open_folder: Path, tmp_path: Path
+) -> None:
+    folder = open_folder / "control"
+    folder.mkdir()
+    os.chown(folder, NOBODY, NOBODY)
+    front = FrontEnd(folder, rights=AS_NOBODY, zones=[DEMO_ZONE])
+    front.configure(
+        admin={"listen": str(front.admin), "socket": str(tmp_path / "control.sock")}
+    )
+
+    program = front.launch()
+
+    assert program.wait() == os.EX_NOPERM
+    [sentence] = program.output().splitlines()
+    assert f"admin.socket {tmp_path}/control.sock: no right" in sentence

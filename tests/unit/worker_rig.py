@@ -1,0 +1,449 @@
+"""A worker in one piece, without its process: real sockets, but a clock that is told.
+
+The parts are put together as `dnsfront/worker/loop.py` does it; a round of the loop
+happens when a test asks for one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rrset
+
+from dnsfront.dns.cache import Cache, Limits
+from dnsfront.dns.shape import Shapes
+from dnsfront.dns.zones import ZoneSet, load_zone
+from dnsfront.ipc import stats
+from dnsfront.ipc.channel import memfd
+from dnsfront.ipc.spec import UpstreamServer
+from dnsfront.ipc.stats import RCODES, Counter
+from dnsfront.ipc.stats import Upstream as Word
+from dnsfront.worker.access import AccessList
+from dnsfront.worker.frontend import Frontend
+from dnsfront.worker.handover import Peers
+from dnsfront.worker.meter import Meter
+from dnsfront.worker.ownership import Ownership
+from dnsfront.worker.policy import order_of
+from dnsfront.worker.reactor import Reactor
+from dnsfront.worker.tcp import TcpListener
+from dnsfront.worker.udp import UdpListener
+from dnsfront.worker.upstream import Resolver
+
+NS: Final = 1_000_000_000
+KEY: Final = bytes(range(16))
+LIMITS: Final = Limits(1000, 0, 86400, 86400, prefetch=True)
+TIMEOUT_S: Final = 0.8
+
+ZONE: Final = """\
+$TTL 300
+@ SOA ns1 hostmaster 1 7200 900 1209600 300
+@ NS ns1
+ns1 A 192.0.2.53
+www A 192.0.2.80
+"""
+
+T = TypeVar("T")
+
+
+def eventually(check: Callable[[], T], step: Callable[[], object]) -> T:
+    """Return what *check* returns as soon as that is true, taking *step* in between."""
+    deadline_at = time.monotonic() + 5
+    while True:
+        value = check()
+        if value:
+            return value
+        assert time.monotonic() < deadline_at, f"still {value!r}"
+        step()
+
+
+def shared(octets: int) -> int:
+    """Return a memfd of *octets* zeroes."""
+    return memfd("test", bytes(octets))
+
+
+class Load:
+    """The memory that the kernel program, the supervisor and the workers share."""
+
+    def __init__(self, *, live_ids: Sequence[int] = (1,)) -> None:
+        self.live_fd = shared(4096)
+        self.load_fd = shared(128 * 192)
+        self.table_fd = -1
+        self.set_live(live_ids)
+
+    def set_live(
+        self, ids: Sequence[int], *, permille: int = 0, floor: int = 0
+    ) -> None:
+        bits = sum(1 << worker_id for worker_id in ids)
+        words = (bits & (1 << 64) - 1, bits >> 64, permille, floor)
+        os.pwrite(self.live_fd, struct.pack("=4Q", *words), 0)
+
+    def set_load(
+        self, worker_id: int, *, steered: int = 0, taken: int = 0, dropped: int = 0
+    ) -> None:
+        for place, count in enumerate((steered, taken, dropped)):
+            at = worker_id * 192 + place * 64
+            os.pwrite(self.load_fd, struct.pack("=Q", count), at)
+
+    def steer(self, worker_id: int, datagrams: int) -> None:
+        """Count *datagrams* as given to a worker, as the kernel program does."""
+        at = worker_id * 192
+        [steered] = struct.unpack("=Q", os.pread(self.load_fd, 8, at))
+        os.pwrite(self.load_fd, struct.pack("=Q", steered + datagrams), at)
+
+    def taken(self, worker_id: int) -> int:
+        at = worker_id * 192 + 64
+        count: int = struct.unpack("=Q", os.pread(self.load_fd, 8, at))[0]
+        return count
+
+    def ownership(self, worker_id: int = 1, *, table: bytes = b"\1\0\0\0") -> Ownership:
+        ownership = Ownership(worker_id, KEY, self.live_fd, self.load_fd)
+        self.publish(ownership, table)
+        return ownership
+
+    def publish(self, ownership: Ownership, table: bytes) -> None:
+        fd = memfd("table", table)
+        ownership.publish(fd, len(table) // 4)
+        os.close(fd)
+
+    def close(self) -> None:
+        os.close(self.live_fd)
+        os.close(self.load_fd)
+
+
+class FakeUpstream:
+    """A resolver that says what a test lets it say, over UDP and TCP."""
+
+    def __init__(self, index: int = 0, family: int = socket.AF_INET) -> None:
+        host = "127.0.0.1" if family == socket.AF_INET else "::1"
+        self.index = index
+        self.udp, self.tcp = twin_sockets(family, host)
+        self.udp.settimeout(0)
+        self.tcp.settimeout(0)
+        self.tcp.listen()
+        port = self.udp.getsockname()[1]
+        self.spec = UpstreamServer(index, host, port, family, 1)
+        self.queries = 0
+
+    def take(self) -> list[tuple[dns.message.Message, tuple[str, int]]]:
+        """Return the queries that came over UDP since the last call, with senders."""
+        taken = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                octets, sender = self.udp.recvfrom(65535)
+                taken.append((dns.message.from_wire(octets), sender))
+        self.queries += len(taken)
+        return taken
+
+    def take_one(self) -> tuple[dns.message.Message, tuple[str, int]]:
+        [one] = self.take()
+        return one
+
+    def send(self, octets: bytes, sender: tuple[str, int]) -> None:
+        self.udp.sendto(octets, sender)
+
+    def answer(self, *records: str, **said: int) -> dns.message.Message:
+        """Respond to the one query that came; return it."""
+        query, sender = self.take_one()
+        self.send(said_to(query, *records, **said).to_wire(), sender)
+        return query
+
+    def accept(self) -> socket.socket:
+        """Return the connection that came over TCP."""
+        connection, _address = self.tcp.accept()
+        connection.settimeout(5)
+        return connection
+
+    def close(self) -> None:
+        self.udp.close()
+        self.tcp.close()
+
+
+def twin_sockets(family: int, host: str) -> tuple[socket.socket, socket.socket]:
+    """Return a UDP and a TCP socket on one port that the kernel chose."""
+    while True:
+        udp = socket.socket(family, socket.SOCK_DGRAM)
+        tcp = socket.socket(family, socket.SOCK_STREAM)
+        udp.bind((host, 0))
+        try:
+            tcp.bind((host, udp.getsockname()[1]))
+        except OSError:
+            udp.close()
+            tcp.close()
+            continue
+        return udp, tcp
+
+
+def said_to(
+    query: dns.message.Message,
+    *records: str,
+    rcode: int = 0,
+    flags: int = 0,
+    edns: int = 0,
+) -> dns.message.Message:
+    """Return a response with *records*, each ``name ttl type data``."""
+    response = dns.message.make_response(query, recursion_available=True)
+    response.flags |= flags
+    for record in records:
+        owner, ttl, kind, data = record.split(maxsplit=3)
+        response.answer.append(dns.rrset.from_text(owner, int(ttl), "IN", kind, data))
+    if edns < 0:
+        response.use_edns(-1)
+    response.set_rcode(rcode)
+    return response
+
+
+class Client:
+    """A stub resolver with one UDP socket."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.socket = socket.socket(family, socket.SOCK_DGRAM)
+        self.socket.connect(address)
+        self.socket.settimeout(0)
+
+    def send(self, octets: bytes) -> None:
+        self.socket.send(octets)
+
+    def receive(self) -> list[bytes]:
+        received = []
+        with contextlib.suppress(BlockingIOError, ConnectionRefusedError):
+            while True:
+                received.append(self.socket.recv(65535))
+        return received
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def query_for(
+    name: str = "www.example.com", rtype: str = "A", **edns: int
+) -> dns.message.Message:
+    return dns.message.make_query(name, rtype, use_edns=0 if edns else None, **edns)
+
+
+class Rig:
+    """One worker: its listeners on 127.0.0.1, its cache, its resolver, its peers."""
+
+    def __init__(
+        self,
+        *,
+        upstreams: Sequence[FakeUpstream] = (),
+        zone: str = "",
+        limits: Limits = LIMITS,
+        allow: Sequence[str] = ("127.0.0.0/8", "::1/128"),
+        policy: str = "ordered",
+        worker_id: int = 1,
+        table: bytes = b"\1\0\0\0",
+        load: Load | None = None,
+        is_steered: bool = True,
+        host: str = "127.0.0.1",
+    ) -> None:
+        self.now_ns = 1_000_000 * NS
+        self.load = load or Load()
+        self.down: set[int] = set()
+        stats_fd = stats.create()
+        self.words = stats.words(stats_fd)
+        os.close(stats_fd)
+        self.meter = Meter(self.words)
+        self.ownership = self.load.ownership(worker_id, table=table)
+        self.cache = Cache(limits)
+        self.access = AccessList(allow)
+        self.wait_s: float | None = None
+        self.reactor = Reactor(
+            before_round=self._before_round,
+            after_round=self._after_round,
+            on_tick=lambda _now_ns: None,
+        )
+        self.frontend = Frontend(
+            worker_id=worker_id,
+            cache=self.cache,
+            shapes=Shapes(self.cache.views, nsid=b"w%d" % worker_id),
+            ownership=self.ownership,
+            meter=self.meter,
+            is_steered=is_steered,
+        )
+        if zone:
+            self.frontend.zones = ZoneSet([load_zone("example.test", zone, "test")])
+        self.resolver: Resolver | None = None
+        self._before_round(0)
+        if upstreams:
+            self.resolver = self.frontend.resolver = self._resolver(upstreams, policy)
+        receiving, self.handover_send = socket.socketpair(
+            socket.AF_UNIX, socket.SOCK_DGRAM
+        )
+        self.peers = Peers(worker_id, receiving)
+        self._receiving = receiving
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._udp_socket, self._tcp_socket = twin_sockets(family, host)
+        self._udp_socket.settimeout(0)
+        self._tcp_socket.settimeout(0)
+        self._tcp_socket.listen(1024)
+        self.address = (host, self._udp_socket.getsockname()[1])
+        self.udp = self.udp_listener(0, self._udp_socket, is_wildcard=False)
+        self.tcp = TcpListener(
+            self._tcp_socket,
+            frontend=self.frontend,
+            reactor=self.reactor,
+            access=self.access,
+            peers=self.peers,
+        )
+        self.reactor.watch(self.udp.fileno(), self.udp.ready)
+        self.reactor.watch(self.tcp.fileno(), self.tcp.ready)
+        self.reactor.watch(
+            self.peers.fileno(),
+            lambda _event: self.peers.receive(self.frontend, [self.udp]),
+        )
+        self._clients: list[Client] = []
+
+    def udp_listener(
+        self, index: int, sock: socket.socket, *, is_wildcard: bool
+    ) -> UdpListener:
+        return UdpListener(
+            index,
+            sock,
+            is_wildcard=is_wildcard,
+            frontend=self.frontend,
+            ownership=self.ownership,
+            access=self.access,
+            peers=self.peers,
+            clock=lambda: self.now_ns,
+        )
+
+    def _resolver(self, upstreams: Sequence[FakeUpstream], policy: str) -> Resolver:
+        specs = tuple(upstream.spec for upstream in upstreams)
+        return Resolver(
+            specs,
+            order=order_of(policy, specs, KEY),
+            is_up=lambda index: index not in self.down,
+            timeout_s=TIMEOUT_S,
+            reactor=self.reactor,
+            answers=self.frontend,
+            meter=self.meter,
+        )
+
+    def _before_round(self, _real_ns: int) -> None:
+        self.frontend.now_ns = self.meter.now_ns = self.now_ns
+        self.frontend.now_s = self.now_ns // NS
+
+    def _after_round(self) -> float | None:
+        if self.resolver is not None:
+            self.wait_s = self.resolver.expire()
+            self.resolver.flush()
+        if self.tcp.written:
+            self.tcp.flush()
+        self.udp.flush()
+        self.peers.flush()
+        self.meter.flush()
+        self.reactor.stop()
+        return 0
+
+    def round(self) -> None:
+        """Do one round of the loop, without waiting for anything."""
+        self.reactor.run()
+
+    def wait(self, seconds: float) -> None:
+        """Let the clock go on, then do a round."""
+        self.now_ns += round(seconds * NS)
+        self.round()
+
+    def until(self, check: Callable[[], T]) -> T:
+        """Do rounds until *check* is true; return what it returned."""
+        return eventually(check, self.round)
+
+    def client(self) -> Client:
+        client = Client(self.address)
+        self._clients.append(client)
+        return client
+
+    def ask(self, octets: bytes, client: Client | None = None) -> list[bytes]:
+        """Return the responses to *octets* that come within one round."""
+        client = client or self.client()
+        client.send(octets)
+        self.round()
+        return client.receive()
+
+    def ask_for(self, query: dns.message.Message) -> dns.message.Message:
+        """Return the one response to *query*, which is answered in one round."""
+        [octets] = self.ask(query.to_wire())
+        return dns.message.from_wire(octets)
+
+    def count(self, counter: int) -> int:
+        return self.words[counter]
+
+    def counted(self) -> dict[str, int]:
+        """Return every counter that is not zero, by name; rcodes by mnemonic."""
+        found = {
+            counter.name: self.words[counter]
+            for counter in Counter
+            if counter != Counter.RCODE_0 and self.words[counter]
+        }
+        for rcode in range(RCODES):
+            count = self.words[Counter.RCODE_0 + rcode]
+            if count:
+                found[dns.rcode.to_text(dns.rcode.Rcode(rcode))] = count
+        return found
+
+    def upstream(self, index: int = 0) -> tuple[int, int]:
+        """Return the requests and failures of an upstream."""
+        at = stats.upstream_at(index)
+        return self.words[at + Word.REQUESTS], self.words[at + Word.FAILURES]
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()
+        for connection in list(self.tcp.connections):
+            connection.close()
+        if self.resolver is not None:
+            self.resolver.close()
+        self.peers.replace({})
+        for sock in (
+            self._receiving,
+            self.handover_send,
+            self._udp_socket,
+            self._tcp_socket,
+        ):
+            sock.close()
+        self.load.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_descriptors() -> set[str]:
+    """Return the descriptors of this process that are sockets."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names, not paths
+        with contextlib.suppress(OSError):
+            target = os.readlink(f"/proc/self/fd/{name}")  # noqa: PTH115
+            if target.startswith("socket:"):
+                found.add(target)
+    return found
+
+
+@contextlib.contextmanager
+def upstreams(count: int = 1) -> Iterator[list[FakeUpstream]]:
+    """Yield fake upstreams, and close them."""
+    made = [FakeUpstream(index) for index in range(count)]
+    try:
+        yield made
+    finally:
+        for upstream in made:
+            upstream.close()
