@@ -6,7 +6,7 @@ PYTEST := $(VENV)/python -m pytest -p tests.gate
 C_SOURCES := $(wildcard kern/*.c kern/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-bench compiled run test test-unit test-kern test-system check fmt bench clean help
+.PHONY: setup setup-bench compiled run test test-unit test-kern test-system test-compiled check fmt bench clean help
 
 setup: ## install what is missing: Debian packages (as root) and .venv
 	@deploy/setup.sh
@@ -31,6 +31,9 @@ test-kern: setup ## the kernel programs, in private network namespaces
 
 test-system: setup ## the whole front end, with real peers
 	@$(PYTEST) tests/system
+
+test-compiled: compiled ## the system tests against the installed, compiled form
+	@DNSFRONT_COMMAND=$(CURDIR)/.venv-compiled/bin/dnsfront $(PYTEST) tests/system
 
 check: setup ## format, lint, types, layers, docs, unit tests: before every commit
 	$(VENV)/ruff format --check

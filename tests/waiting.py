@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def eventually(check: Callable[[], T], within_s: float = 2) -> T:
-    """Return what *check* returns, as soon as that is true and no assertion fails in it.
+    """Return what *check* returns, once that is true and no assertion fails in it.
 
     Raises:
         AssertionError: that of the last look, when *within_s* is over.

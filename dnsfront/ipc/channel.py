@@ -10,7 +10,7 @@ Supervisor to worker (`op`: fields; descriptors):
   BPF arrays, or memfds of the same layout where no BPF may be loaded; `health` holds
   one 64-bit word an upstream, 1 for up.
 - `peers`: ids; for each id the send end of that worker's handover socket. Replaces
-  the peers named before.
+  the peers named before. The first one says that the worker is live, and to serve.
 - `table`: generation, slots; a memfd with the slot table (see `SLOT_OCTETS`).
 - `configure`: nothing; a memfd with a new spec (listeners do not change).
 - `drain`: nothing. The worker takes what its sockets hold, finishes what is pending,

@@ -114,6 +114,8 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
     """One thread a request, a bounded number of them, none of which delays the exit."""
 
     daemon_threads = True
+    #: With the base class's 5, a sixth client at once waits a second for its next SYN.
+    request_queue_size = 128
     #: With the loop telling when a client waits, there is nothing to wait for.
     timeout = 0
 

@@ -42,8 +42,8 @@ _log = logging.getLogger(__name__)
 
 _NS: Final = 1_000_000_000
 
-#: Queries leave no cycles behind, so looking for them as often as Python does by default
-#: would mostly walk the cache for nothing.
+#: Queries leave no cycles behind, so looking for them as often as Python does by
+#: default would mostly walk the cache for nothing.
 _GC_THRESHOLDS: Final = (50_000, 20, 100)
 
 
@@ -76,6 +76,7 @@ class Worker:
         logs.set_up(spec.log_level, spec.name)
         self._control = control
         self._spec = spec
+        self._is_serving = False
         self._is_draining = False
         self._retiring: list[Resolver] = []
         self._health = memoryview(mmap.mmap(health_fd, 0)).cast("Q")
@@ -154,35 +155,39 @@ class Worker:
 
     def run(self) -> None:
         """Serve until drained, or until the supervisor is gone."""
-        self._control.setblocking(False)
+        self._control.setblocking(False)  # noqa: FBT003 - its signature
+        self._reactor.watch(self._control.fileno(), self._on_control)
+        self._tell({"op": "ready"})
+        self._reactor.run()
+
+    def _serve(self) -> None:
+        """Take from the sockets from now on.
+
+        Not before the first `peers`, which says that this worker is live: what waited
+        for a predecessor would look like another's, and be offered to nobody.
+        """
+        self._is_serving = True
         watch = self._reactor.watch
-        watch(self._control.fileno(), self._on_control)
         watch(self._peers.fileno(), self._on_handover)
         for udp in self._udp:
             watch(udp.fileno(), udp.ready)
         for tcp in self._tcp:
             watch(tcp.fileno(), tcp.ready)
-        self._tell({"op": "ready"})
-        self._reactor.run()
 
     def _before_round(self, now_ns: int) -> None:
         self._frontend.now_ns = self._meter.now_ns = now_ns
         self._frontend.now_s = now_ns // _NS
 
     def _after_round(self) -> float | None:
-        wait_s = None
-        resolver = self._frontend.resolver
-        if resolver is not None:
-            if self._cache.due:
-                self._refetch(resolver)
-            wait_s = resolver.expire()
-            resolver.flush()
-        for retiring in self._retiring:
-            retiring.expire()
-            retiring.flush()
+        wait_s = self._expire()
+        # Ahead of the upstreams: the query that waits behind an answer may be a miss.
         for tcp in self._tcp:
             if tcp.written:
                 tcp.flush()
+        for resolver in self._resolvers():
+            resolver.flush()
+        if any(tcp.written for tcp in self._tcp):
+            wait_s = 0  # an upstream could not be reached, and the client is told next
         for udp in self._udp:
             udp.flush()
         self._peers.flush()
@@ -195,15 +200,31 @@ class Worker:
             self._reactor.stop()
         return wait_s
 
+    def _resolvers(self) -> list[Resolver]:
+        resolver = self._frontend.resolver
+        return self._retiring if resolver is None else [resolver, *self._retiring]
+
+    def _expire(self) -> float | None:
+        """Fail what is overdue upstream; return the seconds until the next deadline."""
+        for retiring in self._retiring:
+            retiring.expire()
+        resolver = self._frontend.resolver
+        if self._cache.due:
+            if resolver is not None:
+                self._refetch(resolver)
+            self._cache.due.clear()
+        return None if resolver is None else resolver.expire()
+
     def _refetch(self, resolver: Resolver) -> None:
-        """Fetch again what is asked for and about to expire."""
+        """Fetch again what is asked for and about to expire, unless that just failed."""
         for entry in self._cache.due:
-            exact = entry.key[:-4] + entry.tail
-            if exact not in resolver.under_way[entry.view] and resolver.fetch(
-                entry.view, entry.key, exact, entry, None
+            view, exact = entry.view, entry.key[:-4] + entry.tail
+            if (
+                exact not in resolver.under_way[view]
+                and self._frontend.failure(view, exact) is None
+                and resolver.fetch(view, entry.key, exact, entry, None)
             ):
                 self._meter.count(Counter.CACHE_PREFETCHES)
-        self._cache.due.clear()
 
     def _on_tick(self, now_ns: int) -> None:
         resolver = self._frontend.resolver
@@ -247,6 +268,8 @@ class Worker:
     def _on_peers(self, message: channel.Message, fds: list[int]) -> None:
         sockets = [socket.socket(fileno=fd) for fd in fds]
         self._peers.replace(dict(zip(message["ids"], sockets, strict=True)))
+        if not (self._is_serving or self._is_draining):
+            self._serve()
 
     def _on_table(self, message: channel.Message, fds: list[int]) -> None:
         [table_fd] = fds

@@ -9,10 +9,9 @@ from typing import Final
 
 from tests.bench import steering
 from tests.bench.lab import Round
-from tests.bench.peers import DNSDIST, DNSFRONT, UNBOUND, Peer
+from tests.bench.peers import COMPILED, DNSDIST, DNSFRONT, FORMS, UNBOUND, Peer
 from tests.bench.under_load import median_of, values_of
 
-_US: Final = DNSFRONT.name
 #: Decimal, the stricter reading.
 _MB: Final = 1_000_000
 
@@ -37,14 +36,14 @@ class Line:
         spread = f"({self.low:.2f} .. {self.high:.2f})"
         now, later = _verdict(self.value, self.now), _verdict(self.value, self.later)
         return (
-            f"{self.what:<34} {self.value:>7.2f} {spread:<18} {self.unit:<10}"
+            f"{self.what:<44} {self.value:>7.2f} {spread:<18} {self.unit:<10}"
             f" {now:<11} {later}"
         ).rstrip()
 
 
 def heading() -> str:
     """Return the titles above the lines."""
-    what = f"{'Contract: median (extremes)':<34} {'reached':>7} {'':<18} {'':<10}"
+    what = f"{'Contract: median (extremes)':<44} {'reached':>7} {'':<18} {'':<10}"
     return f"{what} {'target now':<11} target later"
 
 
@@ -54,47 +53,73 @@ def _verdict(value: float, target: float | None) -> str:
     return f"{target:g}: {'yes' if value <= target else 'NO'}"
 
 
+@dataclass(frozen=True)
+class _Targets:
+    """What one form of the front end has to reach, as ratios to dnsdist."""
+
+    hit_now: float | None
+    hit_later: float
+    miss_now: float | None
+    miss_later: float
+
+
+_TARGETS: Final = {
+    DNSFRONT.name: _Targets(1.25, 0.95, 2, 1.25),
+    COMPILED.name: _Targets(None, 0.95, None, 1),
+}
+
+
 def lines(rounds: dict[str, list[Round]]) -> Iterator[Line]:
     """Yield a line for every figure that *rounds* can tell."""
-    if "hit" in rounds:
-        hits = rounds["hit"]
-        yield from _ratio("CPU per hit", hits, "cpu_us", DNSDIST, 1.25, 0.95)
-        yield from _ratio("CPU per hit", hits, "cpu_us", UNBOUND, None, 1.15)
-    if "miss" in rounds:
-        yield from _ratio("CPU per miss", rounds["miss"], "cpu_us", DNSDIST, 2, 1.25)
-    if "latency" in rounds:
-        for key in ("p50", "p99"):
-            yield from _ratio(
-                f"{key} of hits at half load",
-                rounds["latency"],
-                f"latency_us.{key}",
-                DNSDIST,
-                None,
-                1.0,
-            )
-    if "start" in rounds:
-        seconds = values_of(rounds["start"], _US, "start_s")
-        yield _absolute("start to first answer", "s", seconds, 2, 1.5)
-    if "memory" in rounds:
-        yield from _memory(rounds["memory"])
+    for form in FORMS:
+        seen = {
+            what: each
+            for what, each in rounds.items()
+            if any(one["server"] == form.name for one in each)
+        }
+        yield from _under_load(form.name, seen)
+        if "start" in seen:
+            seconds = values_of(seen["start"], form.name, "start_s")
+            what = f"{form.name}: start to first answer"
+            yield _absolute(what, "s", seconds, 2, 1.5)
+        if "memory" in seen:
+            yield from _memory(form.name, seen["memory"])
     if "steering" in rounds:
         yield from _steering(rounds["steering"], rounds.get("hit"))
+
+
+def _under_load(form: str, rounds: dict[str, list[Round]]) -> Iterator[Line]:
+    to_reach = _TARGETS[form]
+    if hits := rounds.get("hit"):
+        what = f"{form}: CPU per hit"
+        now, later = to_reach.hit_now, to_reach.hit_later
+        yield from _ratio(what, hits, "cpu_us", form, DNSDIST, now, later)
+        yield from _ratio(what, hits, "cpu_us", form, UNBOUND, None, 1.15)
+    if misses := rounds.get("miss"):
+        what = f"{form}: CPU per miss"
+        now, later = to_reach.miss_now, to_reach.miss_later
+        yield from _ratio(what, misses, "cpu_us", form, DNSDIST, now, later)
+    if latency := rounds.get("latency"):
+        for part in ("p50", "p99"):
+            what, key = f"{form}: {part} of hits, half load", f"latency_us.{part}"
+            yield from _ratio(what, latency, key, form, DNSDIST, None, 1)
 
 
 def _ratio(
     what: str,
     rounds: list[Round],
     key: str,
+    form: str,
     peer: Peer,
     now: float | None,
     later: float | None,
 ) -> Iterator[Line]:
     """Yield our median over the peer's, unless the peer was not measured."""
-    theirs = values_of(rounds, peer.name, key)
+    ours, theirs = values_of(rounds, form, key), values_of(rounds, peer.name, key)
     if not theirs:
         return
-    ratio = median_of(rounds, _US, key) / median(theirs)
-    each = [a / b for a, b in zip(values_of(rounds, _US, key), theirs, strict=True)]
+    ratio = median(ours) / median(theirs)
+    each = [a / b for a, b in zip(ours, theirs, strict=True)]
     yield Line(what, f"x {peer.name}", ratio, min(each), max(each), now, later)
 
 
@@ -104,14 +129,14 @@ def _absolute(
     return Line(what, unit, median(values), min(values), max(values), now, later)
 
 
-def _memory(rounds: list[Round]) -> Iterator[Line]:
-    (seen,) = [each for each in rounds if each["server"] == _US]
+def _memory(form: str, rounds: list[Round]) -> Iterator[Line]:
+    (seen,) = [each for each in rounds if each["server"] == form]
     supervisor = [seen["full"]["supervisor"]["rss_bytes"] / _MB]
     worker = [seen["full"]["worker 1"]["rss_bytes"] / _MB]
     entries = seen["entries"]
     allowed = 40 + entries * 600 / _MB
-    yield _absolute("supervisor, RSS", "MB", supervisor, 45, 45)
-    what = f"worker with {entries} entries, RSS"
+    yield _absolute(f"{form}: supervisor, RSS", "MB", supervisor, 45, 45)
+    what = f"{form}: worker, {entries} entries"
     yield _absolute(what, "MB", worker, allowed, allowed)
 
 
@@ -122,7 +147,7 @@ def _steering(rounds: list[Round], hits: list[Round] | None) -> Iterator[Line]:
     net = (median(steer) - median(empty)) / 1000
     yield Line("steering a datagram", "us", net, min(each), max(each), None, 0.25)
     if hits:
-        share = 100 / median_of(hits, _US, "cpu_us")
+        share = 100 / median_of(hits, DNSFRONT.name, "cpu_us")
         yield Line(
             "steering, of the CPU per hit",
             "%",

@@ -276,21 +276,23 @@ static bool may_send(uint64_t now, uint64_t end)
 static void closed_loop(uint64_t end)
 {
 	while (may_send(now_ns(), end)) {
-		uint64_t room =
-			options.window > in_flight ? options.window - in_flight : 0;
+		uint64_t room = options.window - in_flight;
 
+		/* While a backlog of three quarters is left, the server stays busy. */
+		if (4 * room < (uint64_t)options.window) {
+			sleep_ns(TICK_NS);
+			receive_all();
+			continue;
+		}
 		if (options.limit && room > options.limit - position)
 			room = options.limit - position;
 		for (int i = 0; i < options.sockets && room; i++) {
-			uint64_t share =
-				(room + options.sockets - i - 1) / (options.sockets - i);
+			uint64_t left = options.sockets - i;
+			uint64_t share = (room + left - 1) / left;
 
 			send_queries(clients[i], share);
 			room -= share;
 		}
-		/* While a backlog of three quarters is left, the server stays busy. */
-		if (4 * in_flight > 3 * (uint64_t)options.window)
-			sleep_ns(TICK_NS);
 		receive_all();
 	}
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.bench.lab import Lab, Round
-from tests.bench.peers import DNSFRONT, Peer
+from tests.bench.peers import FORMS, Peer
 from tests.bench.process import Memory, memory_of
 from tests.bench.server import Server
 
@@ -31,7 +31,7 @@ def measure_memory(lab: Lab) -> list[Round]:
                 "empty": {name: vars(memory) for name, memory in empty.items()},
                 "full": {name: vars(memory) for name, memory in full.items()},
                 "bytes_per_entry": (_pss(full) - _pss(empty)) / ENTRIES,
-                "full_rss_bytes": sum(memory.rss_bytes for memory in full.values()),
+                "full_rss_mb": sum(memory.rss_bytes for memory in full.values()) / 1e6,
             }
         )
     return rounds
@@ -54,7 +54,7 @@ def measure_start(lab: Lab) -> list[Round]:
 def _memory_by_process(server: Server, peer: Peer) -> dict[str, Memory]:
     """Return the memory of each process; dnsfront's by the part that it plays."""
     first, *others = server.pids()
-    if peer != DNSFRONT:
+    if peer not in FORMS:
         return {str(pid): memory_of(pid) for pid in (first, *others)}
     workers = {f"worker {number}": pid for number, pid in enumerate(others, start=1)}
     parts = {"supervisor": first, **workers}

@@ -64,7 +64,7 @@ class Lab:
 
     def _start_upstream(self) -> None:
         if not UPSTREAM.is_installed():
-            raise BenchError("unbound is the upstream of all: install it first")
+            raise BenchError(f"unbound is not installed; {UPSTREAM.remedy}")
         self._upstream_port = 0
         self.upstream = self._start(self._stack, UPSTREAM, self._client_cpus)
         self._upstream_port = self.upstream.port
@@ -75,7 +75,7 @@ class Lab:
         self.left_out: dict[str, str] = {}
         for peer in MEASURED:
             if not peer.is_installed():
-                self.left_out[peer.name] = f"install {peer.package} to measure it"
+                self.left_out[peer.name] = f"not installed; {peer.remedy}"
                 continue
             self.say(f"trying {peer.name}")
             try:
@@ -217,7 +217,3 @@ def _kill_descendants() -> None:
 def is_compared(server: Server) -> bool:
     """Tell whether *server* resolves names, rather than reflecting them."""
     return server.name != REFLECTOR
-
-
-def ours(servers: Iterable[Server]) -> Server:
-    return next(server for server in servers if server.name == DNSFRONT.name)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +33,7 @@ class Peer:
 
     name: str
     program: str
-    package: str
+    remedy: str
     version_command: Sequence[str]
     configure: Configure
 
@@ -53,7 +54,9 @@ class Peer:
         return lines[0] if lines else "unknown"
 
 
-def _dnsfront(directory: Path, port: int, upstream_port: int) -> Sequence[str]:
+def _dnsfront(
+    command: Sequence[str], directory: Path, port: int, upstream_port: int
+) -> Sequence[str]:
     config = directory / "dnsfront.yaml"
     config.write_text(f"""\
 listen: ["{HOST}:{port}"]
@@ -62,7 +65,7 @@ upstreams: {{servers: [{{address: "{HOST}:{upstream_port}"}}]}}
 cache: {{max_entries: {CACHE_ENTRIES}}}
 admin: {{listen: "{HOST}:{free_port()}", socket: {directory}/control.sock}}
 """)
-    return [*_python("dnsfront"), "run", "-c", str(config)]
+    return [*command, "run", "-c", str(config)]
 
 
 def _dnsdist(directory: Path, port: int, upstream_port: int) -> Sequence[str]:
@@ -156,28 +159,74 @@ security-poll-suffix=
     return ["pdns_recursor", f"--config-dir={directory}", f"--socket-dir={directory}"]
 
 
-def _python(module: str) -> list[str]:
-    return [sys.executable, "-m", module]
-
+#: The checkout as it is, and the wheel that `make compiled` installs.
+_CHECKOUT: Final = [sys.executable, "-m", "dnsfront"]
+_WHEEL: Final = ROOT / ".venv-compiled"
+_INSTALLED: Final = str(_WHEEL / "bin" / "dnsfront")
 
 DNSFRONT: Final = Peer(
     "dnsfront",
     sys.executable,
-    "dnsfront",
-    [*_python("dnsfront"), "--version"],
-    _dnsfront,
+    "run `make setup`",
+    [*_CHECKOUT, "--version"],
+    partial(_dnsfront, _CHECKOUT),
 )
-UPSTREAM: Final = Peer("upstream", "unbound", "unbound", ["unbound", "-V"], _upstream)
-DNSDIST: Final = Peer("dnsdist", "dnsdist", "dnsdist", ["dnsdist", "-V"], _dnsdist)
-UNBOUND: Final = Peer("unbound", "unbound", "unbound", ["unbound", "-V"], _unbound)
-KRESD: Final = Peer("kresd", "kresd", "knot-resolver", ["kresd", "-V"], _kresd)
+COMPILED: Final = Peer(
+    "dnsfront compiled",
+    _INSTALLED,
+    "run `make compiled` to measure it",
+    [_INSTALLED, "--version"],
+    partial(_dnsfront, [_INSTALLED]),
+)
+UPSTREAM: Final = Peer(
+    "upstream",
+    "unbound",
+    "all programs forward to it: run `make setup-bench`",
+    ["unbound", "-V"],
+    _upstream,
+)
+DNSDIST: Final = Peer(
+    "dnsdist",
+    "dnsdist",
+    "run `make setup-bench` to measure it",
+    ["dnsdist", "-V"],
+    _dnsdist,
+)
+UNBOUND: Final = Peer(
+    "unbound",
+    "unbound",
+    "run `make setup-bench` to measure it",
+    ["unbound", "-V"],
+    _unbound,
+)
+KRESD: Final = Peer(
+    "kresd",
+    "kresd",
+    "install Debian's knot-resolver to measure it",
+    ["kresd", "-V"],
+    _kresd,
+)
 RECURSOR: Final = Peer(
     "recursor",
     "pdns_recursor",
-    "pdns-recursor",
+    "install Debian's pdns-recursor to measure it",
     ["pdns_recursor", "--version"],
     _recursor,
 )
 
+#: Both forms of the front end.
+FORMS: Final = (DNSFRONT, COMPILED)
 #: The order of a round: whom we compare with first stands next to us.
-MEASURED: Final = (DNSDIST, DNSFRONT, UNBOUND, KRESD, RECURSOR)
+MEASURED: Final = (DNSDIST, DNSFRONT, COMPILED, UNBOUND, KRESD, RECURSOR)
+
+
+def doubts() -> Iterator[str]:
+    """Yield a sentence for each form of dnsfront that is not what its name says."""
+    sources = list((ROOT / "dnsfront").rglob("*.py"))
+    if any((ROOT / "dnsfront").rglob("*.so")):
+        yield "dnsfront: compiled modules lie in the checkout, so it is not pure Python"
+    made = _WHEEL / ".made"
+    if made.exists() and made.stat().st_mtime < max(
+        source.stat().st_mtime for source in sources
+    ):
+        yield "dnsfront compiled: sources have changed since; run `make compiled`"

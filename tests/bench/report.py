@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from tests.bench.contract import Line
 from tests.bench.lab import Lab, Round
-from tests.bench.peers import DNSDIST
+from tests.bench.peers import DNSDIST, doubts
 from tests.bench.server import ROOT
 from tests.bench.under_load import median_of
 
@@ -38,12 +38,12 @@ _COLUMNS: Final[dict[str, Sequence[tuple[str, str, int]]]] = {
         ("CPU us/query", "cpu_us", 2),
         ("queries/s", "qps", 0),
         ("lost", "lost", 0),
-        ("left late, p99 us", "lag_us.p99", 1),
+        ("sent late us", "lag_us.p99", 1),
     ),
     "start": (("seconds", "start_s", 2),),
     "memory": (
         ("bytes/entry", "bytes_per_entry", 0),
-        ("bytes in all", "full_rss_bytes", 0),
+        ("MB in all", "full_rss_mb", 1),
     ),
     "steering": (("ns/run", "ns_per_run", 0), ("runs", "runs", 0)),
 }
@@ -73,7 +73,7 @@ def _table(
     servers = list(dict.fromkeys(each["server"] for each in rounds))
     base = DNSDIST.name if DNSDIST.name in servers else servers[0]
     titles = [columns[0][0], f"x {base}", *(title for title, _, _ in columns[1:])]
-    yield f"  {'':<14}" + "".join(f"{title:>19}" for title in titles)
+    yield f"  {'':<18}" + "".join(f"{title:>16}" for title in titles)
     for server in servers:
         values = [
             f"{median_of(rounds, server, key):.{digits}f}" for _, key, digits in columns
@@ -82,11 +82,12 @@ def _table(
         over = median_of(rounds, base, first)
         ratio = median_of(rounds, server, first) / over if over else float("nan")
         values.insert(1, f"{ratio:.2f}")
-        yield f"  {server:<14}" + "".join(f"{value:>19}" for value in values)
+        yield f"  {server:<18}" + "".join(f"{value:>16}" for value in values)
 
 
 def remarks(rounds: dict[str, list[Round]]) -> Iterator[str]:
     """Yield a sentence for everything that makes the figures doubtful."""
+    yield from doubts()
     for what, seen in rounds.items():
         shares = [each["others_share"] for each in seen if "others_share" in each]
         if shares and (worst := max(shares)) > _OTHERS_SHARE:

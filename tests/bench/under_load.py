@@ -21,7 +21,7 @@ _CALIBRATION_S: Final = 1.0
 #: Above this, hits were no hits.
 _UPSTREAM_US: Final = 0.5
 
-_COMPARED_FIRST: Final = {DNSFRONT.name, DNSDIST.name, UNBOUND.name}
+_COMPARED_FIRST: Final = {peer.name for peer in (DNSDIST, DNSFRONT, UNBOUND)}
 
 
 def measure(lab: Lab) -> dict[str, list[Round]]:

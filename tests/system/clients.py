@@ -44,7 +44,9 @@ def ask(
     timeout_s: float = _PATIENCE_S,
 ) -> dns.message.Message:
     """Return the response to one question; *payload* 0 is for a client without EDNS."""
-    options = [dns.edns.GenericOption(dns.edns.NSID, b"")] if nsid and payload else []
+    options: list[dns.edns.Option] = []
+    if nsid and payload:
+        options.append(dns.edns.NSIDOption(b""))
     message = dns.message.make_query(
         qname,
         rdtype,
@@ -60,8 +62,8 @@ def ask(
 
 def nsid_of(response: dns.message.Message) -> str:
     """Return the name of the worker that answered."""
-    [option] = [x for x in response.options if x.otype == dns.edns.NSID]
-    return option.to_wire().decode()  # type: ignore[union-attr]  # None goes with a file
+    [nsid] = [x.nsid for x in response.options if isinstance(x, dns.edns.NSIDOption)]
+    return nsid.decode()
 
 
 def errors_of(response: dns.message.Message) -> list[int]:

@@ -86,7 +86,7 @@ class FrontEnd:
         *,
         rights: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
-        **sections: Any,  # noqa: ANN401 - whatever a config may hold
+        **sections: object,
     ) -> None:
         self.address = free_address()
         self.admin = free_address()
@@ -94,7 +94,7 @@ class FrontEnd:
         self.path = folder / "dnsfront.yaml"
         self._log = folder / "dnsfront.log"
         self._rights, self._env = rights, env
-        self._config: dict[str, Any] = {
+        self._config: dict[str, object] = {
             "listen": [str(self.address)],
             "admin": {"listen": str(self.admin), "socket": str(self.control)},
         }
@@ -103,7 +103,7 @@ class FrontEnd:
 
     # -- life
 
-    def configure(self, **sections: Any) -> None:  # noqa: ANN401 - as above
+    def configure(self, **sections: object) -> None:
         """Save the config with *sections* in place of those of before."""
         self._config |= sections
         # JSON is YAML; replaced as a whole, as editors do it.

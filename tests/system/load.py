@@ -57,7 +57,9 @@ class Load:
     def _send(self) -> None:
         number = self.sent % _NUMBERS
         self._pending[number] = time.monotonic()
-        self._socket.send(nsid_query(self._qnames[self.sent % len(self._qnames)], number))
+        self._socket.send(
+            nsid_query(self._qnames[self.sent % len(self._qnames)], number)
+        )
         self.sent += 1
 
     def _receive(self, within_s: float) -> None:

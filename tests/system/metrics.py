@@ -115,7 +115,9 @@ def hit(responses: int, rcode: str = "NOERROR") -> Counter[str]:
 def missed(responses: int, upstream: str, rcode: str = "NOERROR") -> Counter[str]:
     """Return what counts when *responses* are fetched, each by one query."""
     looked_up = Counter({"cache_requests": responses})
-    return looked_up + responded(responses, "miss", rcode) + fetched(responses, upstream)
+    return (
+        looked_up + responded(responses, "miss", rcode) + fetched(responses, upstream)
+    )
 
 
 def joined(responses: int, rcode: str = "NOERROR") -> Counter[str]:

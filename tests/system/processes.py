@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,12 @@ from typing import Final, Self
 import pytest
 
 ROOT: Final = Path(__file__).parents[2]
-DNSFRONT: Final = (sys.executable, "-m", "dnsfront")
+#: What is tested: this checkout, or the installed command that the variable names.
+DNSFRONT: Final = (
+    (os.environ["DNSFRONT_COMMAND"],)
+    if "DNSFRONT_COMMAND" in os.environ
+    else (sys.executable, "-m", "dnsfront")
+)
 
 #: Options of setpriv(1): nobody, without a single right.
 AS_NOBODY: Final = (

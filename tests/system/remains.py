@@ -29,7 +29,9 @@ class Held:
     def left(self) -> list[str]:
         """Return what is still there, in words."""
         left = [f"process {pid}" for pid in self.pids if _is_running(pid)]
-        left += [f"{kind} {number}" for kind, number in self.objects if _is(kind, number)]
+        left += [
+            f"{kind} {number}" for kind, number in self.objects if _is(kind, number)
+        ]
         return left + bound_sockets()
 
 

@@ -43,6 +43,11 @@ auth-zone:
   fallback-enabled: no
 """
 
+
+def _strings(count: int, octets: int) -> str:
+    return " ".join(f'"{number:0{octets}}"' for number in range(count))
+
+
 _SIGNATURE: Final = "c2lnbmVkIGJ5IG5vYm9keSwgY2hlY2tlZCBieSBub2JvZHk="
 _ZONE: Final = f"""\
 $TTL 300
@@ -62,8 +67,8 @@ three.test.     IN CNAME www.test.
 dangling.test.  IN CNAME nowhere.test.
 short.test.     1 IN A   192.0.2.1
 zero.test.      0 IN A   192.0.2.2
-middling.test.  IN TXT   {' '.join(f'"{number:03d} {"m" * 90}"' for number in range(8))}
-large.test.     IN TXT   {' '.join(f'"{number:03d} {"x" * 200}"' for number in range(90))}
+middling.test.  IN TXT   {_strings(8, 90)}
+large.test.     IN TXT   {_strings(90, 200)}
 """
 _QUERY: Final = re.compile(r"info: \S+ (\S+) (\S+) IN$", re.MULTILINE)
 
@@ -100,8 +105,13 @@ class Unbound:
         return False
 
     def queries(self) -> Counter[tuple[str, str]]:
-        """Return how often each question came, by qname as it came and type."""
-        return Counter(
+        """Return how often each question came, by lower-case qname and type.
+
+        The front end's health checks are left out.
+        """
+        queries = Counter(
             (qname.lower(), rdtype)
             for qname, rdtype in _QUERY.findall(self._program.output())
         )
+        del queries[".", "NS"]
+        return queries

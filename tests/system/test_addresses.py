@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-
 import pytest
+import yaml
 
 from tests.kern.queries import qname_of
 from tests.system.clients import ask, ask_all, nsid_of, nsid_query, summary
 from tests.system.front import DEMO_ZONE, Address, FrontEnd, free_address
 from tests.system.metrics import responded, steered
-from tests.system.processes import needed, output_of
+from tests.system.processes import ROOT, needed, output_of
 from tests.system.streams import Stream
 
 #: Addresses of this network beside those that lo has of itself.
@@ -84,6 +84,42 @@ def test_each_of_several_addresses_serves_tcp(
     assert nsid_of(response) == preferences["www.example.test"][0]
 
 
+@pytest.mark.parametrize("over_tcp", [False, True], ids=["UDP", "TCP"])
+@pytest.mark.parametrize("program", ["dig", "kdig"])
+@pytest.mark.parametrize("at", [0, 3, 5], ids=["IPv4", "IPv6", "IPv6, no loopback"])
+def test_tools_get_an_answer_and_the_name_of_the_owner(
+    several: tuple[FrontEnd, list[Address]], program: str, at: int, *, over_tcp: bool
+) -> None:
+    front, listen = several
+    host, port = listen[at]
+    how = ["+tcp"] if over_tcp else []
+
+    printed = output_of(
+        *(needed(program), f"@{host}", "-p", str(port)),
+        *("www.example.test", "AAAA", "+nsid", *how),
+    )
+
+    assert "2001:db8::80" in printed
+    [owner, *_] = front.lookup(["www.example.test"])["www.example.test"]
+    assert f'"{owner}"' in printed
+
+
+def test_example_config_serves_as_it_stands(tmp_path: Path) -> None:
+    example = yaml.safe_load((ROOT / "config.example.yaml").read_text("utf-8"))
+    example["zones"] = [DEMO_ZONE]  # the path there is relative to the file
+    front = FrontEnd(tmp_path)
+    example["admin"]["socket"] = str(front.control)  # /run belongs to the machine
+    front.configure(**example)
+    front.admin = Address("127.0.0.1", 9353)
+
+    with front:
+        for host in ("127.0.0.1", "::1"):
+            for over_tcp in (False, True):
+                address = Address(host, 5353)
+                response = ask(address, "www.example.test", over_tcp=over_tcp)
+                assert str(response.answer[0][0]) == "192.0.2.80"
+
+
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a front end on every address of IPv4 and of IPv6."""
@@ -117,9 +153,7 @@ def test_wildcard_listener_answers_from_the_address_that_was_asked(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.2", "192.0.2.77", "2001:db8::77"])
-def test_wildcard_listener_serves_tcp(
-    port: int, host: str
-) -> None:
+def test_wildcard_listener_serves_tcp(port: int, host: str) -> None:
     address = Address(host, port)
 
     for _ in range(4):
@@ -130,7 +164,10 @@ def test_wildcard_listener_serves_tcp(
 def test_clients_that_are_not_allowed_are_refused(tmp_path: Path) -> None:
     address = free_address("192.0.2.77")
     with FrontEnd(
-        tmp_path, listen=[str(address)], access={"allow": ["::1/128"]}, zones=[DEMO_ZONE]
+        tmp_path,
+        listen=[str(address)],
+        access={"allow": ["::1/128"]},
+        zones=[DEMO_ZONE],
     ) as front:
         refused = {"refused_queries": 1, "responses REFUSED": 1}
 

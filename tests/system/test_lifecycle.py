@@ -25,7 +25,9 @@ UNAVAILABLE, CONFIG = os.EX_UNAVAILABLE, os.EX_CONFIG
 def demo(folder: Path, **sections: object) -> FrontEnd:
     """A front end with the demo zone in a folder of its own."""
     folder.mkdir(exist_ok=True)
-    return FrontEnd(folder, zones=[DEMO_ZONE], **sections)
+    front = FrontEnd(folder, zones=[DEMO_ZONE])
+    front.configure(**sections)
+    return front
 
 
 def assert_nothing_is_left(front: FrontEnd, held: Held) -> None:

@@ -14,7 +14,7 @@ import dns.message
 import dns.rcode
 import pytest
 
-from tests.kern.queries import header_of, label, qname_of
+from tests.kern.queries import label, qname_of
 from tests.system.clients import receive
 from tests.system.front import DEMO_ZONE, FrontEnd
 from tests.system.metrics import connected, responded, steered
@@ -44,8 +44,8 @@ class Case:
     """Octets, what becomes of them, and how the program places them.
 
     *rcode* None is for silence, for the *reason* that is counted. *has_opt* tells that
-    the response has an OPT record, *is_timed* that the query itself was in order and was
-    refused for what it asks.
+    the response has an OPT record, *is_timed* that the query itself was in order and
+    was refused for what it asks.
     """
 
     octets: bytes
@@ -85,16 +85,16 @@ CASES: Final = {
     "pointer behind a label": Case(
         header() + b"\3www\xc0\x0c" + A_IN, outcome=UNPLACED
     ),
-    "reserved label type": Case(header() + b"\x41" + 65 * b"a" + A_IN, outcome=UNPLACED),
+    "reserved label type": Case(
+        header() + b"\x41" + 65 * b"a" + A_IN, outcome=UNPLACED
+    ),
     "label that overruns": Case(header() + b"\x3fwww" + A_IN, outcome=UNPLACED),
     "name of 256 octets": Case(
         header() + 3 * label(63 * b"a") + label(62 * b"b") + b"\0" + A_IN,
         outcome=UNPLACED,
     ),
     "name without an end": Case(header() + 4 * label(63 * b"a"), outcome=UNPLACED),
-    "question without its class": Case(
-        header() + QUESTION[:-2], outcome=UNPLACED
-    ),
+    "question without its class": Case(header() + QUESTION[:-2], outcome=UNPLACED),
     "trailing octet": Case(header() + QUESTION + b"\0"),
     "trailing octets": Case(header() + QUESTION + 20 * b"\xff"),
     "64 KiB of zeroes": Case(bytes(MAX_DATAGRAM), outcome=UNPLACED),
@@ -104,15 +104,31 @@ CASES: Final = {
     "additional record missing": Case(WITH_OPT + QUESTION),
     "additional record cut short": Case(WITH_OPT + QUESTION + opt()[:-1], has_opt=True),
     "an answer in a query": Case(
-        header(counts=(1, 1, 0, 0)) + QUESTION + WWW + A_IN + bytes(4) + b"\0\4" + bytes(4)
+        header(counts=(1, 1, 0, 0))
+        + QUESTION
+        + WWW
+        + A_IN
+        + bytes(4)
+        + b"\0\4"
+        + bytes(4)
     ),
     # RFC 6891, 6.1.1 and 6.1.3.
-    "two OPT records": Case(header(counts=(1, 0, 0, 2)) + QUESTION + 2 * opt(), has_opt=True),
+    "two OPT records": Case(
+        header(counts=(1, 0, 0, 2)) + QUESTION + 2 * opt(), has_opt=True
+    ),
     "OPT record not at the root": Case(WITH_OPT + QUESTION + opt(owner=b"\1a\0")),
-    "option that overruns": Case(WITH_OPT + QUESTION + opt(options=b"\0\3\0\xff"), has_opt=True),
-    "option cut short": Case(WITH_OPT + QUESTION + opt(options=b"\0\3\0"), has_opt=True),
-    "EDNS version 1": Case(WITH_OPT + QUESTION + opt(version=1), "BADVERS", has_opt=True),
-    "EDNS version 255": Case(WITH_OPT + QUESTION + opt(version=255), "BADVERS", has_opt=True),
+    "option that overruns": Case(
+        WITH_OPT + QUESTION + opt(options=b"\0\3\0\xff"), has_opt=True
+    ),
+    "option cut short": Case(
+        WITH_OPT + QUESTION + opt(options=b"\0\3\0"), has_opt=True
+    ),
+    "EDNS version 1": Case(
+        WITH_OPT + QUESTION + opt(version=1), "BADVERS", has_opt=True
+    ),
+    "EDNS version 255": Case(
+        WITH_OPT + QUESTION + opt(version=255), "BADVERS", has_opt=True
+    ),
     # RFC 8906, 3.1.4: an unknown opcode is told to be.
     "opcode IQUERY": Case(header(0x0800) + QUESTION, "NOTIMP"),
     "opcode STATUS": Case(header(0x1000) + QUESTION, "NOTIMP"),

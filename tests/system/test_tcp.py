@@ -82,7 +82,9 @@ def test_answer_cached_over_one_transport_is_a_hit_over_the_other(
 def test_quick_answer_overtakes_a_slow_one(
     front: FrontEnd, upstream: FakeUpstream
 ) -> None:
-    slow, quick = (nsid_query(qname_of(x), at) for at, x in enumerate(("slow", "quick")))
+    slow, quick = (
+        nsid_query(qname_of(x), at) for at, x in enumerate(("slow", "quick"))
+    )
 
     with stream_to(front) as (stream, _worker):
         with upstream.holding("slow."):

@@ -8,46 +8,64 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import dns.flags
 import dns.message
 import dns.rcode
+import dns.rrset
 import pytest
 
 from tests.kern.queries import qname_of
 from tests.system.clients import ask, nsid_query, receive
-from tests.system.front import FrontEnd
+from tests.system.front import Address, FrontEnd
 from tests.system.metrics import hit, joined, missed, steered
 from tests.system.resolver import Unbound
 from tests.waiting import eventually
 
 RD_CD = dns.flags.RD | dns.flags.CD
-Shown = tuple[str, str, list[set[str]]]
+Shown = tuple[str, str, list[set[object]]]
 
-#: What can be asked over UDP: qname, type, and how.
+
+class Question(NamedTuple):
+    """What is asked, and how."""
+
+    qname: str
+    rdtype: str
+    payload: int = 1232
+    dnssec: bool = False
+    flags: int = dns.flags.RD
+
+    def put_to(
+        self, address: Address, *, over_tcp: bool = False
+    ) -> dns.message.Message:
+        """Return the response to it."""
+        return ask(address, **self._asdict(), nsid=False, over_tcp=over_tcp)
+
+
 QUESTIONS = {
-    "A": ("www.test", "A", {}),
-    "AAAA": ("www.test", "AAAA", {}),
-    "MX": ("mail.test", "MX", {}),
-    "TXT": ("text.test", "TXT", {}),
-    "SOA of the root": (".", "SOA", {}),
-    "CNAME itself": ("one.test", "CNAME", {}),
-    "chain of CNAMEs": ("one.test", "A", {}),
-    "chain that ends in NODATA": ("one.test", "MX", {}),
-    "chain that ends in NXDOMAIN": ("dangling.test", "A", {}),
-    "NXDOMAIN": ("nowhere.test", "A", {}),
-    "NODATA": ("www.test", "MX", {}),
-    "unknown type": ("www.test", "TYPE65280", {}),
-    "without EDNS": ("mail.test", "A", {"payload": 0}),
-    "DO": ("www.test", "A", {"dnssec": True}),
-    "DO, nothing signed": ("www.test", "AAAA", {"dnssec": True}),
-    "CD": ("www.test", "A", {"flags": RD_CD}),
-    "DO and CD": ("www.test", "A", {"dnssec": True, "flags": RD_CD}),
-    "DO, NXDOMAIN": ("nowhere.test", "A", {"dnssec": True}),
-    "800 octets in 1232": ("middling.test", "TXT", {}),
-    "longer than 1232": ("large.test", "TXT", {}),
-    "800 octets in 512": ("middling.test", "TXT", {"payload": 512}),
-    "800 octets without EDNS": ("middling.test", "TXT", {"payload": 0}),
+    "A": Question("www.test", "A"),
+    "AAAA": Question("www.test", "AAAA"),
+    "MX": Question("mail.test", "MX"),
+    "TXT": Question("text.test", "TXT"),
+    "SOA of the root": Question(".", "SOA"),
+    "CNAME itself": Question("one.test", "CNAME"),
+    "chain of CNAMEs": Question("one.test", "A"),
+    "chain that ends in NODATA": Question("one.test", "MX"),
+    "chain that ends in NXDOMAIN": Question("dangling.test", "A"),
+    "NXDOMAIN": Question("nowhere.test", "A"),
+    "NODATA": Question("www.test", "MX"),
+    "unknown type": Question("www.test", "TYPE65280"),
+    "without EDNS": Question("mail.test", "A", payload=0),
+    "DO": Question("www.test", "A", dnssec=True),
+    "DO, nothing signed": Question("www.test", "AAAA", dnssec=True),
+    "CD": Question("www.test", "A", flags=RD_CD),
+    "DO and CD": Question("www.test", "A", dnssec=True, flags=RD_CD),
+    "DO, NXDOMAIN": Question("nowhere.test", "A", dnssec=True),
+    "800 octets in 1232": Question("middling.test", "TXT"),
+    "longer than 1232": Question("large.test", "TXT"),
+    "800 octets in 512": Question("middling.test", "TXT", payload=512),
+    "800 octets without EDNS": Question("middling.test", "TXT", payload=0),
 }
 
 
@@ -75,32 +93,29 @@ def rcode_of(response: dns.message.Message) -> str:
     return dns.rcode.to_text(response.rcode())
 
 
+def sections_of(response: dns.message.Message) -> list[list[dns.rrset.RRset]]:
+    return [response.answer, response.authority, response.additional]
+
+
 def shown(response: dns.message.Message) -> Shown:
     """Return all that a client sees of a response, apart from TTLs and order."""
-    sections = [
-        {record for rrset in section for record in rrset.to_text().splitlines()}
-        for section in (
-            without_ttl(response.answer),
-            without_ttl(response.authority),
-            without_ttl(response.additional),
-        )
+    sections: list[set[object]] = [
+        {
+            (rrset.name, rrset.rdclass, rrset.rdtype, x)
+            for rrset in section
+            for x in rrset
+        }
+        for section in sections_of(response)
     ]
     flags = dns.flags.to_text(response.flags)
     flags += f" {dns.flags.edns_to_text(response.ednsflags)} EDNS{response.edns}"
     return rcode_of(response), flags, sections
 
 
-def without_ttl(section: list[dns.rrset.RRset]) -> list[dns.rrset.RRset]:
-    copies = [rrset.copy() for rrset in section]
-    for copy in copies:
-        copy.ttl = 0
-    return copies
-
-
 def ttls(response: dns.message.Message) -> dict[tuple[str, int], int]:
     return {
         (rrset.name.to_text(), rrset.rdtype): rrset.ttl
-        for section in (response.answer, response.authority, response.additional)
+        for section in sections_of(response)
         for rrset in section
     }
 
@@ -112,21 +127,21 @@ def assert_equal(ours: dns.message.Message, theirs: dns.message.Message) -> None
         assert abs(ttls(ours)[key] - ttl_s) <= 1, key
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("name", QUESTIONS)
 def test_answer_equals_that_of_unbound_on_a_miss_and_on_a_hit(
-    empty: FrontEnd, unbound: Unbound, question: str
+    empty: FrontEnd, unbound: Unbound, name: str
 ) -> None:
-    qname, rdtype, how = QUESTIONS[question]
+    question = QUESTIONS[name]
     upstream = str(unbound.address)
-    theirs = ask(unbound.address, qname, rdtype, nsid=False, **how)
+    theirs = question.put_to(unbound.address)
     rcode = rcode_of(theirs)
     expected = steered(2) + missed(1, upstream, rcode) + hit(1, rcode)
-    if qname == "large.test":  # asked for a second time, over TCP
+    if question.qname == "large.test":  # asked for a second time, over TCP
         expected += Counter({f"upstream_requests {upstream}": 1})
 
     with empty.counting(expected):
-        on_a_miss = ask(empty.address, qname, rdtype, nsid=False, **how)
-        on_a_hit = ask(empty.address, qname, rdtype, nsid=False, **how)
+        on_a_miss = question.put_to(empty.address)
+        on_a_hit = question.put_to(empty.address)
 
     for ours in (on_a_miss, on_a_hit):
         if theirs.flags & dns.flags.TC:
@@ -140,10 +155,11 @@ def test_answer_equals_that_of_unbound_on_a_miss_and_on_a_hit(
 def test_large_answer_comes_whole_over_tcp(
     empty: FrontEnd, unbound: Unbound, qname: str
 ) -> None:
-    theirs = ask(unbound.address, qname, "TXT", nsid=False, over_tcp=True)
+    question = Question(qname, "TXT")
+    theirs = question.put_to(unbound.address, over_tcp=True)
 
-    on_a_miss = ask(empty.address, qname, "TXT", nsid=False, over_tcp=True)
-    on_a_hit = ask(empty.address, qname, "TXT", nsid=False, over_tcp=True)
+    on_a_miss = question.put_to(empty.address, over_tcp=True)
+    on_a_hit = question.put_to(empty.address, over_tcp=True)
 
     assert_equal(on_a_miss, theirs)
     assert_equal(on_a_hit, theirs)

@@ -1,4 +1,4 @@
-"""Without a single right: the same front end, its hash in user space, and it says so."""
+"""Without a single right: the same front end, hashing in user space, and saying so."""
 
 from __future__ import annotations
 
@@ -113,9 +113,7 @@ def test_every_address_and_transport_is_served(
     assert [nsid_of(x) for x in responses] == [preferences[x][0] for x in names]
 
 
-def test_zone_answer_is_handed_over_too(
-    front: FrontEnd, listen: list[Address]
-) -> None:
+def test_zone_answer_is_handed_over_too(front: FrontEnd, listen: list[Address]) -> None:
     before = front.metrics().counts()
 
     response = ask(listen[0], "mail.example.test", "AAAA")

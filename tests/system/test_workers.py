@@ -1,4 +1,4 @@
-"""Workers die: their names go to the next in line, their queries wait, they are back."""
+"""A worker dies: the next in line answers its names, its queries wait, it is back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import dns.message
@@ -47,7 +49,7 @@ def answered_by(front: FrontEnd) -> dict[str, str]:
 
 def is_back(front: FrontEnd, name: str, old_pid: int) -> bool:
     worker = front.worker(name)
-    return worker["state"] == "up" and worker["pid"] != old_pid
+    return bool(worker["state"] == "up" and worker["pid"] != old_pid)
 
 
 def test_killed_worker_is_back_within_two_seconds(front: FrontEnd) -> None:
@@ -67,13 +69,13 @@ def test_killed_worker_is_back_within_two_seconds(front: FrontEnd) -> None:
 def freeze_successor(front: FrontEnd, name: str) -> int:
     """Kill a worker and stop its successor before that serves; return the new pid.
 
-    An interpreter needs a tenth of a second to start, so it is nearly always met in time;
-    if not, it dies too.
+    An interpreter takes a tenth of a second to start, so it is nearly always met in
+    time; if not, it dies too.
     """
     while True:
         old_pid = front.worker(name)["pid"]
         os.kill(old_pid, signal.SIGKILL)
-        pid = eventually(lambda: successor(front, name, old_pid))
+        pid = eventually(partial(successor, front, name, old_pid))
         os.kill(pid, signal.SIGSTOP)
         if front.worker(name)["state"] == "starting":
             return pid
@@ -99,15 +101,15 @@ def test_names_of_a_dead_worker_are_answered_by_the_next_in_the_preference_list(
     ):
         while_away = answered_by(front)
 
-    assert while_away == {
-        name: preferences[name][name in orphans] for name in NAMES
-    }
+    assert while_away == {name: preferences[name][name in orphans] for name in NAMES}
     assert front.metrics().value("worker_up", worker="w3") == 0
     assert front.get("/readyz").body == "worker w3 is starting\n"
 
     os.kill(pid, signal.SIGCONT)
     eventually(front.is_ready)
-    with front.counting(steered(len(NAMES)) + responded(len(NAMES), "zone", "NXDOMAIN")):
+    with front.counting(
+        steered(len(NAMES)) + responded(len(NAMES), "zone", "NXDOMAIN")
+    ):
         assert answered_by(front) == {x: preferences[x][0] for x in NAMES}
 
 
@@ -147,7 +149,7 @@ def test_counters_never_fall_through_a_death(front: FrontEnd) -> None:
     while not is_back(front, "w4", pid):
         seen.append(front.metrics().counts())
 
-    for earlier, later in zip(seen, seen[1:], strict=False):
+    for earlier, later in pairwise(seen):
         assert not earlier - later
     assert front.metrics().by_worker("steered_total") == before.by_worker(
         "steered_total"
@@ -163,7 +165,7 @@ def test_kill_under_load_loses_no_more_than_the_batch_in_hand(front: FrontEnd) -
     with under_load(front.address, NAMES, per_second=500) as load:
         for name in ("w1", "w2", "w3", "w4"):
             os.kill(pids[name], signal.SIGKILL)
-            eventually(lambda name=name: is_back(front, name, pids[name]))
+            eventually(partial(is_back, front, name, pids[name]))
 
     assert load.sent
     assert len(load.lost) <= 4 * BATCH

@@ -132,16 +132,20 @@ class FakeUpstream:
         self.tcp.listen()
         port = self.udp.getsockname()[1]
         self.spec = UpstreamServer(index, host, port, family, 1)
-        self.queries = 0
 
     def take(self) -> list[tuple[dns.message.Message, tuple[str, int]]]:
         """Return the queries that came over UDP since the last call, with senders."""
+        return [
+            (dns.message.from_wire(octets), sender)
+            for octets, sender in self.take_octets()
+        ]
+
+    def take_octets(self) -> list[tuple[bytes, tuple[str, int]]]:
+        """Return what :meth:`take` does, unread."""
         taken = []
         with contextlib.suppress(BlockingIOError):
             while True:
-                octets, sender = self.udp.recvfrom(65535)
-                taken.append((dns.message.from_wire(octets), sender))
-        self.queries += len(taken)
+                taken.append(self.udp.recvfrom(65535))
         return taken
 
     def take_one(self) -> tuple[dns.message.Message, tuple[str, int]]:
@@ -338,9 +342,10 @@ class Rig:
     def _after_round(self) -> float | None:
         if self.resolver is not None:
             self.wait_s = self.resolver.expire()
-            self.resolver.flush()
         if self.tcp.written:
             self.tcp.flush()
+        if self.resolver is not None:
+            self.resolver.flush()
         self.udp.flush()
         self.peers.flush()
         self.meter.flush()
@@ -381,9 +386,14 @@ class Rig:
         return self.words[counter]
 
     def counted(self) -> dict[str, int]:
-        """Return every counter that is not zero, by name; rcodes by mnemonic."""
+        """Return every counter that is not zero, by name; rcodes by mnemonic.
+
+        The access list's own counter is NOT_ALLOWED here, since REFUSED is an rcode.
+        """
         found = {
-            counter.name: self.words[counter]
+            "NOT_ALLOWED" if counter == Counter.REFUSED else counter.name: (
+                self.words[counter]
+            )
             for counter in Counter
             if counter != Counter.RCODE_0 and self.words[counter]
         }

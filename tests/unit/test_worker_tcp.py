@@ -1,0 +1,511 @@
+"""DNS over TCP for clients: real connections, over a clock that is told."""
+
+from __future__ import annotations
+
+import gc
+import socket
+from collections.abc import Iterator
+
+import dns.flags
+import dns.message
+import dns.rcode
+import pytest
+
+from dnsfront.ipc.stats import Counter
+from dnsfront.worker import tcp as tcp_module
+from dnsfront.worker.tcp import IDLE_S, MAX_OUTSTANDING
+from tests.unit.worker_rig import (
+    NS,
+    ZONE,
+    FakeUpstream,
+    Rig,
+    open_descriptors,
+    query_for,
+    said_to,
+)
+
+BIG = ZONE + "".join(f'big 60 TXT "{n:03d}{"x" * 240}"\n' for n in range(200))
+
+
+@pytest.fixture
+def upstream() -> Iterator[FakeUpstream]:
+    made = FakeUpstream()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def rig(upstream: FakeUpstream) -> Iterator[Rig]:
+    with Rig(zone=BIG, upstreams=[upstream]) as made:
+        yield made
+
+
+class Stream:
+    """A client's connection, which speaks in whole messages."""
+
+    def __init__(self, rig: Rig, *, buffer_octets: int = 0) -> None:
+        self._rig = rig
+        self.socket = socket.socket()
+        if buffer_octets:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_octets)
+        self.socket.connect(rig.address)
+        self.socket.settimeout(0)
+        self._octets = bytearray()
+        self.has_ended = False
+
+    def send(self, *queries: dns.message.Message | bytes) -> None:
+        for query in queries:
+            octets = query if isinstance(query, bytes) else query.to_wire()
+            self.socket.send(len(octets).to_bytes(2, "big") + octets)
+
+    def read(self) -> list[dns.message.Message]:
+        """Return the responses that are there."""
+        return [dns.message.from_wire(octets) for octets in self.read_octets()]
+
+    def read_octets(self) -> list[bytes]:
+        """Return what :meth:`read` does, unread."""
+        try:
+            while True:
+                octets = self.socket.recv(1 << 20)
+                if not octets:
+                    self.has_ended = True
+                    break
+                self._octets += octets
+        except BlockingIOError:
+            pass
+        except ConnectionResetError:
+            self.has_ended = True
+        found = []
+        while len(self._octets) >= 2:
+            end = 2 + int.from_bytes(self._octets[:2], "big")
+            if len(self._octets) < end:
+                break
+            found.append(bytes(self._octets[2:end]))
+            del self._octets[:end]
+        return found
+
+    def until(self, count: int) -> list[dns.message.Message]:
+        """Do rounds until *count* responses have come."""
+        found: list[dns.message.Message] = []
+
+        def has_all() -> bool:
+            found.extend(self.read())
+            return len(found) >= count
+
+        self._rig.until(has_all)
+        return found
+
+    def until_closed(self) -> list[dns.message.Message]:
+        """Do rounds until the worker has closed; return what came before."""
+        found: list[dns.message.Message] = []
+
+        def is_over() -> bool:
+            found.extend(self.read())
+            return self.has_ended
+
+        self._rig.until(is_over)
+        return found
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+@pytest.fixture
+def stream(rig: Rig) -> Iterator[Stream]:
+    made = Stream(rig)
+    yield made
+    made.close()
+
+
+def www(name: str = "www") -> dns.message.Message:
+    return query_for(f"{name}.example.test")
+
+
+def away(number: int) -> dns.message.Message:
+    """Return a query that has to be asked upstream."""
+    query = query_for(f"n{number}.example.com")
+    query.id = number
+    return query
+
+
+def respond_upstream(upstream: FakeUpstream, *, backwards: bool = False) -> int:
+    taken = upstream.take()
+    for query, sender in reversed(taken) if backwards else taken:
+        name = query.question[0].name.to_text()
+        upstream.send(said_to(query, f"{name} 60 A 192.0.2.1").to_wire(), sender)
+    return len(taken)
+
+
+# The plain way
+
+
+def test_query_over_tcp_is_answered(rig: Rig, stream: Stream) -> None:
+    stream.send(www())
+
+    [response] = stream.until(1)
+
+    assert response.rcode() == dns.rcode.NOERROR
+    assert response.answer[0].ttl == 300
+    assert rig.counted() == {"QUERIES_TCP": 1, "TCP_CONNECTIONS": 1, "NOERROR": 1}
+
+
+def test_large_answer_comes_whole(stream: Stream) -> None:
+    stream.send(query_for("big.example.test", "TXT"))
+
+    [response] = stream.until(1)
+
+    assert len(response.answer[0]) == 200
+    assert not response.flags & dns.flags.TC
+
+
+def test_any_is_forwarded_over_tcp(
+    stream: Stream, rig: Rig, upstream: FakeUpstream
+) -> None:
+    stream.send(query_for(rtype="ANY"))
+    rig.until(lambda: rig.resolver and rig.resolver.pending)
+
+    upstream.answer("www.example.com. 60 A 192.0.2.1")
+
+    assert stream.until(1)[0].answer
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 7])
+def test_query_may_come_in_pieces(rig: Rig, stream: Stream, piece: int) -> None:
+    octets = www().to_wire()
+    octets = 2 * (len(octets).to_bytes(2, "big") + octets)
+
+    for at in range(0, len(octets), piece):
+        stream.socket.send(octets[at : at + piece])
+        rig.round()
+
+    assert len(stream.until(2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("octets", "rcode"),
+    [
+        (b"\0\1\1\0\0\0\0\0\0\0\0\0", "FORMERR"),
+        (b"\0\1\x20\0\0\1\0\0\0\0\0\0\0\0\1\0\1", "NOTIMP"),
+        (www().to_wire() + b"\0", "FORMERR"),
+        (query_for("www.example.test", "AXFR").to_wire(), "REFUSED"),
+    ],
+    ids=["no question", "NOTIFY", "trailing octet", "AXFR"],
+)
+def test_malformed_query_gets_its_rcode_and_the_connection_stays(
+    stream: Stream, octets: bytes, rcode: str
+) -> None:
+    stream.send(octets, www())
+
+    refused, answered = stream.until(2)
+
+    assert dns.rcode.to_text(refused.rcode()) == rcode
+    assert answered.rcode() == dns.rcode.NOERROR
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"\0\0",
+        b"\0\5hello",
+        b"\0\x0c" + b"\0\0\x80" + bytes(9),
+        b"GET / HTTP/1.1\r\n\r\n",
+    ],
+    ids=["empty message", "short message", "a response", "HTTP"],
+)
+def test_garbage_closes_the_connection(rig: Rig, stream: Stream, octets: bytes) -> None:
+    stream.socket.send(octets)
+    if octets.startswith(b"GET"):
+        # Its first octets announce a message of 18245, which never comes.
+        rig.round()
+        rig.tcp.expire(rig.now_ns + (IDLE_S + 1) * NS)
+
+    assert stream.until_closed() == []
+    assert not rig.tcp.connections
+    assert rig.count(Counter.QUERIES_TCP) == 0
+
+
+# Many queries
+
+
+def test_queries_are_pipelined(stream: Stream) -> None:
+    queries = [www() for _ in range(300)]
+
+    stream.send(*queries)
+
+    ids = [response.id for response in stream.until(300)]
+    assert sorted(ids) == sorted(query.id for query in queries)
+
+
+def test_answers_come_as_they_are_ready(
+    rig: Rig, stream: Stream, upstream: FakeUpstream
+) -> None:
+    slow, quick = away(1), www()
+    stream.send(slow, quick)
+
+    [first] = stream.until(1)
+    respond_upstream(upstream)
+    [second] = stream.until(1)
+
+    assert (first.id, second.id) == (quick.id, slow.id)
+    assert rig.count(Counter.QUERIES_TCP) == 2
+
+
+def test_queries_under_way_are_bounded(
+    rig: Rig, stream: Stream, upstream: FakeUpstream
+) -> None:
+    total = MAX_OUTSTANDING + 50
+    stream.send(*map(away, range(total)))
+    for _ in range(5):
+        rig.round()
+
+    first = respond_upstream(upstream, backwards=True)
+    found = stream.until(first)
+    second = respond_upstream(upstream)
+    found += stream.until(second)
+
+    assert (first, second) == (MAX_OUTSTANDING, 50)
+    assert sorted(response.id for response in found) == list(range(total))
+
+
+# The end of a connection
+
+
+def test_client_that_only_closed_its_side_still_gets_its_answers(
+    rig: Rig, stream: Stream, upstream: FakeUpstream
+) -> None:
+    stream.send(*map(away, range(3)), www())
+    stream.socket.shutdown(socket.SHUT_WR)
+    early = stream.until(1)
+    assert not stream.has_ended
+
+    respond_upstream(upstream)
+    late = stream.until_closed()
+
+    assert len(early) == 1
+    assert sorted(response.id for response in late) == [0, 1, 2]
+    assert not rig.tcp.connections
+
+
+def test_half_closed_connection_is_served_to_its_last_query(
+    rig: Rig, stream: Stream, upstream: FakeUpstream
+) -> None:
+    total = 2 * MAX_OUTSTANDING + 10
+    stream.send(*map(away, range(total)))
+    stream.socket.shutdown(socket.SHUT_WR)
+    found: list[dns.message.Message] = []
+
+    def is_over() -> bool:
+        respond_upstream(upstream)
+        found.extend(stream.read())
+        return stream.has_ended
+
+    rig.until(is_over)
+
+    assert sorted(response.id for response in found) == list(range(total))
+
+
+def test_connection_that_was_idle_too_long_is_closed(rig: Rig, stream: Stream) -> None:
+    stream.send(www())
+    stream.until(1)
+    rig.now_ns += IDLE_S * NS
+    rig.tcp.expire(rig.now_ns)
+    assert rig.tcp.connections
+
+    rig.now_ns += 1
+    rig.tcp.expire(rig.now_ns)
+
+    assert stream.until_closed() == []
+    assert not rig.tcp.connections
+
+
+def test_query_in_between_keeps_a_connection(rig: Rig, stream: Stream) -> None:
+    for _ in range(3):
+        stream.send(www())
+        stream.until(1)
+        rig.now_ns += (IDLE_S - 1) * NS
+        rig.tcp.expire(rig.now_ns)
+
+    assert rig.tcp.connections
+
+
+@pytest.mark.parametrize("is_reset", [False, True], ids=["closed", "reset"])
+def test_client_that_is_gone_is_forgotten(
+    *, rig: Rig, stream: Stream, upstream: FakeUpstream, is_reset: bool
+) -> None:
+    stream.send(away(1), away(2))
+    rig.until(lambda: rig.resolver and rig.resolver.pending == 2)
+    if is_reset:
+        stream.socket.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
+        )
+    stream.close()
+    rig.round()
+
+    respond_upstream(upstream)
+    rig.until(lambda: not rig.tcp.connections)
+    rig.until(lambda: rig.resolver and rig.resolver.pending == 0)
+
+    assert rig.counted().get("EXCEPTIONS") is None
+
+
+def test_closed_connections_leave_no_descriptor(rig: Rig) -> None:
+    before = open_descriptors()
+
+    for _ in range(20):
+        stream = Stream(rig)
+        stream.send(www())
+        stream.until(1)
+        stream.close()
+    rig.until(lambda: not rig.tcp.connections)
+    gc.collect()
+
+    assert open_descriptors() <= before
+
+
+# Limits
+
+
+def test_connections_make_room_for_each_other(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp_module, "MAX_CONNECTIONS", 3)
+    streams = []
+    for _ in range(3):
+        streams.append(Stream(rig))
+        rig.round()
+        rig.now_ns += NS
+    streams[0].send(www())
+    streams[0].until(1)
+
+    streams.append(Stream(rig))
+    rig.round()
+
+    assert streams[1].until_closed() == []
+    assert len(rig.tcp.connections) == 3
+    for stream in (streams[0], streams[2], streams[3]):
+        stream.send(www())
+        assert len(stream.until(1)) == 1
+    for stream in streams:
+        stream.close()
+
+
+def test_nobody_who_waits_for_an_answer_is_put_out(
+    rig: Rig, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp_module, "MAX_CONNECTIONS", 1)
+    busy = Stream(rig)
+    busy.send(away(1))
+    rig.until(lambda: rig.resolver and rig.resolver.pending)
+
+    late = Stream(rig)
+    rig.round()
+
+    assert late.until_closed() == []
+    respond_upstream(upstream)
+    assert len(busy.until(1)) == 1
+    assert rig.count(Counter.TCP_REFUSED) == 1
+    assert rig.count(Counter.TCP_CONNECTIONS) == 1
+    busy.close()
+    late.close()
+
+
+def test_client_that_is_not_allowed_is_not_connected() -> None:
+    with Rig(zone=ZONE, allow=("192.0.2.0/24",)) as rig:
+        stream = Stream(rig)
+
+        assert stream.until_closed() == []
+
+        assert rig.counted() == {"TCP_REFUSED": 1}
+        stream.close()
+
+
+def test_lack_of_descriptors_makes_room_and_harms_nobody(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle = Stream(rig)
+    rig.round()
+    accept = socket.socket.accept
+    refusals = [OSError(24, "Too many open files"), ConnectionAbortedError()]
+
+    def accept_at_last(sock: socket.socket) -> tuple[socket.socket, object]:
+        if refusals:
+            raise refusals.pop(0)
+        return accept(sock)
+
+    late = Stream(rig)
+    monkeypatch.setattr(socket.socket, "accept", accept_at_last)
+    late.send(www())
+
+    assert len(late.until(1)) == 1
+    assert idle.until_closed() == []
+    idle.close()
+    late.close()
+
+
+def test_client_that_does_not_read_is_not_served_on(rig: Rig) -> None:
+    stream = Stream(rig, buffer_octets=4096)
+    big = query_for("big.example.test", "TXT").to_wire()
+    total = 500
+
+    # All of them fit one buffer of ours; their responses are 25 MB.
+    sent = stream.socket.send(total * (len(big).to_bytes(2, "big") + big))
+    for _ in range(20):
+        rig.round()
+
+    assert sent == total * (len(big) + 2)
+    served = rig.count(Counter.QUERIES_TCP)
+    assert served < total / 2
+    found: list[bytes] = []
+
+    def has_all() -> bool:
+        found.extend(stream.read_octets())
+        return len(found) == total
+
+    rig.until(has_all)
+    assert rig.count(Counter.QUERIES_TCP) == total
+    stream.close()
+
+
+def test_half_closed_client_that_reads_slowly_gets_all(rig: Rig) -> None:
+    stream = Stream(rig, buffer_octets=4096)
+    big = query_for("big.example.test", "TXT").to_wire()
+    stream.socket.send(40 * (len(big).to_bytes(2, "big") + big))
+    stream.socket.shutdown(socket.SHUT_WR)
+
+    found = stream.until_closed()
+
+    assert len(found) == 40
+    stream.close()
+
+
+# The drain
+
+
+def test_drained_listener_answers_what_was_asked_and_closes(
+    rig: Rig, stream: Stream, upstream: FakeUpstream
+) -> None:
+    idle = Stream(rig)
+    stream.send(away(1))
+    rig.until(lambda: rig.resolver and rig.resolver.pending)
+
+    rig.tcp.drain()
+    assert idle.until_closed() == []
+    assert not stream.has_ended
+    respond_upstream(upstream)
+
+    [response] = stream.until_closed()
+    assert response.id == 1
+    assert not rig.tcp.connections
+    idle.close()
+
+
+def test_drained_listener_takes_all_who_were_waiting(rig: Rig) -> None:
+    streams = [Stream(rig) for _ in range(100)]
+    for stream in streams:
+        stream.send(www())
+
+    rig.tcp.drain()
+
+    assert rig.count(Counter.TCP_CONNECTIONS) == 100
+    for stream in streams:
+        stream.close()
