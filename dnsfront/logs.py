@@ -1,4 +1,4 @@
-"""One line an event on standard error: `event key=value`, for people and for journald."""
+"""One line an event on standard error: `event key=value`, for people and journald."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _JOURNAL: Final = "JOURNAL_STREAM"
 
 
 def set_up(level: str, process: str) -> None:
-    """Log at *level* and above; *process* says whose line it is, `supervisor` or `w1`."""
+    """Log at *level* and above; *process* says whose line it is: `supervisor`, `w1`."""
     stamp = "" if _JOURNAL in os.environ else "%(asctime)s "
     logging.basicConfig(
         stream=sys.stderr,

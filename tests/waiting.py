@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-_BETWEEN_LOOKS_S: Final = 0.005
+_BETWEEN_LOOKS_S: Final = 0.002
 _NEVER: Final = threading.Event()
 
 T = TypeVar("T")

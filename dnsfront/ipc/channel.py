@@ -6,9 +6,9 @@ framing, and the end of file means that the other side is gone.
 Supervisor to worker (`op`: fields; descriptors):
 
 - `start`: generation, slots; spec, stats, live, load, health, table, handover receive
-  end, then for every listener its UDP and its TCP socket. `live` and `load` are mmapable
-  BPF arrays, or memfds of the same layout where no BPF may be loaded; `health` holds
-  one 64-bit word an upstream, 1 for up.
+  end, then for every listener its UDP and its TCP socket. `live` and `load` are
+  mmapable BPF arrays, or memfds of the same layout where no BPF may be loaded; `health`
+  holds one 64-bit word an upstream, 1 for up.
 - `peers`: ids; for each id the send end of that worker's handover socket. Replaces
   the peers named before. The first one says that the worker is live, and to serve.
 - `table`: generation, slots; a memfd with the slot table (see `SLOT_OCTETS`).
@@ -32,7 +32,7 @@ import os
 import socket
 from typing import Any
 
-#: Octets a slot takes in a shared slot table: four worker ids, best first, 0 for nobody.
+#: Octets of a slot in a shared slot table: four worker ids, best first, 0 for nobody.
 SLOT_OCTETS = 4
 
 _MAX_PACKET_OCTETS = 1 << 16
@@ -47,7 +47,9 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
-def send(channel: socket.socket, message: Message, fds: list[int] | None = None) -> None:
+def send(
+    channel: socket.socket, message: Message, fds: list[int] | None = None
+) -> None:
     """Send *message* with *fds*; both sides keep their own copy of each descriptor.
 
     Raises:
@@ -72,13 +74,13 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
     if not octets:
         return None
     for fd in fds:
-        os.set_inheritable(fd, False)
+        os.set_inheritable(fd, False)  # noqa: FBT003 - its only form
     message: Message = json.loads(octets)
     return message, fds
 
 
 def memfd(name: str, octets: bytes) -> int:
-    """Return a descriptor of anonymous memory that holds *octets*; the caller owns it."""
+    """Return a descriptor of memory that holds *octets*; the caller owns it."""
     fd = os.memfd_create(name, os.MFD_CLOEXEC)
     view = memoryview(octets)
     while view:

@@ -83,7 +83,7 @@ STATS_OCTETS: Final = _WORDS * 8
 
 
 def histogram_at(source: Source) -> int:
-    """Return the index of the first bucket of *source*; the sum stands after the last."""
+    """Return where the first bucket of *source* is; the sum stands after the last."""
     return _HISTOGRAMS_AT + source * _HISTOGRAM_WORDS
 
 

@@ -22,7 +22,7 @@ from dnsfront import logs
 from dnsfront.errors import DnsfrontError, UnavailableError
 from dnsfront.kernel.steering import open_steering
 from dnsfront.ring.qhash import hash_key
-from dnsfront.supervisor import candidate, memory, metrics, page, reports
+from dnsfront.supervisor import candidate, memory, metrics, notify, page, reports
 from dnsfront.supervisor.admin import AdminServer, Page, PageMaker
 from dnsfront.supervisor.candidate import Candidate
 from dnsfront.supervisor.commands import Commands
@@ -80,6 +80,7 @@ class _Supervisor:
                 if await self._is_started(starting):
                     front = starting.result()
                     _log_serving(front, time.monotonic() - started_at)
+                    notify.notify(notify.READY)
                     await self._serve(front, control)
         finally:
             # Whoever asked for the stop hears of it when nothing is bound any more.
@@ -107,6 +108,7 @@ class _Supervisor:
         ]
         await self._stop_asked.wait()
         front.phase = Phase.STOPPING
+        notify.notify(notify.STOPPING)
         _LOG.info("stopping workers=%d", len(front.fleet.names))
         for task in tasks:
             task.cancel()

@@ -216,7 +216,7 @@ class Worker:
         return None if resolver is None else resolver.expire()
 
     def _refetch(self, resolver: Resolver) -> None:
-        """Fetch again what is asked for and about to expire, unless that just failed."""
+        """Fetch again what is asked for and about to expire, if that did not fail."""
         for entry in self._cache.due:
             view, exact = entry.view, entry.key[:-4] + entry.tail
             if (

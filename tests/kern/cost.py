@@ -17,8 +17,8 @@ from dnsfront.kernel.maps import PASS_PROGRAM, load_program
 from dnsfront.kernel.steering import Steering
 from tests.kern.bpf import cost, statistics
 from tests.kern.lab import HASH_KEY, SLOTS, Group, Lab, reuseport_socket
-from tests.namespaces import private_network
 from tests.kern.queries import label, qname_of, query
+from tests.namespaces import private_network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
-import time
 from typing import TYPE_CHECKING
 
 from dnsfront.ipc.spec import Listener
 from dnsfront.ring.qhash import qname_hash, slot_of
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from dnsfront.kernel.steering import Steering
 
@@ -182,11 +182,3 @@ def reuseport_socket(family: int, protocol: int = socket.IPPROTO_UDP) -> socket.
 def lower_case(qname: bytes) -> bytes:
     """Fold A to Z (`bytes.lower` does just that); lengths, at most 63, lie below."""
     return qname.lower()
-
-
-def eventually(check: Callable[[], bool], within_s: float = 2) -> None:
-    """Wait until *check* holds, looking every millisecond."""
-    deadline = time.monotonic() + within_s
-    while not check():
-        assert time.monotonic() < deadline, f"not within {within_s} s"
-        select.select([], [], [], 0.001)

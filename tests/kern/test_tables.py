@@ -10,7 +10,8 @@ from dnsfront.errors import KernelError
 from dnsfront.kernel.layouts import layout
 from dnsfront.kernel.steering import Steering
 from tests.kern.bpf import map_exists
-from tests.kern.lab import HASH_KEY, SLOTS, Lab, eventually
+from tests.kern.lab import HASH_KEY, SLOTS, Lab
+from tests.waiting import eventually
 from tests.kern.queries import qname_of, query
 
 if TYPE_CHECKING:

@@ -21,6 +21,9 @@ from tests.waiting import eventually
 #: Probes come once a second.
 _NOTICED_WITHIN_S = 4.0
 
+#: An rcode and the Extended DNS Errors.
+Told = tuple[str, list[int]]
+
 
 @pytest.fixture(scope="module")
 def nowhere() -> Address:
@@ -130,16 +133,14 @@ def test_expired_answers_are_served_while_the_upstream_is_away(tmp_path: Path) -
         servers = [{"address": str(upstream.address)}]
         upstreams = {"servers": servers, "timeout": "100ms"}
         cache = {"prefetch": False}
+        fresh: list[Told] = [("NOERROR", []), ("NXDOMAIN", [])]
+        stale: list[Told] = [("NOERROR", [3]), ("NXDOMAIN", [19])]
         with FrontEnd(tmp_path, upstreams=upstreams, cache=cache) as front:
 
-            def told() -> list[tuple[str, list[int]]]:
+            def told() -> list[Told]:
                 names = ("yes.test", "no.test")
                 return [summary(ask(front.address, name)) for name in names]
 
-            fresh, stale = (
-                [("NOERROR", []), ("NXDOMAIN", [])],
-                [("NOERROR", [3]), ("NXDOMAIN", [19])],
-            )
             assert told() == fresh
 
             upstream.script = silence

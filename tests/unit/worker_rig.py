@@ -194,11 +194,12 @@ def said_to(
     flags: int = 0,
     edns: int = 0,
 ) -> dns.message.Message:
-    """Return a response with *records*, each ``name ttl type data``."""
+    """Return a response with *records*, each ``name ttl type data``, dot or no dot."""
     response = dns.message.make_response(query, recursion_available=True)
     response.flags |= flags
     for record in records:
         owner, ttl, kind, data = record.split(maxsplit=3)
+        owner = owner.removesuffix(".") + "."
         response.answer.append(dns.rrset.from_text(owner, int(ttl), "IN", kind, data))
     if edns < 0:
         response.use_edns(-1)
@@ -254,6 +255,7 @@ class Rig:
     ) -> None:
         self.now_ns = 1_000_000 * NS
         self.load = load or Load()
+        self._owns_load = load is None
         self.down: set[int] = set()
         stats_fd = stats.create()
         self.words = stats.words(stats_fd)
@@ -423,7 +425,8 @@ class Rig:
             self._tcp_socket,
         ):
             sock.close()
-        self.load.close()
+        if self._owns_load:
+            self.load.close()
 
     def __enter__(self) -> Self:
         return self
