@@ -238,6 +238,31 @@ class Cache:
         self._insert(entry)
         return entry
 
+    def entries(self) -> list[Entry]:
+        """Return the entries of this moment, those that came last first."""
+        return list(reversed(self._queue))
+
+    def adopt(self, entry: Entry, now_s: int) -> bool:
+        """Keep an *entry* that another cache had; return whether it was of use.
+
+        An entry of ours for the same question is as good, and stays.
+        """
+        other = self.views[entry.view].get(entry.key)
+        if entry.expires_at <= now_s or (
+            other is not None and other.tail == entry.tail and other.expires_at > now_s
+        ):
+            return False
+        entry.tail = self._tails.setdefault(entry.tail, entry.tail)
+        entry.head = self._heads.setdefault(entry.head, entry.head)
+        offsets = entry.ttl_offsets
+        entry.ttl_offsets = self._offsets.setdefault(offsets, offsets)
+        entry.seen_at = now_s
+        self._insert(entry)
+        self._queue.append(entry)
+        if len(self._queue) > self._limits.max_entries:
+            self._evict()
+        return True
+
     def _keep(self, entry: Entry, ttl_s: int, now_s: int) -> None:
         is_new = entry.expires_at == 0
         entry.lifetime_s = ttl_s

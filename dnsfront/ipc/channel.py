@@ -12,6 +12,8 @@ Supervisor to worker (`op`: fields; descriptors):
 - `peers`: ids; for each id the send end of that worker's handover socket. Replaces
   the peers named before. The first one says that the worker is live, and to serve.
 - `table`: generation, slots; a memfd with the slot table (see `SLOT_OCTETS`).
+- `move`: within_s; a memfd with the next slot table. The worker sends what it has
+  cached of names that will not be its own to their next owners; then it answers `moved`.
 - `configure`: nothing; a memfd with a new spec (listeners do not change).
 - `drain`: nothing. The worker takes what its sockets hold, finishes what is pending,
   answers `drained` and exits.
@@ -20,6 +22,7 @@ Supervisor to worker (`op`: fields; descriptors):
 Worker to supervisor:
 
 - `ready`: the worker has its sockets, its zones and its cache.
+- `moved`: entries, how many it sent.
 - `configured`, `refused` (reason): what came of a `configure`.
 - `flushed`: token, entries.
 - `drained`: nothing more will be answered.

@@ -54,6 +54,7 @@ class Counter(IntEnum):
     SEND_ERRORS = 19
     EXCEPTIONS = 20
     PENDING = 21  # a gauge
+    CACHE_ADOPTED = 22
     RCODE_0 = 32
 
 

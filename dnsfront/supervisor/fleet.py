@@ -24,6 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 DRAIN_WITHIN_S: Final = 5.0
 _FLUSH_WITHIN_S: Final = 5.0
+_MOVE_WITHIN_S: Final = 2.0
 
 
 class Fleet:
@@ -141,6 +142,33 @@ class Fleet:
         )
 
     # -- what is told to all
+
+    async def move_caches(self, table: bytes) -> int:
+        """Have every worker send its entries to who owns them under the next *table*.
+
+        Returns how many were sent. What is not sent in time is fetched again by its
+        next owner: a colder cache, and no wrong answer.
+        """
+        if self._are_peers_due:
+            self._announce_peers()  # whoever is to receive must be known by then
+        table_fd = channel.memfd("dnsfront-next-table", table)
+        message = {"op": "move", "within_s": _MOVE_WITHIN_S}
+        try:
+            replies = await asyncio.gather(
+                *(
+                    worker.process.ask(
+                        message,
+                        [table_fd],
+                        replies=frozenset({"moved"}),
+                        timeout_s=_MOVE_WITHIN_S + _FLUSH_WITHIN_S,
+                    )
+                    for worker in self
+                    if worker.process is not None and worker.state is State.UP
+                )
+            )
+        finally:
+            os.close(table_fd)
+        return sum(int(reply["entries"]) for reply in replies if reply is not None)
 
     def announce_table(self) -> None:
         """Give every worker the table that is in force."""

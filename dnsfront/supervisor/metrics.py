@@ -51,6 +51,7 @@ _PLAIN_COUNTERS: Final = (
     ("cache_stale", "Responses given after they expired.", Counter.CACHE_STALE),
     ("cache_evictions", "Entries dropped to make room.", Counter.CACHE_EVICTIONS),
     ("cache_prefetches", "Entries fetched anew early.", Counter.CACHE_PREFETCHES),
+    ("cache_adopted", "Entries taken from the owner before.", Counter.CACHE_ADOPTED),
     ("coalesced_queries", "Queries that joined a pending one.", Counter.COALESCED),
     ("refused_queries", "Queries from clients not allowed.", Counter.REFUSED),
     ("tcp_connections", "TCP connections accepted.", Counter.TCP_CONNECTIONS),

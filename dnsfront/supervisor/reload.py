@@ -186,6 +186,9 @@ class Reloader:
             raise
         front.candidate = after
         front.apply_settings()
+        if after.table != before.table:
+            entries = await fleet.move_caches(after.table.with_worker_ids(fleet.ids))
+            _LOG.info("caches_moved entries=%d", entries)
         # Before the table, whose switch then is a barrier for both.
         fleet.withdraw(leaving)
         moved = publisher.slots_moved

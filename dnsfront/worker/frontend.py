@@ -15,6 +15,7 @@ from dnsfront.dns.response import Response
 from dnsfront.dns.shape import Shapes
 from dnsfront.errors import WireError
 from dnsfront.ipc.stats import Counter, Source
+from dnsfront.worker.transfer import unpack
 from dnsfront.worker.waiter import Waiter
 
 if TYPE_CHECKING:
@@ -278,6 +279,11 @@ class Frontend:
                 shape.message(waiter.identity, waiter.question, entry.head, body)
             )
         return True
+
+    def adopt(self, parcel: bytes) -> None:
+        """Keep cache entries of names that this worker is about to own."""
+        adopted = sum(self.cache.adopt(entry, self.now_s) for entry in unpack(parcel))
+        self.meter.count(Counter.CACHE_ADOPTED, adopted)
 
     def remember_failure(self, view: int, exact: bytes, rcode: int) -> None:
         """Answer the same question with *rcode* for a while without asking upstream."""

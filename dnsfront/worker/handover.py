@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _DATAGRAM: Final = 1
 _STREAM_QUERY: Final = 2
 _STREAM_RESPONSE: Final = 3
+_ENTRIES: Final = 4
 
 _KIND = struct.Struct("=B")
 #: kind, listener index, octets of address and of control message, then both padded.
@@ -120,6 +121,23 @@ class Peers:
         head = _STREAM_HEAD.pack(_STREAM_RESPONSE, self._worker_id, token)
         self._pass(worker_id, head + message)
 
+    def pass_entries(self, worker_id: int, parcel: bytes) -> bool:
+        """Send cache entries to the next owner of their names, or tell to come again.
+
+        An owner that is not known, or gone, takes everything: there is nobody to wait
+        for.
+        """
+        sock = self._sockets.get(worker_id)
+        if sock is None:
+            return True
+        try:
+            sock.send(_KIND.pack(_ENTRIES) + parcel, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
     def _pass(self, worker_id: int, octets: bytes) -> bool:
         batch = self._batches.get(worker_id)
         if batch is None:
@@ -143,6 +161,9 @@ class Peers:
             [kind] = _KIND.unpack_from(octets)
             if kind == _DATAGRAM:
                 self._datagram(octets, frontend, listeners)
+                continue
+            if kind == _ENTRIES:
+                frontend.adopt(octets[_KIND.size :])
                 continue
             _, worker_id, token = _STREAM_HEAD.unpack_from(octets)
             payload = octets[_STREAM_HEAD.size :]

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Generator
 from functools import partial
 from typing import Final
 
@@ -35,6 +36,7 @@ from dnsfront.worker.ownership import Ownership
 from dnsfront.worker.policy import order_of
 from dnsfront.worker.reactor import Reactor
 from dnsfront.worker.tcp import TcpListener
+from dnsfront.worker.transfer import transfer
 from dnsfront.worker.udp import UdpListener
 from dnsfront.worker.upstream import Resolver
 
@@ -79,6 +81,8 @@ class Worker:
         self._is_serving = False
         self._is_draining = False
         self._retiring: list[Resolver] = []
+        self._transfer: Generator[None, None, int] | None = None
+        self._move_until_ns = 0
         self._health = memoryview(mmap.mmap(health_fd, 0)).cast("Q")
         self._meter = Meter(stats.words(stats_fd))
         key = bytes.fromhex(spec.hash_key_hex)
@@ -181,6 +185,9 @@ class Worker:
     def _after_round(self) -> float | None:
         wait_s = self._expire()
         # Ahead of the upstreams: the query that waits behind an answer may be a miss.
+        if self._transfer is not None:
+            self._move_on(self._transfer)
+            wait_s = 0
         for tcp in self._tcp:
             if tcp.written:
                 tcp.flush()
@@ -259,6 +266,7 @@ class Worker:
         handler = {
             "peers": self._on_peers,
             "table": self._on_table,
+            "move": self._on_move,
             "configure": self._on_configure,
             "flush": self._on_flush,
             "drain": self._on_drain,
@@ -275,6 +283,32 @@ class Worker:
         [table_fd] = fds
         self._ownership.publish(table_fd, message["slots"])
         os.close(table_fd)
+
+    def _on_move(self, message: channel.Message, fds: list[int]) -> None:
+        """Begin to send what will be others' to its next owners; see `_move_on`."""
+        [table_fd] = fds
+        table = channel.read_memfd(table_fd)
+        os.close(table_fd)
+        self._move_until_ns = self._frontend.now_ns + round(message["within_s"] * _NS)
+        self._transfer = transfer(
+            self._cache.entries(),
+            owner=partial(self._ownership.owner_under, table),
+            own_id=self._spec.worker_id,
+            now_s=self._frontend.now_s,
+            send=self._peers.pass_entries,
+        )
+
+    def _move_on(self, move: Generator[None, None, int]) -> None:
+        """Send a piece more; past its time the rest stays, and arrives cold."""
+        entries = 0
+        try:
+            if self._frontend.now_ns < self._move_until_ns:
+                next(move)
+                return
+        except StopIteration as end:
+            entries = end.value
+        self._transfer = None
+        self._tell({"op": "moved", "entries": entries})
 
     def _on_configure(self, _message: channel.Message, fds: list[int]) -> None:
         [spec_fd] = fds

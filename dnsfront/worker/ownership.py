@@ -80,6 +80,15 @@ class Ownership:
             first = first or worker_id
         return first
 
+    def owner_under(self, table: bytes, qname: bytes) -> int:
+        """Return the worker_id that would own *qname* under another slot *table*."""
+        slots = len(table) // SLOT_OCTETS
+        at = slot_of(qname_hash(qname[:-1], self._key), slots) * SLOT_OCTETS
+        for worker_id in table[at : at + SLOT_OCTETS]:
+            if worker_id and self.is_live(worker_id):
+                return worker_id
+        return 0
+
     def is_live(self, worker_id: int) -> bool:
         """Return whether *worker_id* may be chosen."""
         return bool(self._live[worker_id >> 6] >> (worker_id & 63) & 1)

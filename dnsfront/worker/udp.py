@@ -176,7 +176,9 @@ class UdpListener:
                 question = octets[12:]
             else:
                 shape = by_opt.get(octets[-11:])
-                question = octets[12:-11]
+                if shape is not None:
+                    # Not before: compiled, a slice that ends ahead of its start raises.
+                    question = octets[12:-11]
             if shape is None:
                 frontend.query(octets, self._waiter(i))
                 continue

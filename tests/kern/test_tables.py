@@ -11,8 +11,8 @@ from dnsfront.kernel.layouts import layout
 from dnsfront.kernel.steering import Steering
 from tests.kern.bpf import map_exists
 from tests.kern.lab import HASH_KEY, SLOTS, Lab
-from tests.waiting import eventually
 from tests.kern.queries import qname_of, query
+from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,6 +7,7 @@ import select
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -21,12 +22,13 @@ _NUMBERS: Final = 1 << 16
 class Load:
     """A thread that asks for *names* in turn, so many *per_second*, from one port.
 
-    *sent* and *lost* are there when it has stopped.
+    When it has stopped, *sent* and *lost* are there, and the responses by *rcodes*.
     """
 
     def __init__(self, address: Address, names: Sequence[str], per_second: int) -> None:
         self.sent = 0
         self.lost: list[int] = []
+        self.rcodes: Counter[int] = Counter()
         self._qnames = [qname_of(name) for name in names]
         self._interval_s = 1 / per_second
         self._pending: dict[int, float] = {}
@@ -67,6 +69,7 @@ class Load:
         if readable:
             octets = self._socket.recv(4096)
             self._pending.pop(int.from_bytes(octets[:2], "big"), None)
+            self.rcodes[octets[3] & 15] += 1
 
 
 @contextlib.contextmanager

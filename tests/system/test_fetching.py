@@ -277,6 +277,31 @@ def test_servfail_of_every_upstream_is_passed_on(
     assert (upstream.count(qname), second.count(qname)) == (1, 1)
 
 
+def test_each_name_has_one_upstream_by_consistent_hashing(tmp_path: Path) -> None:
+    names = [f"name{number}.hashed.test" for number in range(200)]
+    with ExitStack() as stack:
+        fakes = [stack.enter_context(FakeUpstream()) for _ in range(3)]
+        servers = [{"address": str(fake.address)} for fake in fakes]
+        front = stack.enter_context(
+            FrontEnd(tmp_path, upstreams={"policy": "chash", "servers": servers})
+        )
+
+        def asked() -> list[set[str]]:
+            """Ask for all names, and return which upstream was asked for which."""
+            for fake in fakes:
+                fake.asked.clear()
+            assert front.command("flush", "--all")[0] == 0
+            for name in names:
+                ask(front.address, name)
+            return [{query.qname for query in fake.asked} for fake in fakes]
+
+        shares = asked()
+
+        assert all(shares)
+        assert sum(map(len, shares)) == len(names)
+        assert asked() == shares
+
+
 def test_type_that_names_no_data_is_refused_and_not_forwarded(
     front: FrontEnd, upstream: FakeUpstream, second: FakeUpstream
 ) -> None:

@@ -18,7 +18,7 @@ from tests.system.front import DEMO_ZONE, FrontEnd
 from tests.system.metrics import connected, hit, missed, responded, steered
 from tests.system.processes import needed, output_of
 from tests.system.streams import Stream, handed_over, stream_to
-from tests.system.upstream import FakeUpstream
+from tests.system.upstream import Asked, FakeUpstream, Response, answer, truncated
 from tests.waiting import eventually
 
 IDLE_S = 10
@@ -158,6 +158,36 @@ def test_large_answer_needs_tcp_and_comes_whole(front: FrontEnd) -> None:
     assert (bool(cut.flags & dns.flags.TC), cut.answer) == (True, [])
     assert not whole.flags & dns.flags.TC
     assert len(whole.answer[0][0].strings) == 12
+
+
+def nearly_64_kib(asked: Asked) -> list[Response]:
+    """Tell as much as a message can hold, over TCP."""
+    if not asked.is_tcp:
+        return truncated(asked)
+    return [asked.response(*(f'300 TXT "{number:0255}"' for number in range(244)))]
+
+
+@pytest.mark.parametrize("by_owner", [True, False], ids=["by owner", "handed over"])
+def test_answer_of_nearly_64_kib_comes_whole(
+    front: FrontEnd, upstream: FakeUpstream, *, by_owner: bool
+) -> None:
+    upstream.script = nearly_64_kib
+    qname = f"huge{by_owner}.test"
+    preferences = front.lookup([qname])
+    query = nsid_query(qname_of(qname), 1)
+    txt = query.replace(b"\0\1\0\1\0\0\x29", b"\0\x10\0\1\0\0\x29")
+
+    # The kernel chooses who takes a connection, so several are made.
+    is_done = False
+    while not is_done:
+        with stream_to(front) as (stream, worker):
+            is_done = (worker == preferences[qname][0]) == by_owner
+            stream.send(txt)
+            [response] = stream.responses(1)
+
+    upstream.script = answer
+    assert sum(len(record.strings[0]) for record in response.answer[0]) == 244 * 255
+    assert len(response.to_wire()) > 65000
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,9 @@ NAMES = [f"name{number}.example.test" for number in range(400)]
 QNAMES = [qname_of(name) for name in NAMES]
 #: What a worker may have taken and not answered when it dies: one batch.
 BATCH = 64
+SO_RCVBUFFORCE = 33
+#: Datagrams that may wait for a worker, however little waits for the others.
+BACKLOG_FLOOR = 256
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +140,39 @@ def test_queries_that_waited_for_a_dead_worker_are_answered_by_its_successor(
 
     assert sorted(response.id for response in responses) == list(range(len(mine)))
     assert {nsid_of(response) for response in responses} == {"w1"}
+
+
+def test_names_of_a_worker_that_lags_behind_overflow_to_the_next(
+    front: FrontEnd,
+) -> None:
+    preferences = front.lookup(NAMES)
+    mine = [name for name in NAMES if preferences[name][0] == "w1"]
+    asked = (mine * BACKLOG_FLOOR)[: BACKLOG_FLOOR + 50]
+    pid = front.pids()["w1"]
+    os.kill(pid, signal.SIGSTOP)
+
+    # A backlog of the floor is still within the bound, so one more fits.
+    over = len(asked) - BACKLOG_FLOOR - 1
+    with (
+        front.counting(
+            steered(len(asked) - over)
+            + steered(over, "overflow")
+            + responded(len(asked), "zone", "NXDOMAIN")
+        ),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+    ):
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 20)
+        for number, name in enumerate(asked):
+            sock.sendto(nsid_query(qname_of(name), number), front.address)
+        passed_on = [dns.message.from_wire(receive(sock)) for _ in range(over)]
+        os.kill(pid, signal.SIGCONT)
+        waited = [dns.message.from_wire(receive(sock)) for _ in asked[over:]]
+
+    assert {x.id: nsid_of(x) for x in passed_on} == {
+        number: preferences[asked[number]][1]
+        for number in range(len(asked) - over, len(asked))
+    }
+    assert {nsid_of(response) for response in waited} == {"w1"}
 
 
 def test_counters_never_fall_through_a_death(front: FrontEnd) -> None:

@@ -51,7 +51,7 @@ def response(
             section.append(dns.rrset.from_text(owner, int(ttl), rclass, kind, data))
     if edns >= 0:
         made.use_edns(edns)
-    made.set_rcode(rcode)
+    made.set_rcode(dns.rcode.Rcode(rcode))
     return made.to_wire(max_size=65535)
 
 

@@ -39,7 +39,10 @@ def query_octets(
     made = dns.message.make_query("wWw.eXample.test", "A", id=7)
     made.flags = rd * dns.flags.RD | ad * dns.flags.AD | cd * dns.flags.CD
     if do is not None:
-        generic = [dns.edns.GenericOption(code, data) for code, data in options]
+        generic: list[dns.edns.Option] = [
+            dns.edns.GenericOption(dns.edns.OptionType(code), data)
+            for code, data in options
+        ]
         made.use_edns(0, dns.flags.DO if do else 0, size, options=generic)
     return made.to_wire()
 

@@ -21,7 +21,7 @@ from dnsfront.worker.batch import (
 )
 
 IP_PKTINFO = 8
-HOSTS = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+HOSTS: dict[int, str] = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 FAMILIES = pytest.mark.parametrize("family", HOSTS, ids=["IPv4", "IPv6"])
 SIZES = [0, 1, COMPACT - 1, COMPACT, COMPACT + 1, 1232, 65507]
 

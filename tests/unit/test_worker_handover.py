@@ -29,7 +29,7 @@ from tests.unit.worker_rig import (
 
 #: Slot 0 belongs to worker 1, slot 1 to worker 2.
 TABLE = bytes((1, 2, 0, 0, 2, 1, 0, 0))
-NSID = [dns.edns.GenericOption(3, b"")]
+NSID = [dns.edns.GenericOption(dns.edns.OptionType(3), b"")]
 
 
 def owned_by(worker_id: int) -> str:
@@ -93,7 +93,8 @@ def host(
 
 def nsid_of(response: dns.message.Message) -> bytes:
     [option] = response.options
-    return option.to_wire()
+    octets: bytes = option.to_wire()
+    return octets
 
 
 # Datagrams

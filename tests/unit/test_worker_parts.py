@@ -186,14 +186,23 @@ def servers(*weights: int) -> list[Server]:
     ]
 
 
-def order(policy: str, found: list[Server], qname: bytes) -> list[int]:
-    specs = [server.spec for server in found]
-    ordered = order_of(policy, specs, KEY)(qname, found)
-    return [server.spec.index for server in ordered]
+def orders(policy: str, found: list[Server], qnames: list[bytes]) -> list[list[int]]:
+    """Return the servers by index in the order of each qname."""
+    order = order_of(policy, [server.spec for server in found], KEY)
+    return [[server.spec.index for server in order(x, found)] for x in qnames]
+
+
+def order(policy: str, found: list[Server], qname: bytes = b"\1a\0") -> list[int]:
+    [one] = orders(policy, found, [qname])
+    return one
+
+
+def names(count: int) -> list[bytes]:
+    return [b"\4%04d\0" % number for number in range(count)]
 
 
 def test_ordered_policy_keeps_the_order_of_the_config() -> None:
-    assert order("ordered", servers(1, 1, 1), b"\1a\0") == [0, 1, 2]
+    assert order("ordered", servers(1, 1, 1)) == [0, 1, 2]
 
 
 def test_least_outstanding_comes_first_by_weight() -> None:
@@ -201,34 +210,29 @@ def test_least_outstanding_comes_first_by_weight() -> None:
     for server, outstanding in zip(found, (3, 4, 9), strict=True):
         server.outstanding = outstanding
 
-    assert order("least_outstanding", found, b"\1a\0") == [1, 0, 2]
+    assert order("least_outstanding", found) == [1, 0, 2]
 
 
 def test_chash_names_every_server_once() -> None:
-    found = servers(1, 1, 1)
-
-    for number in range(100):
-        qname = b"\3n%02d\0" % number
-        assert sorted(order("chash", found, qname)) == [0, 1, 2]
+    for ordered in orders("chash", servers(1, 1, 1), names(100)):
+        assert sorted(ordered) == [0, 1, 2]
 
 
 def test_chash_shares_names_by_weight() -> None:
-    found = servers(1, 3)
+    found = orders("chash", servers(1, 3), names(2000))
 
-    first = Tally(order("chash", found, b"\4%04d\0" % n)[0] for n in range(2000))
+    first = Tally(ordered[0] for ordered in found)
 
     assert first[1] / first[0] == pytest.approx(3, rel=0.3)
 
 
 def test_chash_moves_only_the_names_of_a_server_that_left() -> None:
     found = servers(1, 1, 1)
-    names = [b"\4%04d\0" % n for n in range(500)]
-    before = {name: order("chash", found, name) for name in names}
 
-    after = {name: order("chash", found[:2], name) for name in names}
+    before = orders("chash", found, names(500))
+    after = orders("chash", found[:2], names(500))
 
-    for name in names:
-        assert after[name] == [index for index in before[name] if index != 2]
+    assert after == [[index for index in x if index != 2] for x in before]
 
 
 @pytest.mark.parametrize("policy", ["chash", "ordered", "least_outstanding"])

@@ -19,19 +19,13 @@ from tests.unit.worker_rig import (
     ZONE,
     FakeUpstream,
     Rig,
+    interpreted,
     open_descriptors,
     query_for,
     said_to,
 )
 
 BIG = ZONE + "".join(f'big 60 TXT "{n:03d}{"x" * 240}"\n' for n in range(200))
-
-
-@pytest.fixture
-def upstream() -> Iterator[FakeUpstream]:
-    made = FakeUpstream()
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -365,6 +359,7 @@ def test_closed_connections_leave_no_descriptor(rig: Rig) -> None:
 # Limits
 
 
+@interpreted
 def test_connections_make_room_for_each_other(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -389,6 +384,7 @@ def test_connections_make_room_for_each_other(
         stream.close()
 
 
+@interpreted
 def test_nobody_who_waits_for_an_answer_is_put_out(
     rig: Rig, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import dns.edns
 import dns.flags
@@ -58,7 +59,7 @@ def padded(size: int) -> bytes:
     return with_opt(OPT[:9] + struct.pack("!H", len(option)) + option)
 
 
-def www(rtype: str = "A", **edns: int) -> dns.message.Message:
+def www(rtype: str = "A", **edns: Any) -> dns.message.Message:  # noqa: ANN401 - as in dnspython
     return query_for("www.example.test", rtype, **edns)
 
 
@@ -105,6 +106,16 @@ ODD = {
     ),
     "OPT not counted": (message(rest=QUESTION + OPT), "FORMERR", {"FORMERR": 1}),
     "OPT missing": (message(counts=(1, 0, 0, 1)), "FORMERR", {"FORMERR": 1}),
+    "header alone, which counts an OPT record": (
+        message(counts=(1, 0, 0, 1), rest=b""),
+        "FORMERR",
+        {"FORMERR": 1},
+    ),
+    "half an OPT record": (
+        message(counts=(1, 0, 0, 1), rest=OPT[:6]),
+        "FORMERR",
+        {"FORMERR": 1},
+    ),
     "OPT and no question": (
         message(counts=(1, 0, 0, 1), rest=OPT),
         "FORMERR",
@@ -395,7 +406,7 @@ def test_any_is_cut_over_udp_where_it_would_be_forwarded(rig: Rig) -> None:
 
 
 def test_nsid_names_the_worker(rig: Rig) -> None:
-    asked = www(options=[dns.edns.GenericOption(3, b"")])
+    asked = www(options=[dns.edns.GenericOption(dns.edns.OptionType(3), b"")])
 
     for _ in range(3):
         [option] = rig.ask_for(asked).options
@@ -529,7 +540,7 @@ def test_waiting_clients_of_one_question_may_come_by_any_shape(rig: Rig) -> None
     plain, edns, nsid = rig.client(), rig.client(), rig.client()
     rig.ask(query_for().to_wire(), plain)
     rig.ask(query_for(payload=1232).to_wire(), edns)
-    asked = query_for(options=[dns.edns.GenericOption(3, b"")])
+    asked = query_for(options=[dns.edns.GenericOption(dns.edns.OptionType(3), b"")])
     rig.ask(asked.to_wire(), nsid)
 
     query, sender = upstream.take_one()

@@ -11,14 +11,15 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import dns.flags
 import dns.message
 import dns.rcode
 import dns.rrset
+import pytest
 
 from dnsfront.dns.cache import Cache, Limits
 from dnsfront.dns.shape import Shapes
@@ -28,6 +29,7 @@ from dnsfront.ipc.channel import memfd
 from dnsfront.ipc.spec import UpstreamServer
 from dnsfront.ipc.stats import RCODES, Counter
 from dnsfront.ipc.stats import Upstream as Word
+from dnsfront.worker import upstream
 from dnsfront.worker.access import AccessList
 from dnsfront.worker.frontend import Frontend
 from dnsfront.worker.handover import Peers
@@ -40,10 +42,16 @@ from dnsfront.worker.udp import UdpListener
 from dnsfront.worker.upstream import Resolver
 
 NS: Final = 1_000_000_000
+#: These tests also run against the compiled form, where constants are constant.
+interpreted: Final = pytest.mark.skipif(
+    not upstream.__file__.endswith(".py"), reason="a compiled constant is fixed"
+)
 KEY: Final = bytes(range(16))
 LIMITS: Final = Limits(1000, 0, 86400, 86400, prefetch=True)
 TIMEOUT_S: Final = 0.8
 
+#: The record that a fake upstream gives for the question of `query_for()`.
+ADDRESS: Final = "www.example.com. 300 A 192.0.2.1"
 ZONE: Final = """\
 $TTL 300
 @ SOA ns1 hostmaster 1 7200 900 1209600 300
@@ -55,7 +63,7 @@ www A 192.0.2.80
 T = TypeVar("T")
 
 
-def eventually(check: Callable[[], T], step: Callable[[], object]) -> T:
+def eventually(check: Callable[[], T | None], step: Callable[[], object]) -> T:
     """Return what *check* returns as soon as that is true, taking *step* in between."""
     deadline_at = time.monotonic() + 5
     while True:
@@ -158,7 +166,8 @@ class FakeUpstream:
     def answer(self, *records: str, **said: int) -> dns.message.Message:
         """Respond to the one query that came; return it."""
         query, sender = self.take_one()
-        self.send(said_to(query, *records, **said).to_wire(), sender)
+        octets = said_to(query, *records, **said).to_wire(max_size=65535)
+        self.send(octets, sender)
         return query
 
     def accept(self) -> socket.socket:
@@ -203,7 +212,7 @@ def said_to(
         response.answer.append(dns.rrset.from_text(owner, int(ttl), "IN", kind, data))
     if edns < 0:
         response.use_edns(-1)
-    response.set_rcode(rcode)
+    response.set_rcode(dns.rcode.Rcode(rcode))
     return response
 
 
@@ -231,7 +240,9 @@ class Client:
 
 
 def query_for(
-    name: str = "www.example.com", rtype: str = "A", **edns: int
+    name: str = "www.example.com",
+    rtype: str = "A",
+    **edns: Any,  # noqa: ANN401 - as in dnspython
 ) -> dns.message.Message:
     return dns.message.make_query(name, rtype, use_edns=0 if edns else None, **edns)
 
@@ -305,10 +316,7 @@ class Rig:
         )
         self.reactor.watch(self.udp.fileno(), self.udp.ready)
         self.reactor.watch(self.tcp.fileno(), self.tcp.ready)
-        self.reactor.watch(
-            self.peers.fileno(),
-            lambda _event: self.peers.receive(self.frontend, [self.udp]),
-        )
+        self.reactor.watch(self.peers.fileno(), self._on_handover)
         self._clients: list[Client] = []
 
     def udp_listener(
@@ -337,6 +345,9 @@ class Rig:
             meter=self.meter,
         )
 
+    def _on_handover(self, _event: int) -> None:
+        self.peers.receive(self.frontend, [self.udp])
+
     def _before_round(self, _real_ns: int) -> None:
         self.frontend.now_ns = self.meter.now_ns = self.now_ns
         self.frontend.now_s = self.now_ns // NS
@@ -363,7 +374,7 @@ class Rig:
         self.now_ns += round(seconds * NS)
         self.round()
 
-    def until(self, check: Callable[[], T]) -> T:
+    def until(self, check: Callable[[], T | None]) -> T:
         """Do rounds until *check* is true; return what it returned."""
         return eventually(check, self.round)
 
@@ -451,12 +462,24 @@ def open_descriptors() -> set[str]:
     return found
 
 
-@contextlib.contextmanager
-def upstreams(count: int = 1) -> Iterator[list[FakeUpstream]]:
-    """Yield fake upstreams, and close them."""
-    made = [FakeUpstream(index) for index in range(count)]
-    try:
-        yield made
-    finally:
-        for upstream in made:
-            upstream.close()
+def miss(rig: Rig, query: dns.message.Message | None = None) -> Client:
+    """Send a query that misses; its client waits."""
+    client = rig.client()
+    assert rig.ask((query or query_for()).to_wire(), client) == []
+    return client
+
+
+def received(client: Client) -> list[dns.message.Message]:
+    return [dns.message.from_wire(octets) for octets in client.receive()]
+
+
+def received_one(client: Client) -> dns.message.Message:
+    [response] = received(client)
+    return response
+
+
+def cached(rig: Rig, upstream: FakeUpstream, *records: str, rcode: int = 0) -> None:
+    client = miss(rig)
+    upstream.answer(*(records or (ADDRESS,)), rcode=rcode)
+    rig.round()
+    assert received(client)

@@ -1,0 +1,121 @@
+"""Cache entries on their way to the next owner of their names, ahead of a new table.
+
+So a moved name arrives warm: its hit ratio does not dip, and upstreams see no burst.
+The work is cut into pieces between which the worker serves, and the clock that entries
+carry is the host's own, so they need no translation.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Final
+
+from dnsfront.dns.cache import ODD_ZONE, Entry
+
+#: Entries looked at between two rounds of the worker's loop: about a millisecond.
+_CHUNK: Final = 500
+#: Octets of entries in one message: some thirty, so that a whole batch of messages
+#: keeps its reader from queries for a few milliseconds only.
+_PARCEL_OCTETS: Final = 4096
+
+#: View, odd, counts of TTL offsets and of octets of key and body; lifetime_s, stamp and
+#: expires_at; head and tail. Offsets, key and body follow.
+_ENTRY = struct.Struct("=BBHHIIqq8s4s")
+
+
+def transfer(
+    entries: Sequence[Entry],
+    *,
+    owner: Callable[[bytes], int],
+    own_id: int,
+    now_s: int,
+    send: Callable[[int, bytes], bool],
+) -> Generator[None, None, int]:
+    """Send each of *entries* to the *owner* of its qname, those asked for last first.
+
+    Yields after each piece of work and whenever *send* has no room; returns how many
+    entries were sent. Zones are left out: their new owner has them itself.
+    """
+    moved: list[tuple[Entry, int]] = []
+    for number, entry in enumerate(entries, 1):
+        if entry.expires_at > now_s and not entry.odd & ODD_ZONE:
+            worker_id = owner(entry.key[:-4])
+            if worker_id not in (0, own_id):
+                moved.append((entry, worker_id))
+        if number % _CHUNK == 0:
+            yield
+    moved.sort(key=lambda pair: pair[0].stamp, reverse=True)
+    for worker_id, parcel in _parcels(moved):
+        while not send(worker_id, parcel):
+            yield
+        yield
+    return len(moved)
+
+
+def _parcels(moved: Sequence[tuple[Entry, int]]) -> Iterator[tuple[int, bytes]]:
+    """Return *moved* in messages to each worker_id, in order."""
+    parcels: dict[int, bytearray] = {}
+    for entry, worker_id in moved:
+        parcel = parcels.setdefault(worker_id, bytearray())
+        parcel += _pack(entry)
+        if len(parcel) >= _PARCEL_OCTETS:
+            yield worker_id, bytes(parcel)
+            parcel.clear()
+    for worker_id, parcel in parcels.items():
+        if parcel:
+            yield worker_id, bytes(parcel)
+
+
+def _pack(entry: Entry) -> bytes:
+    offsets = entry.ttl_offsets
+    return b"".join(
+        (
+            _ENTRY.pack(
+                entry.view,
+                entry.odd,
+                len(offsets),
+                len(entry.key),
+                len(entry.body),
+                entry.lifetime_s,
+                entry.stamp,
+                entry.expires_at,
+                entry.head,
+                entry.tail,
+            ),
+            struct.pack(f"={len(offsets)}I", *offsets),
+            entry.key,
+            entry.body,
+        )
+    )
+
+
+def unpack(parcel: bytes) -> Iterator[Entry]:
+    """Return the entries of a parcel that :func:`transfer` sent."""
+    at = 0
+    while at < len(parcel):
+        (
+            view,
+            odd,
+            offsets,
+            key_octets,
+            body_octets,
+            lifetime_s,
+            stamp,
+            expires_at,
+            head,
+            tail,
+        ) = _ENTRY.unpack_from(parcel, at)
+        at += _ENTRY.size
+        key_at = at + 4 * offsets
+        body_at = key_at + key_octets
+        entry = Entry(view, parcel[key_at:body_at], tail)
+        entry.ttl_offsets = struct.unpack_from(f"={offsets}I", parcel, at)
+        at = body_at + body_octets
+        entry.body = parcel[body_at:at]
+        entry.head = head
+        entry.odd = odd
+        entry.lifetime_s = lifetime_s
+        entry.stamp = stamp
+        entry.expires_at = expires_at
+        yield entry

@@ -1,0 +1,23 @@
+"""Fixtures that tests of several parts of a worker share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.unit.worker_rig import FakeUpstream
+
+
+@pytest.fixture
+def upstream() -> Iterator[FakeUpstream]:
+    made = FakeUpstream()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def second() -> Iterator[FakeUpstream]:
+    made = FakeUpstream(1)
+    yield made
+    made.close()

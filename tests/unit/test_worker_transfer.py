@@ -1,0 +1,110 @@
+"""Cache entries arrive at their next owner as they were."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnsfront.dns.cache import ODD_ZONE, Cache, Entry, Limits
+from dnsfront.worker.transfer import transfer, unpack
+
+LIMITS = Limits(
+    max_entries=10_000, min_ttl_s=0, max_ttl_s=86400, serve_stale_s=0, prefetch=False
+)
+NOW_S = 1000
+FIELDS = [name for name in Entry.__slots__ if name != "seen_at"]
+
+
+def an_entry(number: int, *, stamp: int = NOW_S, expires_at: int = NOW_S + 60) -> Entry:
+    label = b"n%06d" % number
+    entry = Entry(1, bytes([len(label)]) + label + b"\0\0\1\0\1", b"\0\1\0\1")
+    entry.stamp, entry.expires_at, entry.lifetime_s = stamp, expires_at, 300
+    entry.head = b"\x81\x80\0\1\0\0\0\0"
+    entry.body = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + number.to_bytes(4, "big")
+    entry.ttl_offsets = (6,)
+    return entry
+
+
+def sent(entries: list[Entry], owner: int = 2) -> dict[int, bytes]:
+    """Return what a transfer sends to each worker; every second try finds no room."""
+    parcels: dict[int, bytes] = {}
+    tries = 0
+
+    def send(worker_id: int, parcel: bytes) -> bool:
+        nonlocal tries
+        tries += 1
+        if tries % 2:
+            return False
+        parcels[worker_id] = parcels.get(worker_id, b"") + parcel
+        return True
+
+    for _ in transfer(
+        entries, owner=lambda _qname: owner, own_id=1, now_s=NOW_S, send=send
+    ):
+        pass
+    return parcels
+
+
+def fields(entry: Entry) -> list[object]:
+    return [getattr(entry, name) for name in FIELDS]
+
+
+@given(st.binary(max_size=300), st.lists(st.integers(0, 2**32 - 1), max_size=20))
+def test_entry_arrives_as_it_was(body: bytes, offsets: list[int]) -> None:
+    entry = an_entry(1)
+    entry.body, entry.ttl_offsets = body, tuple(offsets)
+
+    [arrived] = unpack(sent([entry])[2])
+
+    assert fields(arrived) == fields(entry)
+
+
+def test_thousands_of_entries_arrive_those_asked_for_last_first() -> None:
+    entries = [an_entry(number, stamp=number % 977) for number in range(3000)]
+
+    arrived = list(unpack(sent(entries)[2]))
+
+    assert [entry.stamp for entry in arrived] == sorted(
+        (entry.stamp for entry in entries), reverse=True
+    )
+    assert {entry.key for entry in arrived} == {entry.key for entry in entries}
+
+
+def test_what_stays_expired_or_comes_from_a_zone_is_not_sent() -> None:
+    expired, of_zone = an_entry(1, expires_at=NOW_S), an_entry(2)
+    of_zone.odd = ODD_ZONE
+
+    assert not sent([expired, of_zone])
+    assert not sent([an_entry(3)], owner=1)
+    assert not sent([an_entry(4)], owner=0)
+
+
+def test_adopted_entry_is_a_hit_with_its_remaining_ttl() -> None:
+    cache = Cache(LIMITS)
+    entry = an_entry(1)
+
+    assert cache.adopt(entry, NOW_S + 10)
+
+    found = cache.get(1, entry.key, entry.tail)
+    assert found is not None
+    assert cache.fresh(found, NOW_S + 10)
+    assert found.body[6:10] == (50).to_bytes(4, "big")
+    assert not cache.fresh(found, NOW_S + 60)
+
+
+def test_own_entry_is_kept_and_an_expired_one_is_not_adopted() -> None:
+    cache = Cache(LIMITS)
+    cache.adopt(an_entry(1), NOW_S)
+
+    assert not cache.adopt(an_entry(1), NOW_S)
+    assert not cache.adopt(an_entry(2, expires_at=NOW_S), NOW_S)
+    assert len(cache) == 1
+
+
+def test_adopting_keeps_the_bound() -> None:
+    cache = Cache(Limits(5, 0, 86400, 0, prefetch=False))
+
+    for number in range(20):
+        cache.adopt(an_entry(number), NOW_S)
+
+    assert len(cache) == 5
