@@ -13,7 +13,7 @@ Supervisor to worker (`op`: fields; descriptors):
   the peers named before. The first one says that the worker is live, and to serve.
 - `table`: generation, slots; a memfd with the slot table (see `SLOT_OCTETS`).
 - `move`: within_s; a memfd with the next slot table. The worker sends what it has
-  cached of names that will not be its own to their next owners; then it answers `moved`.
+  cached of names that others will own to those others, and answers `moved`.
 - `configure`: nothing; a memfd with a new spec (listeners do not change).
 - `drain`: nothing. The worker takes what its sockets hold, finishes what is pending,
   answers `drained` and exits.

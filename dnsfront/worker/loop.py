@@ -183,18 +183,15 @@ class Worker:
         self._frontend.now_s = now_ns // _NS
 
     def _after_round(self) -> float | None:
-        wait_s = self._expire()
-        # Ahead of the upstreams: the query that waits behind an answer may be a miss.
+        self._expire()
         if self._transfer is not None:
             self._move_on(self._transfer)
-            wait_s = 0
+        # Ahead of the upstreams: the query that waits behind an answer may be a miss.
         for tcp in self._tcp:
             if tcp.written:
                 tcp.flush()
         for resolver in self._resolvers():
             resolver.flush()
-        if any(tcp.written for tcp in self._tcp):
-            wait_s = 0  # an upstream could not be reached, and the client is told next
         for udp in self._udp:
             udp.flush()
         self._peers.flush()
@@ -205,22 +202,28 @@ class Worker:
         if self._is_draining and self._is_drained():
             self._tell({"op": "drained"})
             self._reactor.stop()
-        return wait_s
+        return self._wait_s()
+
+    def _wait_s(self) -> float | None:
+        """Return how long there is nothing to do but to wait for others."""
+        if self._transfer is not None or any(tcp.written for tcp in self._tcp):
+            return 0
+        waits = [resolver.wait_s() for resolver in self._resolvers()]
+        return min((wait_s for wait_s in waits if wait_s is not None), default=None)
 
     def _resolvers(self) -> list[Resolver]:
         resolver = self._frontend.resolver
         return self._retiring if resolver is None else [resolver, *self._retiring]
 
-    def _expire(self) -> float | None:
-        """Fail what is overdue upstream; return the seconds until the next deadline."""
-        for retiring in self._retiring:
-            retiring.expire()
+    def _expire(self) -> None:
+        """Fail what is overdue upstream, and fetch again what soon expires here."""
+        for overdue in self._resolvers():
+            overdue.expire()
         resolver = self._frontend.resolver
         if self._cache.due:
             if resolver is not None:
                 self._refetch(resolver)
             self._cache.due.clear()
-        return None if resolver is None else resolver.expire()
 
     def _refetch(self, resolver: Resolver) -> None:
         """Fetch again what is asked for and about to expire, if that did not fail."""

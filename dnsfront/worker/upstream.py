@@ -286,21 +286,23 @@ class Resolver:
         if fetch.connection is not None:
             fetch.hang_up()
 
-    def expire(self) -> float | None:
-        """Treat what is overdue as failed; return the seconds to the next deadline."""
+    def expire(self) -> None:
+        """Treat what is overdue as failed."""
         now_ns = self._answers.now_ns
-        soonest_ns = None
         for deadlines in (self._deadlines, self._tcp_deadlines):
             while deadlines:
                 deadline_ns, fetch, sends = deadlines[0]
                 if not fetch.is_done and fetch.sends == sends:
                     if deadline_ns > now_ns:
-                        soonest_ns = min(soonest_ns or deadline_ns, deadline_ns)
                         break
                     self._stale_meanwhile(fetch)
                     self._failed(fetch)
                 deadlines.popleft()
-        return None if soonest_ns is None else (soonest_ns - now_ns) / 1e9
+
+    def wait_s(self) -> float | None:
+        """Return the seconds until something may be overdue, None if nothing can be."""
+        heads = [x[0][0] for x in (self._deadlines, self._tcp_deadlines) if x]
+        return max(0, min(heads) - self._answers.now_ns) / 1e9 if heads else None
 
     def _stale_meanwhile(self, fetch: Fetch) -> None:
         """Answer from stale data while the fetch goes on (RFC 8767, 5)."""

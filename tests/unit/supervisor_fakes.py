@@ -113,6 +113,8 @@ class PlayedProcess:
         self.events.append((message["op"], self.name))
         if message["op"] == "flush":
             return {"op": "flushed", "entries": 3}
+        if message["op"] == "move":
+            return {"op": "moved", "entries": 2}
         assert fds
         if self.refuses == self.name:
             return {"op": "refused", "reason": "too much"}

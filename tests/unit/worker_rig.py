@@ -354,11 +354,12 @@ class Rig:
 
     def _after_round(self) -> float | None:
         if self.resolver is not None:
-            self.wait_s = self.resolver.expire()
+            self.resolver.expire()
         if self.tcp.written:
             self.tcp.flush()
         if self.resolver is not None:
             self.resolver.flush()
+            self.wait_s = self.resolver.wait_s()
         self.udp.flush()
         self.peers.flush()
         self.meter.flush()
