@@ -108,10 +108,8 @@ def is_response(octets: bytes, exact: bytes) -> bool:
 
     A server may echo the question in other letters; it was sent in lower case.
     """
-    end = wire.HEADER_OCTETS + len(exact)
-    if len(octets) < end or octets[2] & 0xF8 != 0x80 or octets[4:6] != b"\0\1":
-        return False
-    if octets.startswith(exact, wire.HEADER_OCTETS):
-        return True
-    question = octets[wire.HEADER_OCTETS : end]
-    return question[:-4].lower() == exact[:-4] and question[-4:] == exact[-4:]
+    if not octets.startswith(exact, wire.HEADER_OCTETS):
+        question = octets[wire.HEADER_OCTETS : wire.HEADER_OCTETS + len(exact)]
+        if question[:-4].lower() != exact[:-4] or question[-4:] != exact[-4:]:
+            return False
+    return octets[2] & 0xF8 == 0x80 and octets[4] == 0 and octets[5] == 1

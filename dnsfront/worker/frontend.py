@@ -243,8 +243,12 @@ class Frontend:
         entry = self.cache.put(
             fetch.view, fetch.key, fetch.exact[-4:], response, self.now_s
         )
+        rcode, head, body = response.rcode, entry.head, entry.body
         for waiter in fetch.waiters:
-            self._send(waiter, entry, Source.MISS)
+            self.meter.sent(rcode, Source.MISS, waiter.received_at_ns)
+            waiter.respond(
+                waiter.shape.message(waiter.identity, waiter.question, head, body)
+            )
 
     def fail(
         self,

@@ -260,9 +260,9 @@ class UdpListener:
         shape: Shape,
         entry: Entry | None,
     ) -> None:
-        waiter = self._waiter(i)
+        frontend, waiter = self._frontend, self._waiter(i)
         waiter.identity = octets[:2]
         waiter.question = question
         waiter.shape = shape
-        waiter.received_at_ns = self._frontend.now_ns
-        self._frontend.miss(octets, key, entry, waiter)
+        waiter.received_at_ns = frontend.now_ns
+        frontend.miss(octets, key, entry, waiter)

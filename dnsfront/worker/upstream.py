@@ -185,10 +185,11 @@ class Resolver:
                 octets = received.datagram(i)
             else:
                 octets = arena[i * COMPACT : i * COMPACT + size]
-            fetch = pending.get(octets[:2])
+            identity = octets[:2]
+            fetch = pending.get(identity)
             if fetch is None or not is_response(octets, fetch.exact):
                 continue
-            del pending[octets[:2]]
+            del pending[identity]
             if octets[2] & 2 == 0:
                 self._take(fetch, server, octets)
             elif server is fetch.server:
