@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from dnsfront.worker.batch import (
@@ -70,22 +69,32 @@ class Peers:
         self._sockets: dict[int, socket.socket] = {}
         self._batches: dict[int, SendBatch] = {}
         self._tokens = 0
-        self._waiting: dict[int, Callable[[bytes], None]] = {}
+        self._waiting: dict[int, tuple[int, bytes, Waiter]] = {}
         self.failed = 0
 
     def fileno(self) -> int:
         """Return the receiving descriptor, for the reactor."""
         return self._socket.fileno()
 
-    def replace(self, sockets: dict[int, socket.socket]) -> None:
-        """Know these workers from now on, by worker_id."""
+    def replace(self, sockets: dict[int, socket.socket]) -> list[tuple[bytes, Waiter]]:
+        """Know these workers from now on, by worker_id.
+
+        Returns the queries over TCP that were passed to others than these, and those
+        who wait for them: they are to be answered here.
+        """
         self.flush()
+        lost = [
+            token
+            for token, (worker_id, _octets, _waiter) in self._waiting.items()
+            if worker_id not in sockets
+        ]
         for sock in self._sockets.values():
             sock.close()
         self._sockets = sockets
         self._batches = {
             worker_id: SendBatch(sock.fileno()) for worker_id, sock in sockets.items()
         }
+        return [self._waiting.pop(token)[1:] for token in lost]
 
     def pass_datagram(
         self,
@@ -101,19 +110,17 @@ class Peers:
         )
         return self._pass(worker_id, head + octets)
 
-    def pass_query(
-        self, worker_id: int, octets: bytes, respond: Callable[[bytes], None]
-    ) -> int:
-        """Pass a query that came over TCP; *respond* is called with the response.
+    def pass_query(self, worker_id: int, octets: bytes, waiter: Waiter) -> int:
+        """Pass a query that came over TCP; *waiter* gets the response.
 
         Returns a token for :meth:`forget`, or 0 when the owner is not known. If the
-        owner dies meanwhile, nobody calls: the connection's own time-out is the bound.
+        owner dies meanwhile, :meth:`replace` gives the query back.
         """
         self._tokens += 1
         head = _STREAM_HEAD.pack(_STREAM_QUERY, self._worker_id, self._tokens)
         if not self._pass(worker_id, head + octets):
             return 0
-        self._waiting[self._tokens] = respond
+        self._waiting[self._tokens] = (worker_id, octets, waiter)
         return self._tokens
 
     def pass_response(self, worker_id: int, token: int, message: bytes) -> None:
@@ -170,9 +177,9 @@ class Peers:
             if kind == _STREAM_QUERY:
                 frontend.query(payload, StreamWaiter(self, worker_id, token))
                 continue
-            respond = self._waiting.pop(token, None)
-            if respond is not None:
-                respond(payload)
+            passed = self._waiting.pop(token, None)
+            if passed is not None:
+                passed[2].respond(payload)
         return count
 
     def _datagram(

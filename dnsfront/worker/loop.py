@@ -171,6 +171,10 @@ class Worker:
         for a predecessor would look like another's, and be offered to nobody.
         """
         self._is_serving = True
+        steered = self._ownership.steered
+        for udp in self._udp:
+            udp.drain()
+        self._ownership.settle(steered)
         watch = self._reactor.watch
         watch(self._peers.fileno(), self._on_handover)
         for udp in self._udp:
@@ -278,7 +282,10 @@ class Worker:
 
     def _on_peers(self, message: channel.Message, fds: list[int]) -> None:
         sockets = [socket.socket(fileno=fd) for fd in fds]
-        self._peers.replace(dict(zip(message["ids"], sockets, strict=True)))
+        known = dict(zip(message["ids"], sockets, strict=True))
+        for octets, waiter in self._peers.replace(known):
+            waiter.is_placed = True  # its owner is gone, so it is ours to answer
+            self._frontend.query(octets, waiter)
         if not (self._is_serving or self._is_draining):
             self._serve()
 

@@ -41,6 +41,23 @@ class Ownership:
         # A predecessor may have left a backlog; what comes on top of it is noticed.
         self._surplus = -self._backlog(worker_id)
 
+    @property
+    def steered(self) -> int:
+        """How many datagrams the program has given to this worker so far."""
+        return self._load[self._own_at + self._steered_at]
+
+    def settle(self, steered: int) -> None:
+        """Take note that all of the first *steered* datagrams have left the sockets.
+
+        A predecessor that was killed may have received some without a chance to count
+        them; they would look like a backlog for good.
+        """
+        load, at = self._load, self._own_at
+        dropped = load[at + self._dropped_at]
+        taken = max(load[at + self._taken_at], steered - dropped)
+        load[at + self._taken_at] = taken
+        self._surplus = max(0, taken + dropped - load[at + self._steered_at])
+
     def publish(self, table_fd: int, slots: int) -> None:
         """Use the slot table behind *table_fd* from now on."""
         self._table = mmap.mmap(table_fd, slots * SLOT_OCTETS, prot=mmap.PROT_READ)[:]

@@ -48,7 +48,7 @@ class TcpWaiter(Waiter):
 
     def hand_over(self, worker_id: int, octets: bytes) -> bool:
         """Pass the query to its owner; the response comes back to this connection."""
-        self.token = self._connection.peers.pass_query(worker_id, octets, self.respond)
+        self.token = self._connection.peers.pass_query(worker_id, octets, self)
         return self.token != 0
 
 

@@ -14,11 +14,6 @@ from tests.namespaces import private_network
 
 _HERE = Path(__file__).parent
 
-# What is asserted in these shows its values too, as in a test.
-pytest.register_assert_rewrite(
-    "tests.waiting", "tests.system.clients", "tests.system.front"
-)
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:

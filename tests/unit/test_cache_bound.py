@@ -390,6 +390,4 @@ class CacheMachine(RuleBasedStateMachine):
 
 
 TestCacheInAnyOrder = CacheMachine.TestCase
-TestCacheInAnyOrder.settings = settings(
-    max_examples=60, stateful_step_count=60, deadline=None
-)
+TestCacheInAnyOrder.settings = settings(max_examples=60, stateful_step_count=60)

@@ -52,7 +52,7 @@ def walked(workers: list[Worker], slots: int, vnodes: int, slot: int) -> list[st
     return names[:4]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(workers=WORKERS, slots=SLOTS, vnodes=st.integers(1, 9))
 def test_table_is_what_a_walk_along_the_circle_finds(
     workers: list[Worker], slots: int, vnodes: int
@@ -63,7 +63,6 @@ def test_table_is_what_a_walk_along_the_circle_finds(
         assert list(table.preference(slot)) == walked(workers, slots, vnodes, slot)
 
 
-@settings(deadline=None)
 @given(workers=SEVERAL, slots=SLOTS, data=st.data())
 def test_removing_a_worker_moves_only_its_own_slots(
     workers: list[Worker], slots: int, data: st.DataObject
@@ -78,7 +77,6 @@ def test_removing_a_worker_moves_only_its_own_slots(
             assert after.owner(slot) == before.owner(slot)
 
 
-@settings(deadline=None)
 @given(workers=SEVERAL, data=st.data())
 def test_preference_list_names_the_owners_once_those_before_are_gone(
     workers: list[Worker], data: st.DataObject
@@ -94,7 +92,6 @@ def test_preference_list_names_the_owners_once_those_before_are_gone(
         assert small(left).preference(slot)[: 4 - gone] == preference[gone:]
 
 
-@settings(deadline=None)
 @given(workers=SEVERAL, data=st.data())
 def test_adding_a_worker_back_restores_every_octet(
     workers: list[Worker], data: st.DataObject
@@ -104,7 +101,6 @@ def test_adding_a_worker_back_restores_every_octet(
     assert small(shuffled) == small(workers)
 
 
-@settings(deadline=None)
 @given(workers=WORKERS, more=st.integers(1, 4), data=st.data())
 def test_more_weight_only_takes_slots_for_that_worker(
     workers: list[Worker], more: int, data: st.DataObject
@@ -119,7 +115,6 @@ def test_more_weight_only_takes_slots_for_that_worker(
         assert after.owner(slot) in (before.owner(slot), light.name)
 
 
-@settings(deadline=None)
 @given(workers=WORKERS)
 def test_standby_comes_after_all_others(workers: list[Worker]) -> None:
     standby = {worker.name for worker in workers if worker.standby}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dnsfront.errors import RingError
@@ -140,7 +140,6 @@ def test_mistake_is_one_sentence(
     assert str(caught.value) == sentence
 
 
-@settings(deadline=None)
 @given(before=TABLES, after=TABLES)
 def test_least_possible_never_exceeds_what_moves(
     before: SlotTable, after: SlotTable
@@ -151,7 +150,6 @@ def test_least_possible_never_exceeds_what_moves(
     assert 0 <= change.percent <= 100
 
 
-@settings(deadline=None)
 @given(before=TABLES, after=TABLES)
 def test_moves_add_up(before: SlotTable, after: SlotTable) -> None:
     if before.slots != after.slots:
@@ -168,7 +166,6 @@ def test_moves_add_up(before: SlotTable, after: SlotTable) -> None:
         assert worker.after == after.slots_of().get(worker.name, 0)
 
 
-@settings(deadline=None)
 @given(table=TABLES)
 def test_nothing_moves_between_equal_tables(table: SlotTable) -> None:
     change = moves(table, table)

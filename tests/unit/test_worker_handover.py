@@ -16,6 +16,7 @@ from dnsfront.dns import wire
 from dnsfront.ipc.stats import Counter
 from dnsfront.ring.qhash import qname_hash, slot_of
 from dnsfront.worker.handover import Peers
+from dnsfront.worker.waiter import Waiter
 from tests.unit.worker_rig import (
     KEY,
     ZONE,
@@ -340,14 +341,42 @@ def test_owner_over_tcp_that_is_not_known_is_stood_in_for() -> None:
 # The channel itself
 
 
+class KeepingWaiter(Waiter):
+    """Keeps what it gets."""
+
+    __slots__ = ("found",)
+
+    def __init__(self) -> None:
+        self.found: list[bytes] = []
+
+    def respond(self, message: bytes) -> None:
+        self.found.append(message)
+
+
+def test_queries_of_an_owner_that_left_are_given_back() -> None:
+    receiving, sending = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with receiving, sending:
+        peers = Peers(1, receiving)
+        peers.replace({2: sending.dup(), 3: sending.dup()})
+        lost, kept = KeepingWaiter(), KeepingWaiter()
+        peers.pass_query(2, b"lost", lost)
+        peers.pass_query(3, b"kept", kept)
+
+        given_back = peers.replace({3: sending.dup()})
+
+        assert given_back == [(b"lost", lost)]
+        assert not peers.replace({3: sending.dup()})
+        assert peers.replace({}) == [(b"kept", kept)]
+
+
 def test_token_is_answered_once_and_forgotten() -> None:
     receiving, sending = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with receiving, sending, Rig() as rig:
         peers = Peers(1, receiving)
         peers.replace({1: sending.dup()})
-        found: list[bytes] = []
-        kept = peers.pass_query(1, b"first", found.append)
-        dropped = peers.pass_query(1, b"second", found.append)
+        waiter = KeepingWaiter()
+        kept = peers.pass_query(1, b"first", waiter)
+        dropped = peers.pass_query(1, b"second", waiter)
 
         peers.forget([dropped])
         for token in (kept, dropped, kept, 4711):
@@ -356,7 +385,7 @@ def test_token_is_answered_once_and_forgotten() -> None:
         count = peers.receive(rig.frontend, [])
 
         assert count == 6
-        assert found == [b"answer %d" % kept]
+        assert waiter.found == [b"answer %d" % kept]
         # The two queries are too short to be answered.
         assert rig.counted() == {"IGNORED_SHORT": 2}
         peers.replace({})
@@ -367,7 +396,7 @@ def test_unknown_owner_takes_nothing() -> None:
     with receiving, sending:
         peers = Peers(1, receiving)
 
-        assert peers.pass_query(9, b"", print) == 0
+        assert peers.pass_query(9, b"", KeepingWaiter()) == 0
         assert not peers.pass_datagram(9, 0, b"", b"", b"")
         peers.pass_response(9, 1, b"")
 

@@ -186,6 +186,34 @@ def test_what_a_predecessor_took_and_did_not_count_hides_nothing(own: Load) -> N
     assert not ownership.take(1)
 
 
+def test_what_a_predecessor_took_and_did_not_count_is_no_backlog_for_good(
+    own: Load,
+) -> None:
+    own.set_load(1, steered=100, taken=36)
+    ownership = own.ownership()
+    steered = ownership.steered
+    ownership.take(10)  # all that was in the sockets; 54 had gone before
+
+    ownership.settle(steered)
+
+    assert own.taken(1) == 100
+    own.steer(1, 5)
+    assert ownership.take(5)
+    assert not ownership.take(1)
+
+
+def test_settling_keeps_what_came_meanwhile(own: Load) -> None:
+    own.set_load(1, steered=100, taken=90, dropped=10)
+    ownership = own.ownership()
+    steered = ownership.steered
+    own.steer(1, 7)
+
+    ownership.settle(steered)
+
+    assert own.taken(1) == 90
+    assert ownership.take(7)
+
+
 def test_counting_goes_on_behind_a_predecessor_that_took_more(own: Load) -> None:
     own.set_load(1, steered=100, taken=150)
     ownership = own.ownership()
