@@ -32,7 +32,12 @@ test-kern: setup ## the kernel programs, in private network namespaces
 test-system: setup ## the whole front end, with real peers
 	@$(PYTEST) tests/system
 
-test-compiled: compiled ## the system tests against the installed, compiled form
+# The unit tests that look inside modules of the query path, then the whole front end.
+# The installed package must come before the checkout, which pytest puts first by default.
+COMPILED := $(CURDIR)/.venv-compiled/lib/python3.11/site-packages
+test-compiled: compiled ## unit and system tests against the installed, compiled form
+	@PYTHONPATH=$(COMPILED):$(CURDIR) $(VENV)/python -P -m pytest -p tests.gate \
+		--import-mode=append tests/unit -k "worker or cache or shape or response or wire"
 	@DNSFRONT_COMMAND=$(CURDIR)/.venv-compiled/bin/dnsfront $(PYTEST) tests/system
 
 check: setup ## format, lint, types, layers, docs, unit tests: before every commit

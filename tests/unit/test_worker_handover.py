@@ -25,6 +25,7 @@ from tests.unit.worker_rig import (
     Load,
     Rig,
     eventually,
+    interpreted,
     query_for,
 )
 
@@ -353,6 +354,7 @@ class KeepingWaiter(Waiter):
         self.found.append(message)
 
 
+@interpreted
 def test_queries_of_an_owner_that_left_are_given_back() -> None:
     receiving, sending = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with receiving, sending:
@@ -369,6 +371,7 @@ def test_queries_of_an_owner_that_left_are_given_back() -> None:
         assert peers.replace({}) == [(b"kept", kept)]
 
 
+@interpreted
 def test_token_is_answered_once_and_forgotten() -> None:
     receiving, sending = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with receiving, sending, Rig() as rig:
@@ -391,6 +394,7 @@ def test_token_is_answered_once_and_forgotten() -> None:
         peers.replace({})
 
 
+@interpreted
 def test_unknown_owner_takes_nothing() -> None:
     receiving, sending = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with receiving, sending:

@@ -12,7 +12,18 @@ LIMITS = Limits(
     max_entries=10_000, min_ttl_s=0, max_ttl_s=86400, serve_stale_s=0, prefetch=False
 )
 NOW_S = 1000
-FIELDS = [name for name in Entry.__slots__ if name != "seen_at"]
+FIELDS = (
+    "view",
+    "key",
+    "tail",
+    "head",
+    "body",
+    "odd",
+    "ttl_offsets",
+    "lifetime_s",
+    "stamp",
+    "expires_at",
+)
 
 
 def an_entry(number: int, *, stamp: int = NOW_S, expires_at: int = NOW_S + 60) -> Entry:

@@ -42,9 +42,10 @@ from dnsfront.worker.udp import UdpListener
 from dnsfront.worker.upstream import Resolver
 
 NS: Final = 1_000_000_000
-#: These tests also run against the compiled form, where constants are constant.
+#: These tests also run against the compiled form, where constants are constant and
+#: classes have no subclasses of Python.
 interpreted: Final = pytest.mark.skipif(
-    not upstream.__file__.endswith(".py"), reason="a compiled constant is fixed"
+    not upstream.__file__.endswith(".py"), reason="what is compiled is fixed"
 )
 KEY: Final = bytes(range(16))
 LIMITS: Final = Limits(1000, 0, 86400, 86400, prefetch=True)
