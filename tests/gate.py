@@ -7,6 +7,7 @@ named on the command line must therefore have at least one test that was not ski
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -47,5 +48,7 @@ _WITHOUT_FAILURE: Final = {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTE
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    directories = [argument.rstrip("/") for argument in config.args]
+    directories = [
+        argument.rstrip("/") for argument in config.args if Path(argument).is_dir()
+    ]
     config.pluginmanager.register(Gate(directories))

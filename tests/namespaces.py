@@ -10,12 +10,27 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
+import pytest
+
+from dnsfront.errors import PrivilegeError
+from dnsfront.kernel.maps import PASS_PROGRAM, load_program
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CLONE_NEWNET = 0x40000000
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def skip_without_rights() -> None:
+    """Skip what follows, naming the right that is missing, if one is."""
+    if os.geteuid() != 0:
+        pytest.skip("root is missing: these tests make namespaces and load programs")
+    try:
+        os.close(load_program("may_load", PASS_PROGRAM))
+    except PrivilegeError as error:
+        pytest.skip(f"the right to load programs is missing: {error}")
 
 
 @contextlib.contextmanager

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from dnsfront.errors import PrivilegeError
-from dnsfront.kernel.maps import PASS_PROGRAM, load_program
-from tests.namespaces import private_network
+from tests.namespaces import private_network, skip_without_rights
 
 _HERE = Path(__file__).parent
 
@@ -23,12 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def network() -> Iterator[None]:
-    if os.geteuid() != 0:
-        pytest.skip("root is missing: system tests make namespaces and load programs")
-    try:
-        os.close(load_program("may_load", PASS_PROGRAM))
-    except PrivilegeError as error:
-        pytest.skip(f"the right to load programs is missing: {error}")
+    skip_without_rights()
     with private_network():
         yield
 

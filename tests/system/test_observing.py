@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from tests.contract import METRICS
 from tests.system.clients import ask
 from tests.system.front import DEMO_ZONE, Address, FrontEnd, free_address
 from tests.system.processes import DNSFRONT, Program, needed, output_of, run
@@ -23,36 +24,6 @@ from tests.system.upstream import FakeUpstream
 from tests.waiting import eventually
 
 WORKERS = ["w1", "w2", "w3", "w4"]
-#: The contract: each metric and its labels.
-CONTRACT = {
-    "dnsfront_queries_total": {"worker", "transport"},
-    "dnsfront_responses_total": {"worker", "rcode"},
-    "dnsfront_response_duration_seconds_count": {"worker", "source"},
-    "dnsfront_cache_requests_total": {"worker"},
-    "dnsfront_cache_hits_total": {"worker"},
-    "dnsfront_cache_entries": {"worker"},
-    "dnsfront_cache_evictions_total": {"worker"},
-    "dnsfront_upstream_requests_total": {"upstream"},
-    "dnsfront_upstream_failures_total": {"upstream"},
-    "dnsfront_upstream_up": {"upstream"},
-    "dnsfront_upstream_duration_seconds_count": {"upstream"},
-    "dnsfront_coalesced_queries_total": {"worker"},
-    "dnsfront_steered_total": {"worker"},
-    "dnsfront_steering_total": {"outcome"},
-    "dnsfront_ring_slots": {"worker"},
-    "dnsfront_worker_up": {"worker"},
-    "dnsfront_worker_restarts_total": {"worker"},
-    "dnsfront_worker_backlog": {"worker"},
-    "dnsfront_socket_drops_total": {"worker"},
-    "dnsfront_ring_generation": set(),
-    "dnsfront_ring_slots_moved_total": set(),
-    "dnsfront_handover_total": {"reason"},
-    "dnsfront_kernel_cache_hits_total": set(),
-    "dnsfront_kernel_cache_entries": set(),
-    "dnsfront_config_reloads_total": {"result"},
-    "dnsfront_config_last_reload_success_timestamp_seconds": set(),
-    "dnsfront_build_info": {"version", "python"},
-}
 OUTCOMES = {"primary", "backup", "overflow", "unparsed", "fallback"}
 
 
@@ -78,7 +49,7 @@ def test_every_metric_of_the_contract_is_there_with_its_labels(front: FrontEnd) 
     for sample in front.metrics().samples:
         labels.setdefault(sample.name, set()).update(sample.labels)
 
-    assert {name: labels.get(name) for name in CONTRACT} == CONTRACT
+    assert {name: labels.get(name) for name in METRICS} == METRICS
 
 
 def test_outcomes_and_workers_of_the_contract_are_label_values(

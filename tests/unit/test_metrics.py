@@ -19,6 +19,7 @@ from dnsfront.kernel.layouts import layout
 from dnsfront.supervisor import metrics
 from dnsfront.supervisor.front import Front
 from dnsfront.supervisor.reload import Reloader
+from tests.contract import METRICS
 from tests.unit.supervisor_fakes import (
     PlayedProcess,
     played,
@@ -29,36 +30,6 @@ from tests.unit.supervisor_fakes import (
 
 __all__ = ["played"]
 
-#: The contract: names and labels that dashboards rely on.
-CONTRACT = {
-    "dnsfront_queries_total": {"worker", "transport"},
-    "dnsfront_responses_total": {"worker", "rcode"},
-    "dnsfront_response_duration_seconds_count": {"worker", "source"},
-    "dnsfront_cache_requests_total": {"worker"},
-    "dnsfront_cache_hits_total": {"worker"},
-    "dnsfront_cache_entries": {"worker"},
-    "dnsfront_cache_evictions_total": {"worker"},
-    "dnsfront_upstream_requests_total": {"upstream"},
-    "dnsfront_upstream_failures_total": {"upstream"},
-    "dnsfront_upstream_up": {"upstream"},
-    "dnsfront_upstream_duration_seconds_count": {"upstream"},
-    "dnsfront_coalesced_queries_total": {"worker"},
-    "dnsfront_steered_total": {"worker"},
-    "dnsfront_steering_total": {"outcome"},
-    "dnsfront_ring_slots": {"worker"},
-    "dnsfront_worker_up": {"worker"},
-    "dnsfront_worker_restarts_total": {"worker"},
-    "dnsfront_worker_backlog": {"worker"},
-    "dnsfront_socket_drops_total": {"worker"},
-    "dnsfront_ring_generation": set(),
-    "dnsfront_ring_slots_moved_total": set(),
-    "dnsfront_handover_total": {"reason"},
-    "dnsfront_kernel_cache_hits_total": set(),
-    "dnsfront_kernel_cache_entries": set(),
-    "dnsfront_config_reloads_total": {"result"},
-    "dnsfront_config_last_reload_success_timestamp_seconds": set(),
-    "dnsfront_build_info": {"version", "python"},
-}
 UPSTREAM = 'upstreams: {servers: [{address: "192.0.2.1:53"}]}\n'
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
@@ -102,7 +73,7 @@ def test_every_metric_of_the_contract_has_its_labels(
     }
 
     assert played.events
-    assert {name: found.get(name) for name in CONTRACT} == CONTRACT
+    assert {name: found.get(name) for name in METRICS} == METRICS
 
 
 def test_promtool_has_nothing_to_say(
