@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 packages=(
-  python3-venv python3-bpfcc linux-libc-dev                  # to run
+  python3-venv python3-bpfcc                                 # to run
   iproute2 unbound bind9-dnsutils knot-dnsutils prometheus   # to test
   gcc libc6-dev python3-dev clang-format dnsperf             # to check and to measure
 )
