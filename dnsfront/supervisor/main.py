@@ -36,10 +36,12 @@ from dnsfront.supervisor.reload import Reloader
 from dnsfront.supervisor.tables import Publisher
 from dnsfront.supervisor.tally import Tallies
 from dnsfront.supervisor.upstreams import UpstreamRegistry
+from dnsfront.supervisor.watchdog import Watchdog
 
 _LOG = logging.getLogger(__name__)
 
 _DROPS_EVERY_S: Final = 1.0
+_HANGS_EVERY_S: Final = 0.2
 
 
 def run(config_path: Path) -> int:
@@ -105,6 +107,7 @@ class _Supervisor:
             _watched("watch files", reloader.watch()),
             _watched("reload on SIGHUP", self._reload_on_signal(reloader)),
             _watched("report drops", _report_drops(front)),
+            _watched("watch for hangs", _watch_for_hangs(front)),
         ]
         await self._stop_asked.wait()
         front.phase = Phase.STOPPING
@@ -224,6 +227,23 @@ async def _report_drops(front: Front) -> None:
     while True:
         front.groups.report_drops()
         await asyncio.sleep(_DROPS_EVERY_S)
+
+
+async def _watch_for_hangs(front: Front) -> None:
+    """Have workers that hang replaced; in user space nobody knows their backlog."""
+    watchdog, steering = Watchdog(), front.steering
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(_HANGS_EVERY_S)
+        for worker in front.fleet:
+            number = worker.worker_id
+            if not worker.should_take:
+                watchdog.forget(number)
+                continue
+            taken, backlog = steering.taken(number), steering.backlog(number)
+            if watchdog.is_hung(number, taken, backlog, loop.time()):
+                watchdog.forget(number)
+                worker.end_hung()
 
 
 def _watched(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -117,6 +117,11 @@ class WorkerProcess:
             self.kill()
             return None
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether it works on a request, which may take it a while."""
+        return bool(self._awaited)
+
     def kill(self) -> None:
         """End the process without asking it; *on_exit* follows."""
         self._process.kill()

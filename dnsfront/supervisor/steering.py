@@ -68,6 +68,10 @@ class Steering(Protocol):
     def set_dropped(self, worker_id: int, datagrams: int) -> None:
         """Tell how many datagrams a worker's sockets dropped."""
 
+    def taken(self, worker_id: int) -> int:
+        """Return how many datagrams the worker took from its sockets."""
+        ...
+
     def backlog(self, worker_id: int) -> int:
         """Return the datagrams that wait for a worker."""
 

@@ -158,6 +158,22 @@ class Worker:
 
     # -- death and respawn
 
+    @property
+    def should_take(self) -> bool:
+        """Whether nothing but a fault keeps it from taking datagrams."""
+        process = self._process
+        return self.state is State.UP and process is not None and not process.is_asked
+
+    def end_hung(self) -> None:
+        """End a process that hangs; the next in line has its names at once."""
+        _LOG.warning(
+            "worker_hung worker=%s worker_id=%d pid=%s",
+            self.name, self.worker_id, self.pid,
+        )  # fmt: skip
+        self._around.steering.set_live(self.worker_id, is_live=False)
+        if self._process is not None:
+            self._process.kill()
+
     def _on_exit(self) -> None:
         # First of all: one write, and the kernel gives its slots to the next in line.
         self._around.steering.set_live(self.worker_id, is_live=False)

@@ -142,6 +142,23 @@ def test_queries_that_waited_for_a_dead_worker_are_answered_by_its_successor(
     assert {nsid_of(response) for response in responses} == {"w1"}
 
 
+def test_worker_that_hangs_is_replaced_and_its_names_are_answered_meanwhile(
+    front: FrontEnd,
+) -> None:
+    preferences = front.lookup(NAMES)
+    mine = [name for name in NAMES if preferences[name][0] == "w2"]
+    pids = front.pids()
+    restarts = front.metrics().value("worker_restarts_total", worker="w2")
+
+    os.kill(pids["w2"], signal.SIGSTOP)
+    with under_load(front.address, mine, per_second=200) as load:
+        eventually(partial(is_back, front, "w2", pids["w2"]), within_s=5)
+
+    assert not load.lost
+    assert front.metrics().value("worker_restarts_total", worker="w2") == restarts + 1
+    assert {**front.pids(), "w2": 0} == {**pids, "w2": 0}
+
+
 def test_names_of_a_worker_that_lags_behind_overflow_to_the_next(
     front: FrontEnd,
 ) -> None:

@@ -66,6 +66,7 @@ class PlayedProcess:
     """
 
     events: list[tuple[Any, ...]]
+    is_asked = False
     refuses: str | None
     fails_to_start: set[str]
     by_name: dict[str, PlayedProcess]
