@@ -7,8 +7,6 @@ import os
 import sys
 from typing import Final
 
-LEVELS: Final = ("debug", "info", "warning", "error")
-
 #: systemd sets this when standard error is the journal, which adds the time itself.
 _JOURNAL: Final = "JOURNAL_STREAM"
 

@@ -39,12 +39,9 @@ A: Final = 1
 SOA: Final = 6
 TXT: Final = 16
 OPT: Final = 41
-IXFR: Final = 251
-AXFR: Final = 252
 ANY: Final = 255
 
 CLASS_IN: Final = 1
-CLASS_CH: Final = 3
 CLASS_ANY: Final = 255
 
 #: EDNS option codes (RFC 5001, RFC 8914).

@@ -33,28 +33,27 @@ class Counter(IntEnum):
 
     QUERIES_UDP = 0
     QUERIES_TCP = 1
-    #: Datagrams that get no response by protocol or policy: see the three after it.
+    #: Datagrams that get no response, as the protocol wants it.
     IGNORED_SHORT = 2
     IGNORED_RESPONSE = 3
-    IGNORED_FULL = 4
-    REFUSED = 5
-    CACHE_REQUESTS = 6
-    CACHE_HITS = 7
-    CACHE_STALE = 8
-    CACHE_ENTRIES = 9  # a gauge
-    CACHE_EVICTIONS = 10
-    CACHE_PREFETCHES = 11
-    COALESCED = 12
-    HANDOVER_TCP = 13
-    HANDOVER_MISPLACED = 14
-    HANDOVER_USERSPACE = 15
-    HANDOVER_FAILED = 16
-    TCP_CONNECTIONS = 17
-    TCP_REFUSED = 18
-    SEND_ERRORS = 19
-    EXCEPTIONS = 20
-    PENDING = 21  # a gauge
-    CACHE_ADOPTED = 22
+    REFUSED = 4
+    CACHE_REQUESTS = 5
+    CACHE_HITS = 6
+    CACHE_STALE = 7
+    CACHE_ENTRIES = 8  # a gauge
+    CACHE_EVICTIONS = 9
+    CACHE_PREFETCHES = 10
+    COALESCED = 11
+    HANDOVER_TCP = 12
+    HANDOVER_MISPLACED = 13
+    HANDOVER_USERSPACE = 14
+    HANDOVER_FAILED = 15
+    TCP_CONNECTIONS = 16
+    TCP_REFUSED = 17
+    SEND_ERRORS = 18
+    EXCEPTIONS = 19
+    PENDING = 20  # a gauge
+    CACHE_ADOPTED = 21
     RCODE_0 = 32
 
 

@@ -78,7 +78,6 @@ _LABELLED_COUNTERS: Final = (
         {
             "short": Counter.IGNORED_SHORT,
             "response": Counter.IGNORED_RESPONSE,
-            "full": Counter.IGNORED_FULL,
         },
     ),
 )

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dnsfront.errors import UnavailableError
+from dnsfront.ipc.stats import Counter
 from dnsfront.supervisor import reports
 from dnsfront.supervisor.front import Front
 from dnsfront.supervisor.worker import State, Worker
@@ -141,13 +142,13 @@ def test_the_last_worker_keeps_its_sockets_when_it_is_left_out(
 def test_gauges_of_a_dead_process_are_zero(played: Played, tmp_path: Path) -> None:
     async def story(front: Front) -> None:
         words = front.tallies["w1"].words
-        words[9] = 500  # CACHE_ENTRIES
-        words[10] = 7  # CACHE_EVICTIONS
+        words[Counter.CACHE_ENTRIES] = 500
+        words[Counter.CACHE_EVICTIONS] = 7
 
         played.by_name["w1"].die()
 
-        assert words[9] == 0
-        assert words[10] == 7
+        assert words[Counter.CACHE_ENTRIES] == 0
+        assert words[Counter.CACHE_EVICTIONS] == 7
 
     play(write_config(tmp_path), story)
 
