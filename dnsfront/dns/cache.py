@@ -256,11 +256,7 @@ class Cache:
         entry.head = self._heads.setdefault(entry.head, entry.head)
         offsets = entry.ttl_offsets
         entry.ttl_offsets = self._offsets.setdefault(offsets, offsets)
-        entry.seen_at = now_s
-        self._insert(entry)
-        self._queue.append(entry)
-        if len(self._queue) > self._limits.max_entries:
-            self._evict()
+        self._admit(entry, now_s)
         return True
 
     def _keep(self, entry: Entry, ttl_s: int, now_s: int) -> None:
@@ -268,12 +264,16 @@ class Cache:
         entry.lifetime_s = ttl_s
         entry.expires_at = now_s + ttl_s
         if is_new:
-            entry.seen_at = now_s
-            self._insert(entry)
-            queue = self._queue
-            if len(queue) >= self._limits.max_entries:
-                self._evict()
-            queue.append(entry)
+            self._admit(entry, now_s)
+
+    def _admit(self, entry: Entry, now_s: int) -> None:
+        """Take in a new *entry*, after room was made: it is not the one to go."""
+        entry.seen_at = now_s
+        self._insert(entry)
+        queue = self._queue
+        if len(queue) >= self._limits.max_entries:
+            self._evict()
+        queue.append(entry)
 
     def _insert(self, entry: Entry) -> None:
         view = self.views[entry.view]

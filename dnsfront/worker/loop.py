@@ -172,9 +172,9 @@ class Worker:
         """
         self._is_serving = True
         steered = self._ownership.steered
-        for udp in self._udp:
-            udp.drain()
-        self._ownership.settle(steered)
+        are_empty = [udp.drain() for udp in self._udp]
+        if all(are_empty):
+            self._ownership.settle(steered)
         watch = self._reactor.watch
         watch(self._peers.fileno(), self._on_handover)
         for udp in self._udp:
@@ -371,12 +371,12 @@ class Worker:
 
     def _is_drained(self) -> bool:
         """Take what the sockets still hold; return whether nobody waits any more."""
-        for udp in self._udp:
-            udp.drain()
-        resolver = self._frontend.resolver
+        are_empty = [udp.drain() for udp in self._udp]
+        if not all(are_empty):
+            return False
         if self._peers.receive(self._frontend, self._udp) > 0:
             return False
-        if any(x.pending for x in (resolver, *self._retiring) if x is not None):
+        if any(resolver.pending for resolver in self._resolvers()):
             return False
         for udp in self._udp:
             udp.flush()

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 #: Batches taken from one socket before the others get their turn.
 _ROUNDS: Final = 4
+#: Batches that hold more small datagrams than the largest receive buffer here.
+_DRAIN_ROUNDS: Final = 256
 
 
 class UdpWaiter(Waiter):
@@ -113,10 +115,18 @@ class UdpListener:
             if self._batch() < BATCH:
                 return
 
-    def drain(self) -> None:
-        """Serve everything that the socket holds."""
-        while self._batch() > 0:
+    def drain(self) -> bool:
+        """Serve what the socket holds; return whether it was found empty.
+
+        Never more than a full receive buffer: under a steady load there is always one
+        datagram more, and others wait for their turn.
+        """
+        for _ in range(_DRAIN_ROUNDS):
+            count = self._batch()
             self.flush()
+            if count < BATCH:
+                return True
+        return False
 
     def flush(self) -> None:
         """Send the responses that were queued."""

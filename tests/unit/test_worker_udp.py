@@ -18,12 +18,14 @@ from hypothesis import strategies as st
 from dnsfront.dns import wire
 from dnsfront.ipc import stats
 from dnsfront.ipc.stats import BUCKETS, Source
+from dnsfront.worker import udp
 from tests.unit.worker_rig import (
     NS,
     ZONE,
     FakeUpstream,
     Rig,
     eventually,
+    interpreted,
     query_for,
     said_to,
 )
@@ -518,8 +520,24 @@ def test_drain_serves_all_that_the_socket_holds(rig: Rig) -> None:
     for number in range(150):
         client.send(number.to_bytes(2, "big") + message()[2:])
 
-    rig.udp.drain()
+    is_empty = rig.udp.drain()
 
+    assert is_empty
+    assert len(client.receive()) == 150
+
+
+@interpreted
+def test_drain_ends_though_datagrams_keep_coming(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(udp, "_DRAIN_ROUNDS", 2)
+    client = rig.client()
+    for _ in range(150):
+        client.send(message())
+
+    verdicts = [rig.udp.drain(), rig.udp.drain()]
+
+    assert verdicts == [False, True]
     assert len(client.receive()) == 150
 
 
