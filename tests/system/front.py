@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
 import signal
 import socket
@@ -25,6 +26,8 @@ DEMO_ZONE: Final = {
     "origin": "example.test",
     "file": str(Path(__file__).parents[2] / "deploy/example.test.zone"),
 }
+#: Below net.ipv4.ip_local_port_range.
+_PORTS: Final = itertools.count(10_000)
 #: The interpreter, the loader with LLVM, four workers: under 2 s alone on a machine.
 _READY_WITHIN_S: Final = 20.0
 #: What may stand in no log, whatever a test does to the front end.
@@ -48,19 +51,21 @@ class Address(NamedTuple):
 
 
 def free_address(host: str = LOOPBACK) -> Address:
-    """Return an address whose port is free over UDP and TCP.
+    """Return an address whose port is free over UDP and TCP, a new one each time.
 
-    It stays free: nobody else is in this network.
+    It stays free: nobody else is in this network, and the ports that the kernel gives
+    of its own accord, to sockets towards upstreams for instance, begin far above.
     """
-    family = Address(host, 0).family
-    with (
-        socket.socket(family, socket.SOCK_STREAM) as tcp,
-        socket.socket(family, socket.SOCK_DGRAM) as udp,
-    ):
-        tcp.bind((host, 0))
-        port: int = tcp.getsockname()[1]
-        udp.bind((host, port))
-    return Address(host, port)
+    while True:
+        address = Address(host, next(_PORTS))
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(address.family, socket.SOCK_STREAM) as tcp,
+            socket.socket(address.family, socket.SOCK_DGRAM) as udp,
+        ):
+            tcp.bind(address)
+            udp.bind(address)
+            return address
 
 
 @dataclass(frozen=True)
