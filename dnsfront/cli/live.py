@@ -52,6 +52,15 @@ def reload(arguments: argparse.Namespace) -> int:
     return _act(arguments, {"command": "reload"}, lambda done: _moved("reloaded", done))
 
 
+def restart(arguments: argparse.Namespace) -> int:
+    """Have a new process take over; if it cannot, the old one goes on."""
+    return _act(
+        arguments,
+        {"command": "restart"},
+        lambda done: f"restarted: pid {done['pid']} has taken over",
+    )
+
+
 def stop(arguments: argparse.Namespace) -> int:
     """Have the server finish what is pending and exit."""
     return _act(arguments, {"command": "stop"}, lambda _done: "stopped")

@@ -105,7 +105,12 @@ class _Commands:
 
 
 def _add_offline(add: _Commands) -> None:
-    add("serve", "run", "Serve in the foreground.", is_for_programs=False)
+    run = add("serve", "run", "Serve in the foreground.", is_for_programs=False)
+    run.add_argument(
+        "--takeover",
+        action="store_true",
+        help="take over from the running server, if there is one, without a gap",
+    )
     check = add("offline", "check", "Validate a config and tell every mistake.")
     check.add_argument(
         "--schema", action="store_true", help="print the JSON Schema of the config"
@@ -129,6 +134,7 @@ def _add_live(add: _Commands) -> None:
         add("live", "status", "Show the running server."),
         add("top", "top", "Watch the running server.", is_for_programs=False),
         add("live", "reload", "Have the running server take its changed config."),
+        add("live", "restart", "Have a new process take over from the running server."),
         add("live", "stop", "Have the running server finish its work and exit."),
     ]
     for command, text in (

@@ -8,5 +8,5 @@ from dnsfront.supervisor import main as supervisor
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until told to stop."""
-    return supervisor.run(arguments.config)
+    """Serve until told to stop, or taken over from."""
+    return supervisor.run(arguments.config, is_takeover=arguments.takeover)

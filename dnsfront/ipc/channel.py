@@ -13,16 +13,22 @@ Supervisor to worker (`op`: fields; descriptors):
   the peers named before. The first one says that the worker is live, and to serve.
 - `table`: generation, slots; a memfd with the slot table (see `SLOT_OCTETS`).
 - `move`: within_s; a memfd with the next slot table. The worker sends what it has
-  cached of names that others will own to those others, and answers `moved`.
+  cached of names that others will own to those others, and answers `moved`. With ids
+  and hash_key_hex those others are another instance's, all of it goes, and for each id
+  the send end of its handover socket comes along.
+- `pause`: nothing. The worker takes nothing from its listening sockets any more, and
+  answers `paused`. `resume`: it does again.
 - `configure`: nothing; a memfd with a new spec (listeners do not change).
-- `drain`: nothing. The worker takes what its sockets hold, finishes what is pending,
-  answers `drained` and exits.
+- `drain`: kept, the indices of listeners whose sockets a successor reads. The worker
+  takes what its other sockets hold, finishes what is pending, answers `drained` and
+  exits.
 - `flush`: token, and qname (text) or zone (text) or neither for everything.
 
 Worker to supervisor:
 
 - `ready`: the worker has its sockets, its zones and its cache.
 - `moved`: entries, how many it sent.
+- `paused`: see above.
 - `configured`, `refused` (reason): what came of a `configure`.
 - `flushed`: token, entries.
 - `drained`: nothing more will be answered.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import socket
 import time
 from pathlib import Path
@@ -29,7 +30,22 @@ def ask(socket_path: Path, request: dict[str, Any], timeout_s: float) -> dict[st
         PrivilegeError: the socket belongs to another user.
         ControlError: the server refused, with its reason, or did not respond in time.
     """
+    response, fds = ask_for_descriptors(socket_path, request, timeout_s)
+    for fd in fds:
+        os.close(fd)
+    return response
+
+
+def ask_for_descriptors(
+    socket_path: Path, request: dict[str, Any], timeout_s: float
+) -> tuple[dict[str, Any], list[int]]:
+    """Return the response and the descriptors that came with it, for the caller to own.
+
+    Raises:
+        UnavailableError, PrivilegeError, ControlError: as :func:`ask`.
+    """
     deadline_at = time.monotonic() + timeout_s
+    fds: list[int] = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(timeout_s)
         try:
@@ -38,7 +54,7 @@ def ask(socket_path: Path, request: dict[str, Any], timeout_s: float) -> dict[st
             raise _no_server(socket_path, exc) from exc
         try:
             sock.sendall(json.dumps(request).encode() + b"\n")
-            line = _read_line(sock, deadline_at)
+            line = _read_line(sock, deadline_at, fds)
         except TimeoutError as exc:
             raise ControlError(
                 f"{socket_path}: the server did not respond within {timeout_s:g} s"
@@ -47,17 +63,21 @@ def ask(socket_path: Path, request: dict[str, Any], timeout_s: float) -> dict[st
             raise ControlError(
                 f"{socket_path}: the server closed the connection ({exc.strerror})"
             ) from exc
-    return _response(socket_path, line)
+    return _response(socket_path, line), fds
 
 
-def _read_line(sock: socket.socket, deadline_at: float) -> bytes:
+def _read_line(sock: socket.socket, deadline_at: float, fds: list[int]) -> bytes:
+    """Return the line, without its end if there is more; descriptors go to *fds*."""
     line = bytearray()
     while not line.endswith(b"\n") and len(line) <= MAX_LINE_OCTETS:
         left_s = deadline_at - time.monotonic()
         if left_s <= 0:
             raise TimeoutError
         sock.settimeout(left_s)
-        octets = sock.recv(1 << 16)
+        octets, received, _flags, _address = socket.recv_fds(sock, 1 << 16, 1)
+        for fd in received:
+            os.set_inheritable(fd, False)  # noqa: FBT003 - its only form
+        fds += received
         if not octets:
             break
         line += octets

@@ -10,6 +10,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+#: An address, a port and a family: what tells one listener from another.
+Place = tuple[str, int, int]
+
 
 @dataclass(frozen=True)
 class Listener:
@@ -23,6 +26,11 @@ class Listener:
     port: int
     family: int
     is_wildcard: bool
+
+    @property
+    def place(self) -> Place:
+        """What it is bound to, the same in this process and in its successor."""
+        return (self.address, self.port, self.family)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import platform
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from dnsfront.errors import DnsfrontError, KernelError, PrivilegeError
 
@@ -144,6 +144,13 @@ class Map:
         )
         what = f"create map {name} ({shape.kind.name})"
         self._fd = _bpf(Command.MAP_CREATE, request, what)
+
+    @classmethod
+    def adopted(cls, name: str, shape: Shape, fd: int) -> Self:
+        """Return the map behind *fd*, which it owns from now on; it has *shape*."""
+        adopted = cls.__new__(cls)
+        adopted.name, adopted.shape, adopted._fd = name, shape, fd  # noqa: SLF001 - its own
+        return adopted
 
     @property
     def fd(self) -> int:

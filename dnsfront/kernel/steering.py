@@ -6,7 +6,6 @@ a table, let workers be chosen, attach. `kern/README.md` says why.
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import struct
@@ -14,6 +13,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from dnsfront.errors import KernelError, PrivilegeError
+from dnsfront.kernel.attachment import attach, detach
 from dnsfront.kernel.layouts import layout
 from dnsfront.kernel.loader import Job, Loading
 from dnsfront.kernel.maps import (
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 
 #: How many listeners one front end can have, UDP and TCP counted apart.
 MAX_GROUPS: Final = 256
-
-_SO_ATTACH_REUSEPORT_EBPF: Final = 52
-_SO_DETACH_REUSEPORT_BPF: Final = 68
 
 _LISTENER: Final = layout("listener")
 _COUNTERS: Final = layout("steering")
@@ -136,16 +133,29 @@ class Steering(Pages):
 
     # -- groups and sockets
 
-    def add_group(self, listener: Listener, protocol: int) -> None:
-        """Make room for the sockets of *listener*; *protocol* is IPPROTO_UDP or TCP."""
+    def add_group(
+        self, listener: Listener, protocol: int, sockarray_fd: int | None = None
+    ) -> None:
+        """Make room for the sockets of *listener*; *protocol* is IPPROTO_UDP or TCP.
+
+        *sockarray_fd* is the sockarray of another instance, to be owned by this object:
+        a socket fits into one only, so two programs share it until one has gone.
+        """
         key = _key(listener, protocol)
-        sockarray = Map("sockarray", _SOCKARRAY)
+        if sockarray_fd is None:
+            sockarray = Map("sockarray", _SOCKARRAY)
+        else:
+            sockarray = Map.adopted("sockarray", _SOCKARRAY, sockarray_fd)
         try:
             self._groups.update(key, struct.pack("=I", sockarray.fd), Update.NOEXIST)
         except KernelError:
             sockarray.close()
             raise
         self._sockarrays[key] = sockarray
+
+    def sockarray_fd(self, listener: Listener, protocol: int) -> int:
+        """Return the descriptor of a sockarray, which this object owns."""
+        return self._sockarrays[_key(listener, protocol)].fd
 
     def remove_group(self, listener: Listener, protocol: int) -> None:
         """Forget the sockets of *listener*; none is closed, all are free to be set."""
@@ -176,22 +186,16 @@ class Steering(Pages):
         sockarray.delete(struct.pack("=I", worker_id))
 
     def attach(self, sock: socket.socket) -> None:
-        """Steer the group of *sock*, any bound member; sockets that join later too."""
+        """Steer the group of *sock*, any bound member; sockets that join later too.
+
+        A program that the group has already is replaced in one step.
+        """
         assert self._program_fd >= 0, "wait_loaded() comes first"
-        try:
-            sock.setsockopt(
-                socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_EBPF, self._program_fd
-            )
-        except OSError as exc:
-            raise _attach_error("attach steer to", sock, exc) from exc
+        attach(sock, self._program_fd)
 
     def detach(self, sock: socket.socket) -> None:
         """Leave the group of *sock* to the kernel's own choice; twice does no harm."""
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_REUSEPORT_BPF, 0)
-        except OSError as exc:
-            if exc.errno != errno.ENOENT:
-                raise _attach_error("detach steer from", sock, exc) from exc
+        detach(sock)
 
     # -- table and counters
 
@@ -264,11 +268,3 @@ def _key(listener: Listener, protocol: int) -> bytes:
     host, _, _scope = listener.address.partition("%")
     address = socket.inet_pton(listener.family, host).ljust(16, b"\0")
     return struct.pack("=III16s", listener.family, protocol, listener.port, address)
-
-
-def _attach_error(what: str, sock: socket.socket, exc: OSError) -> KernelError:
-    name = errno.errorcode.get(exc.errno or 0, str(exc.errno))
-    return KernelError(
-        f"{what} {sock.getsockname()[:2]}: {name}; the socket must have SO_REUSEPORT"
-        " set before it is bound, and no SO_LOCK_FILTER"
-    )

@@ -10,6 +10,7 @@ import mmap
 import os
 from typing import TYPE_CHECKING, Final
 
+from dnsfront.kernel.attachment import detach
 from dnsfront.kernel.layouts import layout
 from dnsfront.kernel.pages import LIVE_OCTETS, LOAD_ENTRIES, LOAD_OCTETS, Pages
 
@@ -35,8 +36,16 @@ class UserspaceSteering(Pages):
     def wait_loaded(self, timeout_s: float = 20) -> None:
         """Return at once: there is no program."""
 
-    def add_group(self, listener: Listener, protocol: int) -> None:
-        """Do nothing: the kernel makes groups of sockets bound alike."""
+    def add_group(
+        self, listener: Listener, protocol: int, sockarray_fd: int | None = None
+    ) -> None:
+        """Need no sockarray: the kernel makes groups of sockets bound alike."""
+        del listener, protocol
+        if sockarray_fd is not None:
+            os.close(sockarray_fd)
+
+    def sockarray_fd(self, listener: Listener, protocol: int) -> None:
+        """Return None: there are no sockarrays."""
 
     def remove_group(self, listener: Listener, protocol: int) -> None:
         """Do nothing: the group goes with its sockets."""
@@ -50,7 +59,8 @@ class UserspaceSteering(Pages):
         """Do nothing: a socket is a member until it closes."""
 
     def attach(self, sock: socket.socket) -> None:
-        """Do nothing: the kernel's own choice stays."""
+        """Have the kernel choose; a predecessor with more rights may have steered."""
+        detach(sock)
 
     def detach(self, sock: socket.socket) -> None:
         """Do nothing: nothing is attached."""

@@ -46,8 +46,15 @@ PageMaker = Callable[[str], Page]
 class AdminServer:
     """Serves *pages*, by path, at *address* until it is closed."""
 
-    def __init__(self, address: SocketAddress, pages: dict[str, PageMaker]) -> None:
+    def __init__(
+        self,
+        address: SocketAddress,
+        pages: dict[str, PageMaker],
+        listening: socket.socket | None = None,
+    ) -> None:
         """Bind and listen; the running loop takes connections from now on.
+
+        *listening* does so already, and belongs to this object from now on.
 
         Raises:
             UnavailableError, PrivilegeError: the address is not to be had.
@@ -56,15 +63,27 @@ class AdminServer:
         self._pages = pages
         family = socket.AddressFamily(address.family)
         try:
-            self._server = _Server(family, (address.host, address.port))
+            self._server = _Server(family, (address.host, address.port), listening)
         except OSError as exc:
             raise bind_error("admin.listen", str(address), "TCP", exc) from exc
         self._server.set_app(self._application)
+        self.resume()
+
+    def fileno(self) -> int:
+        """Return the listening descriptor, for a successor."""
+        return self._server.fileno()
+
+    def pause(self) -> None:
+        """Take no more connections; who connects waits."""
+        self._loop.remove_reader(self._server)
+
+    def resume(self) -> None:
+        """Take connections, also those that waited."""
         self._loop.add_reader(self._server, self._server.handle_request)
 
     def close(self) -> None:
         """Take no more connections; responses on their way end with the process."""
-        self._loop.remove_reader(self._server)
+        self.pause()
         self._server.server_close()
 
     def _application(
@@ -119,10 +138,20 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
     #: With the loop telling when a client waits, there is nothing to wait for.
     timeout = 0
 
-    def __init__(self, family: socket.AddressFamily, address: tuple[str, int]) -> None:
+    def __init__(
+        self,
+        family: socket.AddressFamily,
+        address: tuple[str, int],
+        listening: socket.socket | None,
+    ) -> None:
         self.address_family = family
         self._free = threading.BoundedSemaphore(_MAX_REQUESTS)
-        super().__init__(address, _RequestHandler)
+        is_new = listening is None
+        super().__init__(address, _RequestHandler, bind_and_activate=is_new)
+        if listening is not None:
+            self.socket.close()
+            self.socket = listening
+            self._name_itself()
         # A client that left before it was accepted must not block the loop.
         self.socket.setblocking(False)  # noqa: FBT003 - its signature
 
@@ -131,6 +160,9 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
         if self.address_family == socket.AF_INET6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         socketserver.TCPServer.server_bind(self)
+        self._name_itself()
+
+    def _name_itself(self) -> None:
         host, self.server_port = self.socket.getsockname()[:2]
         self.server_name = host
         self.setup_environ()

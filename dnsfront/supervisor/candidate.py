@@ -7,7 +7,7 @@ before anything is touched.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dnsfront.config.load import load
@@ -128,6 +128,15 @@ def table_without(config: Config, drained: Collection[str]) -> SlotTable:
     )
 
 
+def without(wanted: Candidate, names: Collection[str]) -> Candidate:
+    """Return *wanted* without the workers *names*.
+
+    Raises:
+        RingError: nobody is left.
+    """
+    return replace(wanted, table=table_without(wanted.config, names))
+
+
 def check_applicable(before: Candidate, after: Candidate) -> None:
     """Refuse *after* where it needs other sockets or another kernel program.
 
@@ -152,5 +161,6 @@ def check_applicable(before: Candidate, after: Candidate) -> None:
         keys = ["ring.method" if is_other else "ring.places"]
     if keys:
         raise ControlError(
-            f"{', '.join(keys)}: changed, want a restart for that; nothing was applied"
+            f"{', '.join(keys)}: changed, want a restart for that (`dnsfront restart` "
+            "makes no gap); nothing was applied"
         )

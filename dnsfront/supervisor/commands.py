@@ -11,6 +11,7 @@ from dnsfront.errors import ControlError, WireError
 from dnsfront.supervisor import reports
 from dnsfront.supervisor.front import Front
 from dnsfront.supervisor.reload import Change, Reloader
+from dnsfront.supervisor.successor import Succession
 
 _LOG = logging.getLogger(__name__)
 
@@ -24,10 +25,15 @@ class Commands:
     """
 
     def __init__(
-        self, front: Front, reloader: Reloader, stop: Callable[[], Awaitable[None]]
+        self,
+        front: Front,
+        reloader: Reloader,
+        succession: Succession,
+        stop: Callable[[], Awaitable[None]],
     ) -> None:
         self._front = front
         self._reloader = reloader
+        self._succession = succession
         self._stop = stop
 
     async def __call__(self, request: Request) -> dict[str, Any]:
@@ -47,6 +53,8 @@ class Commands:
                 change = await self._reloader.undrain(_text(request, "worker"))
             case "flush":
                 return {"entries": await self._flush(request)}
+            case "takeover" | "restart":
+                return await self._succeed(request)
             case "stop":
                 await self._stop()
                 return {}
@@ -58,6 +66,12 @@ class Commands:
             change.generation, change.slots_moved,
         )  # fmt: skip
         return _changed(change)
+
+    async def _succeed(self, request: Request) -> dict[str, Any]:
+        """Let a successor take over: the one that asks for it, or a new one."""
+        if request["command"] == "restart":
+            return {"pid": await self._succession.spawn()}
+        return {"channel": self._succession.begin(request)}
 
     async def _flush(self, request: Request) -> int:
         """Flush one qname, one zone or, with neither, everything."""

@@ -8,6 +8,8 @@ import json
 import logging
 import os
 import socket
+import struct
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +27,8 @@ _READ_WITHIN_S: Final = 5.0
 _WRITE_WITHIN_S: Final = 5.0
 _BACKLOG: Final = 16
 _PRIVATE_UMASK: Final = 0o177
+#: struct ucred, socket(7): pid, uid and gid of whoever connected.
+_UCRED: Final = struct.Struct("=3i")
 
 
 class ControlSocket:
@@ -34,8 +38,10 @@ class ControlSocket:
     one goes on; who connects before :meth:`serve` waits.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, listening: socket.socket | None = None) -> None:
         """Claim *path*; a socket that a dead server left is replaced.
+
+        *listening* is the socket of a predecessor that has bound it there already.
 
         Raises:
             UnavailableError: a live server has it, or the file system refuses.
@@ -44,16 +50,25 @@ class ControlSocket:
         self._path = path
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_handed_on = False
+        self._handler: Handler | None = None
         try:
-            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            _remove_stale(path)
-            self._socket = _bind(path)
+            if listening is None:
+                path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+                _remove_stale(path)
+                listening = _bind(path)
+            self._socket = listening
             self._inode = path.stat().st_ino
         except OSError as exc:
             raise _refusal(path, exc) from exc
 
     async def serve(self, handler: Handler) -> None:
-        """Answer each request with what *handler* returns; its errors are refusals."""
+        """Answer each request with what *handler* returns; its errors are refusals.
+
+        A request is told by `from_pid` which process it came from. A response may hold
+        a socket as `channel`: it goes along as a descriptor, and is closed here.
+        """
+        self._handler = handler
 
         async def connected(
             reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -64,17 +79,41 @@ class ControlSocket:
             task.add_done_callback(self._tasks.discard)
             await _converse(reader, writer, handler)
 
-        self._server = await asyncio.start_unix_server(
-            connected, sock=self._socket, limit=MAX_LINE_OCTETS
+        # Python 3.13 would remove a path that a successor has taken over.
+        keep: dict[str, Any] = (
+            {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
         )
+        self._server = await asyncio.start_unix_server(
+            connected, sock=self._socket.dup(), limit=MAX_LINE_OCTETS, **keep
+        )
+
+    def fileno(self) -> int:
+        """Return the listening descriptor, for a successor."""
+        return self._socket.fileno()
+
+    def pause(self) -> None:
+        """Take no more requests; who connects waits for somebody to serve again."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    async def resume(self) -> None:
+        """Take requests again, after :meth:`pause`."""
+        assert self._handler is not None, "serve() comes first"
+        await self.serve(self._handler)
+
+    def hand_on(self) -> None:
+        """Leave the path to a successor, which has the socket."""
+        self._is_handed_on = True
 
     async def close(self) -> None:
         """Take no more requests, finish those in progress, remove the socket."""
-        if self._server is not None:
-            self._server.close()
+        self.pause()
         self._socket.close()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_WRITE_WITHIN_S)
+        if self._is_handed_on:
+            return
         try:
             if self._path.stat().st_ino == self._inode:
                 self._path.unlink()
@@ -93,8 +132,14 @@ async def _converse(
         async with asyncio.timeout(_READ_WITHIN_S):
             line = await reader.readline()
         if line:
-            response = await _respond(line, handler)
-            writer.write(json.dumps(response).encode() + b"\n")
+            response = await _respond(line, handler, _peer_pid(writer))
+            channel = response.pop("channel", None)
+            octets = json.dumps(response).encode() + b"\n"
+            if channel is None:
+                writer.write(octets)
+            else:
+                with channel:
+                    _send_with(writer, octets, channel)
             async with asyncio.timeout(_WRITE_WITHIN_S):
                 await writer.drain()
     except (OSError, TimeoutError, ValueError) as exc:
@@ -103,7 +148,24 @@ async def _converse(
         writer.close()
 
 
-async def _respond(line: bytes, handler: Handler) -> Response:
+def _peer_pid(writer: asyncio.StreamWriter) -> int:
+    """Return the pid of the client, as the kernel vouches for it."""
+    sock = writer.get_extra_info("socket")
+    octets = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid: int = _UCRED.unpack(octets)[0]
+    return pid
+
+
+def _send_with(
+    writer: asyncio.StreamWriter, octets: bytes, channel: socket.socket
+) -> None:
+    """Send a short line with a descriptor, past the transport, which knows none."""
+    fd = os.dup(writer.get_extra_info("socket").fileno())
+    with socket.socket(fileno=fd) as connection:
+        socket.send_fds(connection, [octets], [channel.fileno()])
+
+
+async def _respond(line: bytes, handler: Handler, from_pid: int) -> Response:
     try:
         request = json.loads(line)
     except ValueError:
@@ -111,7 +173,7 @@ async def _respond(line: bytes, handler: Handler) -> Response:
     if not isinstance(request, dict):
         return {"ok": False, "reason": "want one JSON object on one line"}
     try:
-        return {"ok": True, **await handler(request)}
+        return {"ok": True, **await handler({**request, "from_pid": from_pid})}
     except DnsfrontError as exc:
         return {"ok": False, "reason": str(exc)}
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from dnsfront.errors import ControlError, UnavailableError
 from dnsfront.ipc import channel
 from dnsfront.ipc.channel import Message
-from dnsfront.ipc.spec import WorkerSpec
+from dnsfront.ipc.spec import Place, WorkerSpec
 from dnsfront.kernel.pages import MAX_WORKER_ID
 from dnsfront.supervisor.groups import SocketGroups
 from dnsfront.supervisor.steering import Steering
@@ -25,6 +25,7 @@ _LOG = logging.getLogger(__name__)
 DRAIN_WITHIN_S: Final = 5.0
 _FLUSH_WITHIN_S: Final = 5.0
 _MOVE_WITHIN_S: Final = 2.0
+_PAUSE_WITHIN_S: Final = 1.0
 
 
 class Fleet:
@@ -47,6 +48,7 @@ class Fleet:
         self._workers: dict[str, Worker] = {}
         self._flushes = 0
         self._are_peers_due = False
+        self._is_held = False
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(self._workers.values())
@@ -63,14 +65,20 @@ class Fleet:
 
     # -- coming and going
 
-    def launch(self, names: Iterable[str]) -> None:
+    def launch(
+        self, names: Iterable[str], ids: Mapping[str, int] | None = None
+    ) -> None:
         """Make workers of *names* and start their interpreters, which takes a while.
+
+        Those in *ids* get the worker_id there, which nobody else gets meanwhile.
 
         Raises:
             UnavailableError: there is no worker_id left.
         """
+        ids = {} if ids is None else ids
         for name in names:
-            worker = Worker(name, self._free_id(), self._tallies.of(name), self._around)
+            worker_id = ids.get(name) or self._free_id(ids.values())
+            worker = Worker(name, worker_id, self._tallies.of(name), self._around)
             self._workers[name] = worker
             worker.launch()
 
@@ -102,14 +110,21 @@ class Fleet:
         for name in names:
             self._workers[name].withdraw()
 
-    async def retire(self, names: Iterable[str]) -> list[str]:
+    async def retire(
+        self, names: Iterable[str], kept: Mapping[str, Collection[Place]] | None = None
+    ) -> list[str]:
         """Drain and remove *names*, who own no slots any more.
 
-        Return those that did not finish by the deadline and were ended.
+        *kept* are the places where a successor reads the sockets of a name. Return
+        those that did not finish by the deadline and were ended.
         """
+        kept = {} if kept is None else kept
         workers = [self._workers[name] for name in names]
         results = await asyncio.gather(
-            *(worker.drain(DRAIN_WITHIN_S) for worker in workers)
+            *(
+                worker.drain(DRAIN_WITHIN_S, kept.get(worker.name, ()))
+                for worker in workers
+            )
         )
         for worker in workers:
             self.discard(worker.name)
@@ -131,8 +146,8 @@ class Fleet:
         for name in list(self._workers):
             self.discard(name)
 
-    def _free_id(self) -> int:
-        taken = set(self.ids.values())
+    def _free_id(self, reserved: Iterable[int]) -> int:
+        taken = {*self.ids.values(), *reserved}
         for worker_id in range(1, MAX_WORKER_ID + 1):
             if worker_id not in taken:
                 return worker_id
@@ -152,23 +167,41 @@ class Fleet:
         if self._are_peers_due:
             self._announce_peers()  # whoever is to receive must be known by then
         table_fd = channel.memfd("dnsfront-next-table", table)
-        message = {"op": "move", "within_s": _MOVE_WITHIN_S}
         try:
-            replies = await asyncio.gather(
-                *(
-                    worker.process.ask(
-                        message,
-                        [table_fd],
-                        replies=frozenset({"moved"}),
-                        timeout_s=_MOVE_WITHIN_S + _FLUSH_WITHIN_S,
-                    )
-                    for worker in self
-                    if worker.process is not None and worker.state is State.UP
-                )
-            )
+            return await self._move({}, [table_fd])
         finally:
             os.close(table_fd)
-        return sum(int(reply["entries"]) for reply in replies if reply is not None)
+
+    async def send_caches(
+        self, ids: Sequence[int], hash_key_hex: str, fds: Sequence[int]
+    ) -> int:
+        """Have every worker send all its entries to another instance's workers.
+
+        *fds* are that instance's table and the send end of the handover socket of each
+        of *ids*. Returns how many were sent.
+        """
+        return await self._move({"ids": ids, "hash_key_hex": hash_key_hex}, fds)
+
+    async def _move(self, to: Message, fds: Sequence[int]) -> int:
+        message = {"op": "move", "within_s": _MOVE_WITHIN_S, **to}
+        timeout_s = _MOVE_WITHIN_S + _FLUSH_WITHIN_S
+        replies = await self._ask_all(message, "moved", timeout_s, fds)
+        return sum(int(reply["entries"]) for reply in replies)
+
+    async def _ask_all(
+        self, message: Message, reply: str, timeout_s: float, fds: Sequence[int] = ()
+    ) -> list[Message]:
+        """Return the *reply* of every worker that is up, and lives to tell."""
+        replies = await asyncio.gather(
+            *(
+                worker.process.ask(
+                    message, list(fds), replies=frozenset({reply}), timeout_s=timeout_s
+                )
+                for worker in self
+                if worker.process is not None and worker.state is State.UP
+            )
+        )
+        return [answer for answer in replies if answer is not None]
 
     def announce_table(self) -> None:
         """Give every worker the table that is in force."""
@@ -223,16 +256,33 @@ class Fleet:
         """Drop cache entries, as *what* says; return how many there were."""
         self._flushes += 1
         message = {"op": "flush", "token": self._flushes, **what}
-        replies = await asyncio.gather(
-            *(
-                worker.process.ask(
-                    message, replies=frozenset({"flushed"}), timeout_s=_FLUSH_WITHIN_S
-                )
-                for worker in self
-                if worker.process is not None and worker.state is State.UP
-            )
-        )
-        return sum(int(reply["entries"]) for reply in replies if reply is not None)
+        replies = await self._ask_all(message, "flushed", _FLUSH_WITHIN_S)
+        return sum(int(reply["entries"]) for reply in replies)
+
+    # -- between a predecessor and its successor
+
+    def hold(self) -> None:
+        """Have workers get ready, and adopt entries, but serve nobody yet."""
+        self._is_held = True
+
+    def release(self) -> None:
+        """Have the workers that were held serve."""
+        self._is_held = False
+        self._announce_peers()
+
+    def receivers(self) -> dict[int, int]:
+        """Return the send ends of the handover sockets by worker_id."""
+        return {worker.worker_id: worker.handover_send.fileno() for worker in self}
+
+    async def pause(self) -> None:
+        """Have no worker take anything from a listening socket any more."""
+        await self._ask_all({"op": "pause"}, "paused", _PAUSE_WITHIN_S)
+
+    def resume(self) -> None:
+        """Have all workers take from their listening sockets again."""
+        for worker in self:
+            if worker.process is not None and worker.state is State.UP:
+                worker.process.send({"op": "resume"})
 
     def _peers_are_due(self) -> None:
         """Tell the peers soon: deaths and births that come together are told as one."""
@@ -242,6 +292,8 @@ class Fleet:
 
     def _announce_peers(self) -> None:
         self._are_peers_due = False
+        if self._is_held:
+            return
         running = [worker for worker in self if worker.state is State.UP]
         for worker in self:
             if worker.process is None or worker.state not in {State.UP, State.DRAINING}:

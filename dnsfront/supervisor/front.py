@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Final
 
 from dnsfront import logs
+from dnsfront.supervisor.admin import AdminServer
 from dnsfront.supervisor.candidate import Candidate
 from dnsfront.supervisor.fleet import Fleet
 from dnsfront.supervisor.groups import SocketGroups
@@ -25,6 +26,7 @@ class Phase(Enum):
 
     STARTING = "starting"
     SERVING = "serving"
+    HANDING_OVER = "handing over"
     STOPPING = "stopping"
 
 
@@ -42,7 +44,8 @@ class Front:
     """Everything that lives as long as the front end does.
 
     *candidate* is what is in force, *degraded* what the lack of a right costs,
-    *drained* the workers that an operator took out until they are put back.
+    *drained* the workers that an operator took out until they are put back. *admin* is
+    there once it can show all of this.
     """
 
     candidate: Candidate
@@ -56,6 +59,7 @@ class Front:
     health: HealthChecker
     reloads: ReloadCounts
     drained: set[str] = field(default_factory=set)
+    admin: AdminServer | None = None
     phase: Phase = Phase.STARTING
 
     def apply_settings(self) -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from dnsfront.errors import DnsfrontError, PrivilegeError, UnavailableError
-from dnsfront.ipc.spec import Listener
+from dnsfront.ipc.spec import Listener, Place
 
 #: Socket options that the socket module does not name: include/uapi/linux/in.h and
 #: include/uapi/asm-generic/socket.h.
@@ -31,6 +32,13 @@ _RECEIVE_BUFFER_OCTETS: Final = 4 << 20
 _TCP_BACKLOG: Final = 1024
 
 _TRANSPORTS: Final = {socket.SOCK_DGRAM: "UDP", socket.SOCK_STREAM: "TCP"}
+
+
+#: A UDP and a TCP socket bound to the same place.
+SocketPair = tuple[socket.socket, socket.socket]
+
+
+_NOTHING: Final[Mapping[Place, SocketPair]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -57,8 +65,10 @@ def address_text(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def check_free(listeners: Sequence[Listener]) -> None:
-    """Bind every address alone, and let go of it again.
+def check_free(
+    listeners: Sequence[Listener], except_at: Collection[Place] = ()
+) -> None:
+    """Bind every address alone, and let go of it again, except the places given.
 
     SO_REUSEPORT would let a second server of the same user join the group of the first
     and take half of its queries, so this asks without it.
@@ -68,12 +78,18 @@ def check_free(listeners: Sequence[Listener]) -> None:
         PrivilegeError: the port is reserved.
     """
     for index, listener in enumerate(listeners):
+        if listener.place in except_at:
+            continue
         for kind in _TRANSPORTS:
             _bind(index, listener, kind, is_shared=False).close()
 
 
-def open_sockets(listeners: Sequence[Listener]) -> tuple[ListenerSockets, ...]:
+def open_sockets(
+    listeners: Sequence[Listener], inherited: Mapping[Place, SocketPair] = _NOTHING
+) -> tuple[ListenerSockets, ...]:
     """Return one worker's sockets, bound, and listening where they are TCP.
+
+    Those in *inherited* are open already, and taken as they are.
 
     Raises:
         UnavailableError, PrivilegeError: as :func:`check_free`; then none is left open.
@@ -81,6 +97,9 @@ def open_sockets(listeners: Sequence[Listener]) -> tuple[ListenerSockets, ...]:
     opened: list[socket.socket] = []
     try:
         for index, listener in enumerate(listeners):
+            if listener.place in inherited:
+                opened += inherited[listener.place]
+                continue
             for kind in _TRANSPORTS:
                 opened.append(_bind(index, listener, kind, is_shared=True))
                 _prepare(opened[-1], listener, kind)

@@ -52,7 +52,7 @@ class Reloader:
             ConfigError: with every mistake; the running front end is unchanged.
             DnsfrontError: it cannot be applied, for the one reason given; likewise.
         """
-        async with self._turn():
+        async with self.turn():
             front = self._front
             try:
                 change = await self._reload()
@@ -70,6 +70,20 @@ class Reloader:
             )  # fmt: skip
             return change
 
+    async def complete(self, wanted: Candidate) -> None:
+        """Apply what of *wanted* the start has left; a failure is logged."""
+        async with self.turn():
+            try:
+                change = await self._apply(wanted)
+            except DnsfrontError as exc:
+                self._front.reloads.failure += 1
+                _LOG.error('start_incomplete reason="%s"', exc)
+            else:
+                _LOG.info(
+                    "start_completed generation=%d added=%s",
+                    change.generation, ",".join(change.added) or "none",
+                )  # fmt: skip
+
     async def drain(self, name: str) -> Change:
         """Take the worker *name* out of the table, and end it when it has finished.
 
@@ -78,7 +92,7 @@ class Reloader:
         Raises:
             ControlError: there is no such worker, it is out already, or is the last.
         """
-        async with self._turn():
+        async with self.turn():
             self._check_name(name)
             if name in self._front.drained:
                 raise ControlError(f"{name}: is drained already")
@@ -90,7 +104,7 @@ class Reloader:
         Raises:
             ControlError: there is no such worker, it was not drained, or cannot start.
         """
-        async with self._turn():
+        async with self.turn():
             self._check_name(name)
             if name not in self._front.drained:
                 raise ControlError(f"{name}: is not drained")
@@ -111,14 +125,18 @@ class Reloader:
 
     async def close(self) -> None:
         """Break off the change that is under way, and refuse those that wait."""
-        self._is_closed = True
+        self.refuse_more()
         if self._current is not None:
             self._current.cancel()
         async with self._lock:
             pass
 
+    def refuse_more(self) -> None:
+        """Refuse the changes that wait for the one under way."""
+        self._is_closed = True
+
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
+    async def turn(self) -> AsyncIterator[None]:
         """Wait until no other change is under way, and be the one that is.
 
         Raises:

@@ -53,7 +53,7 @@ def ring(front: Front) -> dict[str, Any]:
 def not_ready(front: Front) -> list[str]:
     """Return why a load balancer should look elsewhere, a sentence each; or nothing."""
     reasons = []
-    if front.phase is not Phase.SERVING:
+    if front.phase not in (Phase.SERVING, Phase.HANDING_OVER):
         reasons.append(f"the server is {front.phase.value}")
     reasons += [
         f"worker {worker.name} is {worker.state}"

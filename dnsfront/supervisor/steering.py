@@ -27,8 +27,13 @@ class Steering(Protocol):
     def wait_loaded(self, timeout_s: float = 20) -> None:
         """Wait for the program."""
 
-    def add_group(self, listener: Listener, protocol: int) -> None:
-        """Make room for the sockets of a listener."""
+    def add_group(
+        self, listener: Listener, protocol: int, sockarray_fd: int | None = None
+    ) -> None:
+        """Make room for the sockets of a listener, or adopt the room made before."""
+
+    def sockarray_fd(self, listener: Listener, protocol: int) -> int | None:
+        """Return the descriptor of that room; None where there is no such thing."""
 
     def remove_group(self, listener: Listener, protocol: int) -> None:
         """Forget a listener."""

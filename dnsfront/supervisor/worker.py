@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -14,7 +14,7 @@ from typing import Final
 from dnsfront.errors import DnsfrontError
 from dnsfront.ipc import channel
 from dnsfront.ipc.channel import Message
-from dnsfront.ipc.spec import WorkerSpec
+from dnsfront.ipc.spec import Place, WorkerSpec
 from dnsfront.supervisor.groups import SocketGroups
 from dnsfront.supervisor.process import WorkerProcess
 from dnsfront.supervisor.respawn import LEFT_OUT_S, RespawnPolicy
@@ -245,17 +245,20 @@ class Worker:
         self._around.steering.set_live(self.worker_id, is_live=False)
         self._around.on_change()
 
-    async def drain(self, deadline_s: float) -> bool:
+    async def drain(self, deadline_s: float, kept: Collection[Place] = ()) -> bool:
         """Let the process finish what it has; return whether it did so in time.
 
-        Who calls has seen to it that no new queries come. Then the process is gone.
+        Who calls has seen to it that no new queries come. What is queued at the places
+        in *kept* is left to a successor. Then the process is gone.
         """
         self.state = State.DRAINING
         self._clear_timer()
         if self._process is None:
             return True
         self._gone = self._loop.create_future()
-        self._process.send({"op": "drain"})
+        listeners = self._around.spec.listeners
+        indices = [i for i, x in enumerate(listeners) if x.place in kept]
+        self._process.send({"op": "drain", "kept": indices})
         try:
             async with asyncio.timeout(deadline_s):
                 await asyncio.shield(self._gone)

@@ -59,6 +59,39 @@ class StreamWaiter(Waiter):
         return False
 
 
+def _send_entries(sock: socket.socket, parcel: bytes) -> bool:
+    """Send cache entries; return False when there is no room for them now."""
+    try:
+        sock.send(_KIND.pack(_ENTRIES) + parcel, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # whoever it was is gone
+    return True
+
+
+class Receivers:
+    """The workers of another instance, while cache entries go there."""
+
+    def __init__(self, ids: list[int], fds: list[int]) -> None:
+        self._sockets = {
+            worker_id: socket.socket(fileno=fd)
+            for worker_id, fd in zip(ids, fds, strict=True)
+        }
+
+    def __contains__(self, worker_id: object) -> bool:
+        return worker_id in self._sockets
+
+    def send(self, worker_id: int, parcel: bytes) -> bool:
+        """Send cache entries, as :meth:`Peers.pass_entries` does."""
+        return _send_entries(self._sockets[worker_id], parcel)
+
+    def close(self) -> None:
+        """Give up the sockets, which belong to this object."""
+        for sock in self._sockets.values():
+            sock.close()
+
+
 class Peers:
     """The other workers, and this worker's own receiving socket."""
 
@@ -135,15 +168,7 @@ class Peers:
         for.
         """
         sock = self._sockets.get(worker_id)
-        if sock is None:
-            return True
-        try:
-            sock.send(_KIND.pack(_ENTRIES) + parcel, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        return True
+        return sock is None or _send_entries(sock, parcel)
 
     def _pass(self, worker_id: int, octets: bytes) -> bool:
         batch = self._batches.get(worker_id)

@@ -30,9 +30,9 @@ from dnsfront.ipc.stats import Counter
 from dnsfront.worker import privileges
 from dnsfront.worker.access import AccessList
 from dnsfront.worker.frontend import Frontend
-from dnsfront.worker.handover import Peers
+from dnsfront.worker.handover import Peers, Receivers
 from dnsfront.worker.meter import Meter
-from dnsfront.worker.ownership import Ownership
+from dnsfront.worker.ownership import Ownership, first_owner
 from dnsfront.worker.policy import order_of
 from dnsfront.worker.reactor import Reactor
 from dnsfront.worker.tcp import TcpListener
@@ -79,9 +79,11 @@ class Worker:
         self._control = control
         self._spec = spec
         self._is_serving = False
+        self._kept: frozenset[int] = frozenset()
         self._is_draining = False
         self._retiring: list[Resolver] = []
         self._transfer: Generator[None, None, int] | None = None
+        self._receivers: Receivers | None = None
         self._move_until_ns = 0
         self._health = memoryview(mmap.mmap(health_fd, 0)).cast("Q")
         self._meter = Meter(stats.words(stats_fd))
@@ -161,6 +163,8 @@ class Worker:
         """Serve until drained, or until the supervisor is gone."""
         self._control.setblocking(False)  # noqa: FBT003 - its signature
         self._reactor.watch(self._control.fileno(), self._on_control)
+        # Before it serves: a predecessor sends its cache.
+        self._reactor.watch(self._peers.fileno(), self._on_handover)
         self._tell({"op": "ready"})
         self._reactor.run()
 
@@ -175,12 +179,19 @@ class Worker:
         are_empty = [udp.drain() for udp in self._udp]
         if all(are_empty):
             self._ownership.settle(steered)
+        self._watch()
+
+    def _watch(self) -> None:
         watch = self._reactor.watch
-        watch(self._peers.fileno(), self._on_handover)
         for udp in self._udp:
             watch(udp.fileno(), udp.ready)
         for tcp in self._tcp:
             watch(tcp.fileno(), tcp.ready)
+
+    def _unwatch(self) -> None:
+        fds = [udp.fileno() for udp in self._udp] + [tcp.fileno() for tcp in self._tcp]
+        for fd in fds:
+            self._reactor.forget(fd)
 
     def _before_round(self, now_ns: int) -> None:
         self._frontend.now_ns = self._meter.now_ns = now_ns
@@ -276,6 +287,8 @@ class Worker:
             "move": self._on_move,
             "configure": self._on_configure,
             "flush": self._on_flush,
+            "pause": self._on_pause,
+            "resume": self._on_resume,
             "drain": self._on_drain,
         }[message["op"]]
         handler(message, fds)
@@ -296,16 +309,25 @@ class Worker:
 
     def _on_move(self, message: channel.Message, fds: list[int]) -> None:
         """Begin to send what will be others' to its next owners; see `_move_on`."""
-        [table_fd] = fds
+        table_fd, *other_fds = fds
         table = channel.read_memfd(table_fd)
         os.close(table_fd)
         self._move_until_ns = self._frontend.now_ns + round(message["within_s"] * _NS)
-        self._transfer = transfer(
-            self._cache.entries(),
-            owner=partial(self._ownership.owner_under, table),
-            own_id=self._spec.worker_id,
-            now_s=self._frontend.now_s,
-            send=self._peers.pass_entries,
+        begin = partial(transfer, self._cache.entries(), now_s=self._frontend.now_s)
+        if "ids" not in message:
+            self._transfer = begin(
+                owner=partial(self._ownership.owner_under, table),
+                own_id=self._spec.worker_id,
+                send=self._peers.pass_entries,
+            )
+            return
+        receivers = Receivers(message["ids"], other_fds)
+        key = bytes.fromhex(message["hash_key_hex"])
+        self._receivers = receivers
+        self._transfer = begin(
+            owner=lambda name: first_owner(table, name, key, receivers.__contains__),
+            own_id=0,
+            send=receivers.send,
         )
 
     def _move_on(self, move: Generator[None, None, int]) -> None:
@@ -318,6 +340,9 @@ class Worker:
         except StopIteration as end:
             entries = end.value
         self._transfer = None
+        if self._receivers is not None:
+            self._receivers.close()
+            self._receivers = None
         self._tell({"op": "moved", "entries": entries})
 
     def _on_configure(self, _message: channel.Message, fds: list[int]) -> None:
@@ -363,15 +388,25 @@ class Worker:
         self._frontend.forget_failures()
         self._tell({"op": "flushed", "token": message["token"], "entries": entries})
 
-    def _on_drain(self, _message: channel.Message, _fds: list[int]) -> None:
+    def _on_pause(self, _message: channel.Message, _fds: list[int]) -> None:
+        """Leave what arrives to whoever reads the same sockets."""
+        self._unwatch()
+        self._tell({"op": "paused"})
+
+    def _on_resume(self, _message: channel.Message, _fds: list[int]) -> None:
+        self._watch()
+
+    def _on_drain(self, message: channel.Message, _fds: list[int]) -> None:
         self._is_draining = True
-        for tcp in self._tcp:
-            tcp.drain()
-            self._reactor.forget(tcp.fileno())
+        self._kept = frozenset(message["kept"])
+        for index, tcp in enumerate(self._tcp):
+            tcp.drain(is_kept=index in self._kept)
+        self._unwatch()
 
     def _is_drained(self) -> bool:
         """Take what the sockets still hold; return whether nobody waits any more."""
-        are_empty = [udp.drain() for udp in self._udp]
+        mine = [udp for udp in self._udp if udp.index not in self._kept]
+        are_empty = [udp.drain() for udp in mine]
         if not all(are_empty):
             return False
         if self._peers.receive(self._frontend, self._udp) > 0:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Callable
 
 from dnsfront.ipc.channel import SLOT_OCTETS
 from dnsfront.kernel.layouts import constant, layout
@@ -99,12 +100,7 @@ class Ownership:
 
     def owner_under(self, table: bytes, qname: bytes) -> int:
         """Return the worker_id that would own *qname* under another slot *table*."""
-        slots = len(table) // SLOT_OCTETS
-        at = slot_of(qname_hash(qname[:-1], self._key), slots) * SLOT_OCTETS
-        for worker_id in table[at : at + SLOT_OCTETS]:
-            if worker_id and self.is_live(worker_id):
-                return worker_id
-        return 0
+        return first_owner(table, qname, self._key, self.is_live)
 
     def is_live(self, worker_id: int) -> bool:
         """Return whether *worker_id* may be chosen."""
@@ -128,6 +124,21 @@ class Ownership:
         live_ids = [i for i in range(1, self._ids) if self.is_live(i)]
         total = sum(self._backlog(i) for i in live_ids)
         return backlog * len(live_ids) * 1000 > permille * total
+
+
+def first_owner(
+    table: bytes, qname: bytes, key: bytes, may_own: Callable[[int], bool]
+) -> int:
+    """Return the first worker_id for *qname* in *table* that may own it, 0 for nobody.
+
+    *key* is what names are hashed with under that table.
+    """
+    slots = len(table) // SLOT_OCTETS
+    at = slot_of(qname_hash(qname[:-1], key), slots) * SLOT_OCTETS
+    for worker_id in table[at : at + SLOT_OCTETS]:
+        if worker_id and may_own(worker_id):
+            return worker_id
+    return 0
 
 
 def _map(fd: int, octets: int) -> mmap.mmap:

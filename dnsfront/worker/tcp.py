@@ -260,9 +260,12 @@ class TcpListener:
             if connection.active_at_ns < limit_ns:
                 connection.close()
 
-    def drain(self) -> None:
-        """Take who waits, then close each connection as soon as it is owed nothing."""
-        while self._take():
+    def drain(self, *, is_kept: bool) -> None:
+        """Take who waits, then close each connection as soon as it is owed nothing.
+
+        If the socket *is_kept*, by a successor, who waits is the successor's to take.
+        """
+        while not is_kept and self._take():
             pass
         self.is_draining = True
         for connection in list(self.connections):

@@ -123,13 +123,40 @@ class FrontEnd:
 
     def launch(self) -> Program:
         """Start the process and return at once."""
-        self._program = Program(
-            *(*DNSFRONT, "run", "-c", str(self.path)),
+        self._program = self._start()
+        return self._program
+
+    def _start(self, *options: str, rights: Sequence[str] | None = None) -> Program:
+        return Program(
+            *(*DNSFRONT, "run", *options, "-c", str(self.path)),
             log=self._log,
-            rights=self._rights,
+            rights=self._rights if rights is None else rights,
             env=self._env,
         )
-        return self._program
+
+    def start_successor(self, rights: Sequence[str] | None = None) -> Program:
+        """Start another process that is to take over, and return at once."""
+        return self._start("--takeover", rights=rights)
+
+    def adopt(self, successor: Program) -> None:
+        """Take *successor* for the process of this front end from now on."""
+        self._program = successor
+
+    def take_over(self, rights: Sequence[str] | None = None) -> None:
+        """Have a new process take over, and see the old one go in good order."""
+        successor = self.start_successor(rights)
+        try:
+            eventually(lambda: self._has_given_way_to(successor), _READY_WITHIN_S)
+        except BaseException:
+            successor.end()
+            raise
+        self.adopt(successor)
+        self.wait_ready()
+
+    def _has_given_way_to(self, successor: Program) -> bool:
+        assert successor.exit_code is None, self.log()
+        assert self.program.exit_code in (None, 0), self.log()
+        return self.program.exit_code == 0
 
     @property
     def program(self) -> Program:

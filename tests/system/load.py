@@ -16,6 +16,7 @@ from tests.system.clients import nsid_query
 from tests.system.front import Address
 
 _LAST_RESPONSE_WITHIN_S: Final = 3.0
+_SO_RCVBUFFORCE: Final = 33
 _NUMBERS: Final = 1 << 16
 
 
@@ -34,6 +35,8 @@ class Load:
         self._pending: dict[int, float] = {}
         self._is_over = threading.Event()
         self._socket = socket.socket(address.family, socket.SOCK_DGRAM)
+        # What comes at once after a pause must not be lost here.
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)
         self._socket.connect(address)
         self._thread = threading.Thread(target=self._run, name="load")
         self._thread.start()

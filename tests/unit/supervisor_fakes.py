@@ -14,7 +14,7 @@ import pytest
 from dnsfront.ipc.channel import Message, read_memfd
 from dnsfront.ipc.spec import Listener, WorkerSpec
 from dnsfront.kernel.userspace import UserspaceSteering
-from dnsfront.supervisor import candidate, main, worker
+from dnsfront.supervisor import candidate, start, worker
 from dnsfront.supervisor.front import Front
 
 ZONE = """\
@@ -164,7 +164,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> type[PlayedProcess]:
     PlayedProcess.by_name = {}
     monkeypatch.setattr(worker, "WorkerProcess", PlayedProcess)
     monkeypatch.setattr(
-        main, "open_steering", lambda **_sizes: (RecordingSteering(), "no CAP_BPF")
+        start, "open_steering", lambda **_sizes: (RecordingSteering(), "no CAP_BPF")
     )
     return PlayedProcess
 
@@ -173,7 +173,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> type[PlayedProcess]:
 async def running(config_path: Path) -> AsyncIterator[Front]:
     """Start a front end, and take it down again."""
     async with AsyncExitStack() as stack:
-        yield await main._start(candidate.read(config_path), stack)
+        yield await start.start(candidate.read(config_path), stack)
 
 
 async def eventually(check: Callable[[], object], within_s: float = 5) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import stat
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 async def echo(request: dict[str, Any]) -> dict[str, Any]:
+    assert request.pop("from_pid") == os.getpid()
     return {"got": request}
 
 

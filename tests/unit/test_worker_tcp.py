@@ -484,7 +484,7 @@ def test_drained_listener_answers_what_was_asked_and_closes(
     stream.send(away(1))
     rig.until(lambda: rig.resolver and rig.resolver.pending)
 
-    rig.tcp.drain()
+    rig.tcp.drain(is_kept=False)
     assert idle.until_closed() == []
     assert not stream.has_ended
     respond_upstream(upstream)
@@ -500,7 +500,7 @@ def test_drained_listener_takes_all_who_were_waiting(rig: Rig) -> None:
     for stream in streams:
         stream.send(www())
 
-    rig.tcp.drain()
+    rig.tcp.drain(is_kept=False)
 
     assert rig.count(Counter.TCP_CONNECTIONS) == 100
     for stream in streams:

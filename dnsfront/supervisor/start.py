@@ -1,0 +1,199 @@
+"""How a front end comes into being, alone or after a predecessor."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import time
+from collections.abc import Collection
+from contextlib import AsyncExitStack
+from http import HTTPStatus
+
+from dnsfront.errors import ControlError, RingError, UnavailableError
+from dnsfront.kernel.steering import open_steering
+from dnsfront.ring.qhash import hash_key
+from dnsfront.supervisor import memory, metrics, page, reports
+from dnsfront.supervisor.admin import AdminServer, Page, PageMaker
+from dnsfront.supervisor.candidate import Candidate, without
+from dnsfront.supervisor.fleet import Fleet
+from dnsfront.supervisor.front import Front, Phase, ReloadCounts
+from dnsfront.supervisor.groups import Inherited, SocketGroups
+from dnsfront.supervisor.health import HealthChecker
+from dnsfront.supervisor.listeners import check_free
+from dnsfront.supervisor.predecessor import Predecessor
+from dnsfront.supervisor.tables import Publisher
+from dnsfront.supervisor.tally import Tallies
+from dnsfront.supervisor.upstreams import UpstreamRegistry
+
+_LOG = logging.getLogger(__name__)
+
+
+async def start(wanted: Candidate, stack: AsyncExitStack) -> Front:
+    """Return the front end that serves *wanted*; *stack* takes all of it down.
+
+    Raises:
+        DnsfrontError: something is not to be had; the text says what.
+    """
+    front = _open(wanted, stack, Inherited())
+    _open_admin(front, stack)
+    names = wanted.worker_names
+    # Interpreters start, and sockets are bound, while the loader compiles.
+    front.fleet.launch(names)
+    front.fleet.join(names)
+    front.steering.wait_loaded()
+    front.apply_settings()
+    await front.publisher.publish(wanted.table, front.fleet.ids)
+    front.groups.attach()
+    if len(await front.fleet.start(names)) == len(names):
+        raise UnavailableError("no worker got ready; the lines above say why")
+    front.phase = Phase.SERVING
+    memory.give_back()
+    return front
+
+
+async def start_after(
+    predecessor: Predecessor, wanted: Candidate, stack: AsyncExitStack
+) -> Front:
+    """Return the front end that has taken over from *predecessor*.
+
+    It has those workers of *wanted* that the predecessor has too, if there are any: who
+    is new, or leaves, is the matter of a change like any other.
+
+    Raises:
+        DnsfrontError: something is not to be had. The predecessor goes on.
+    """
+    configured = {worker.name for worker in wanted.config.ring.workers}
+    drained = predecessor.drained & configured
+    try:
+        wanted = without(wanted, drained)
+    except RingError as exc:
+        left = ", ".join(sorted(drained))
+        raise ControlError(
+            f"ring.workers: only drained workers are left ({left}); undrain one"
+        ) from exc
+    first = _among(wanted, drained, predecessor.ids)
+    names, listeners = first.worker_names, first.listeners()
+    check_free(listeners, predecessor.places)
+    front = _open(first, stack, predecessor.leave(names, listeners))
+    front.drained = set(drained)
+    address = wanted.config.admin.listen
+    is_admin_new = str(address) != predecessor.admin
+    if is_admin_new:
+        _open_admin(front, stack)
+    fleet = front.fleet
+    fleet.hold()
+    fleet.launch(names, predecessor.ids)
+    fleet.join(names)
+    front.steering.wait_loaded()
+    front.apply_settings()
+    await front.publisher.publish(first.table, fleet.ids)
+    if failed := await fleet.start(names):
+        raise UnavailableError(f"{', '.join(failed)}: did not get ready")
+    key = hash_key(first.config.ring.seed)
+    table = first.table.with_worker_ids(fleet.ids)
+    entries = await predecessor.send_caches(table, key, fleet.receivers())
+    let_go_at = time.monotonic()
+    await predecessor.let_go()
+    front.groups.attach()
+    fleet.release()
+    await predecessor.serving(
+        {name: listeners for name in names if name in predecessor.ids}
+    )
+    pause_s = time.monotonic() - let_go_at
+    if not is_admin_new:
+        _open_admin(front, stack, predecessor.admin_socket)
+    front.phase = Phase.SERVING
+    _LOG.info("taken_over entries=%d pause_ms=%.1f", entries, pause_s * 1000)
+    memory.give_back()
+    return front
+
+
+def _among(
+    wanted: Candidate, drained: frozenset[str], known: Collection[str]
+) -> Candidate:
+    """Return *wanted* with none but *known* workers; all of it if there are none."""
+    new = {worker.name for worker in wanted.config.ring.workers} - set(known)
+    try:
+        return without(wanted, drained | new)
+    except RingError:
+        return wanted
+
+
+def _open(wanted: Candidate, stack: AsyncExitStack, inherited: Inherited) -> Front:
+    """Return a front end without sockets and workers, its loader already at work."""
+    key = hash_key(wanted.config.ring.seed)
+    steering, degraded = open_steering(slots=wanted.table.slots, hash_key=key)
+    stack.callback(steering.close)
+    if degraded:
+        _LOG.warning('steering_in_user_space reason="%s"', degraded)
+    publisher = Publisher(steering)
+    stack.callback(publisher.close)
+    tallies = Tallies()
+    stack.callback(tallies.close)
+    upstreams = UpstreamRegistry()
+    stack.callback(upstreams.close)
+    health = HealthChecker(upstreams)
+    stack.push_async_callback(health.close)
+    groups = SocketGroups(wanted.listeners(), steering, inherited)
+    servers = upstreams.assign(wanted.config.upstreams.servers)
+    fleet = Fleet(
+        steering=steering,
+        groups=groups,
+        publisher=publisher,
+        tallies=tallies,
+        health_fd=upstreams.health_fd,
+        spec=wanted.spec(servers, steering.mode),
+    )
+    stack.callback(fleet.close)
+    return Front(
+        candidate=wanted,
+        steering=steering,
+        degraded=degraded,
+        groups=groups,
+        publisher=publisher,
+        tallies=tallies,
+        fleet=fleet,
+        upstreams=upstreams,
+        health=health,
+        reloads=ReloadCounts(last_success_at=time.time()),
+    )
+
+
+def _open_admin(
+    front: Front, stack: AsyncExitStack, listening: socket.socket | None = None
+) -> None:
+    """Show *front* at its admin address, through *listening* if that is given."""
+    given = None if listening is None else listening.dup()
+    address = front.candidate.config.admin.listen
+    front.admin = AdminServer(address, _pages(front), given)
+    stack.callback(front.admin.close)
+
+
+def _pages(front: Front) -> dict[str, PageMaker]:
+    """Return what is to be seen over HTTP."""
+    expose = metrics.exposition(front)
+
+    def metrics_page(accept: str) -> Page:
+        return Page(*expose(accept))
+
+    def ready(_accept: str) -> Page:
+        if reasons := reports.not_ready(front):
+            body = "".join(f"{reason}\n" for reason in reasons).encode()
+            return Page(body, status=HTTPStatus.SERVICE_UNAVAILABLE)
+        return Page(b"ready\n")
+
+    def ring(_accept: str) -> Page:
+        body = json.dumps(reports.ring(front), indent=2) + "\n"
+        return Page(body.encode(), "application/json")
+
+    def overview(_accept: str) -> Page:
+        return Page(page.html(reports.status(front)), "text/html; charset=utf-8")
+
+    return {
+        "/": overview,
+        "/metrics": metrics_page,
+        "/healthz": lambda _accept: Page(b"ok\n"),
+        "/readyz": ready,
+        "/ring.json": ring,
+    }
