@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field
 from pydantic.json_schema import GenerateJsonSchema
@@ -25,6 +25,10 @@ from dnsfront.config.sections import (
 )
 from dnsfront.config.values import Address
 
+#: The kernel passes 253 descriptors at once, two a listener; old and new ones together
+#: share the 256 entries of the program's groups.
+MAX_LISTEN: Final = 60
+
 
 class Config(Section):
     """The whole config of one dnsfront host."""
@@ -32,7 +36,7 @@ class Config(Section):
     listen: tuple[Address, ...] = Field(
         description="Addresses to serve, as IP:port, each over UDP and TCP; 0.0.0.0 "
         "and [::] stand for every address of their family.",
-        json_schema_extra={"minItems": 1},
+        json_schema_extra={"minItems": 1, "maxItems": MAX_LISTEN},
     )
     ring: Ring = Field(as_written({}), description="Which worker owns which names.")
     upstreams: Upstreams = Field(
@@ -84,6 +88,9 @@ class Config(Section):
     def _address_mistakes(self) -> Iterator[Fault]:
         if not self.listen:
             yield Fault(("listen",), "got an empty list, want at least one IP:port")
+        if len(self.listen) > MAX_LISTEN:
+            text = f"got {len(self.listen)} addresses, want at most {MAX_LISTEN}"
+            yield Fault(("listen",), text)
         for index in repeated(self.listen):
             text = f"got {self.listen[index]} again, want it once"
             yield Fault(("listen", index), text)

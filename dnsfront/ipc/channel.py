@@ -18,8 +18,14 @@ Supervisor to worker (`op`: fields; descriptors):
   the send end of its handover socket comes along.
 - `pause`: nothing. The worker takes nothing from its listening sockets any more, and
   answers `paused`. `resume`: it does again.
-- `configure`: nothing; a memfd with a new spec (listeners do not change).
-- `drain`: kept, the indices of listeners whose sockets a successor reads. The worker
+- `configure`: nothing; a memfd with a new spec. Its listeners are for later workers.
+- `listen`: listeners; for each a UDP and a TCP socket. The worker knows them, so that
+  datagrams handed over can be answered, says `listening`, and reads them from the next
+  `peers` on.
+- `unlisten`: numbers of listeners, within_s. The worker takes what they hold, waits for
+  what is pending there, and says `unlistened`. `close`: nothing, when all have: the
+  worker takes what was handed over before, closes them, and says `closed`.
+- `drain`: kept, the numbers of listeners whose sockets a successor reads. The worker
   takes what its other sockets hold, finishes what is pending, answers `drained` and
   exits.
 - `flush`: token, and qname (text) or zone (text) or neither for everything.
@@ -28,7 +34,7 @@ Worker to supervisor:
 
 - `ready`: the worker has its sockets, its zones and its cache.
 - `moved`: entries, how many it sent.
-- `paused`: see above.
+- `paused`, `listening`, `unlistened`, `closed`: see above.
 - `configured`, `refused` (reason): what came of a `configure`.
 - `flushed`: token, entries.
 - `drained`: nothing more will be answered.

@@ -19,13 +19,15 @@ class Listener:
     """One address that is served over UDP and over TCP.
 
     *family* is ``socket.AF_INET`` or ``AF_INET6`` as a number; *is_wildcard* asks for
-    the reply to leave from the address that was asked (PKTINFO).
+    the reply to leave from the address that was asked (PKTINFO). *number*, 0 to 255, is
+    what the workers of one supervisor call it for as long as it is served.
     """
 
     address: str
     port: int
     family: int
     is_wildcard: bool
+    number: int = 0
 
     @property
     def place(self) -> Place:

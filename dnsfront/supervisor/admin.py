@@ -69,6 +69,14 @@ class AdminServer:
         self._server.set_app(self._application)
         self.resume()
 
+    def at(self, address: SocketAddress) -> AdminServer:
+        """Return another one of the same pages, at *address*.
+
+        Raises:
+            UnavailableError, PrivilegeError: the address is not to be had.
+        """
+        return AdminServer(address, self._pages)
+
     def fileno(self) -> int:
         """Return the listening descriptor, for a successor."""
         return self._server.fileno()

@@ -40,19 +40,24 @@ class Candidate:
         return (self.config.path, *(zone.file for zone in self.config.zones))
 
     def listeners(self) -> tuple[Listener, ...]:
-        """Return what is served, as workers know it."""
+        """Return what is served; the numbers are still open."""
         return tuple(
             Listener(x.host, x.port, x.family, x.is_wildcard)
             for x in self.config.listen
         )
 
-    def spec(self, servers: Sequence[UpstreamServer], steering: str) -> WorkerSpec:
+    def spec(
+        self,
+        listeners: Sequence[Listener],
+        servers: Sequence[UpstreamServer],
+        steering: str,
+    ) -> WorkerSpec:
         """Return what all workers act on; the name and the worker_id are still open."""
         config = self.config
         return WorkerSpec(
             worker_id=0,
             name="",
-            listeners=self.listeners(),
+            listeners=tuple(listeners),
             hash_key_hex=hash_key(config.ring.seed).hex(),
             steering=steering,
             upstream_policy=config.upstreams.policy,
@@ -138,7 +143,7 @@ def without(wanted: Candidate, names: Collection[str]) -> Candidate:
 
 
 def check_applicable(before: Candidate, after: Candidate) -> None:
-    """Refuse *after* where it needs other sockets or another kernel program.
+    """Refuse *after* where it needs another kernel program or control socket.
 
     Raises:
         ControlError: naming every key that only a restart can change.
@@ -147,10 +152,8 @@ def check_applicable(before: Candidate, after: Candidate) -> None:
     keys = [
         key
         for key, was, wanted in (
-            ("listen", old.listen, new.listen),
             ("ring.slots", old.ring.slots, new.ring.slots),
             ("ring.seed", old.ring.seed, new.ring.seed),
-            ("admin.listen", old.admin.listen, new.admin.listen),
             ("admin.socket", old.admin.socket, new.admin.socket),
         )
         if was != wanted

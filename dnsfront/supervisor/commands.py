@@ -9,8 +9,9 @@ from typing import Any
 from dnsfront.dns.wire import qname_from_text, qname_to_text
 from dnsfront.errors import ControlError, WireError
 from dnsfront.supervisor import reports
+from dnsfront.supervisor.apply import Change
 from dnsfront.supervisor.front import Front
-from dnsfront.supervisor.reload import Change, Reloader
+from dnsfront.supervisor.reload import Reloader
 from dnsfront.supervisor.successor import Succession
 
 _LOG = logging.getLogger(__name__)

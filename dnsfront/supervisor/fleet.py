@@ -6,13 +6,13 @@ import asyncio
 import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Final
 
 from dnsfront.errors import ControlError, UnavailableError
 from dnsfront.ipc import channel
 from dnsfront.ipc.channel import Message
-from dnsfront.ipc.spec import Place, WorkerSpec
+from dnsfront.ipc.spec import Listener, Place, WorkerSpec
 from dnsfront.kernel.pages import MAX_WORKER_ID
 from dnsfront.supervisor.groups import SocketGroups
 from dnsfront.supervisor.steering import Steering
@@ -193,15 +193,26 @@ class Fleet:
     ) -> list[Message]:
         """Return the *reply* of every worker that is up, and lives to tell."""
         replies = await asyncio.gather(
-            *(
-                worker.process.ask(
-                    message, list(fds), replies=frozenset({reply}), timeout_s=timeout_s
-                )
-                for worker in self
-                if worker.process is not None and worker.state is State.UP
-            )
+            *(self._ask(x, message, reply, timeout_s, fds) for x in self._up())
         )
         return [answer for answer in replies if answer is not None]
+
+    async def _ask(
+        self,
+        worker: Worker,
+        message: Message,
+        reply: str,
+        timeout_s: float,
+        fds: Sequence[int],
+    ) -> Message | None:
+        if worker.process is None:
+            return None
+        return await worker.process.ask(
+            message, list(fds), replies=frozenset({reply}), timeout_s=timeout_s
+        )
+
+    def _up(self) -> list[Worker]:
+        return [worker for worker in self if worker.state is State.UP]
 
     def announce_table(self) -> None:
         """Give every worker the table that is in force."""
@@ -273,6 +284,44 @@ class Fleet:
     def receivers(self) -> dict[int, int]:
         """Return the send ends of the handover sockets by worker_id."""
         return {worker.worker_id: worker.handover_send.fileno() for worker in self}
+
+    # -- listeners
+
+    async def listen(self, listeners: Sequence[Listener]) -> None:
+        """Have every worker know *listeners*; :meth:`serve_all` has them read.
+
+        A worker that dies meanwhile is none: its successor gets them at its start.
+        """
+        message = {"op": "listen", "listeners": [asdict(x) for x in listeners]}
+        groups = self._around.groups
+        await asyncio.gather(
+            *(
+                self._ask(
+                    worker,
+                    message,
+                    "listening",
+                    _FLUSH_WITHIN_S,
+                    [
+                        sock.fileno()
+                        for pair in groups.sockets_of(worker.worker_id, listeners)
+                        for _protocol, sock in pair.by_protocol()
+                    ],
+                )
+                for worker in self._up()
+            )
+        )
+
+    def serve_all(self) -> None:
+        """Have the workers read what they were told to listen at."""
+        self._announce_peers()
+
+    async def unlisten(self, listeners: Sequence[Listener]) -> None:
+        """Have every worker answer what came to *listeners*, and close them."""
+        numbers = [listener.number for listener in listeners]
+        leave = {"op": "unlisten", "numbers": numbers, "within_s": DRAIN_WITHIN_S}
+        await self._ask_all(leave, "unlistened", DRAIN_WITHIN_S + _FLUSH_WITHIN_S)
+        # Not before all of them have: one may have passed something to another.
+        await self._ask_all({"op": "close"}, "closed", _FLUSH_WITHIN_S)
 
     async def pause(self) -> None:
         """Have no worker take anything from a listening socket any more."""

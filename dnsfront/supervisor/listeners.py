@@ -8,6 +8,7 @@ loses no queued datagram, and its successor gets the very same ones.
 from __future__ import annotations
 
 import errno
+import logging
 import socket
 import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,6 +18,8 @@ from typing import Final
 
 from dnsfront.errors import DnsfrontError, PrivilegeError, UnavailableError
 from dnsfront.ipc.spec import Listener, Place
+
+_LOG = logging.getLogger(__name__)
 
 #: Socket options that the socket module does not name: include/uapi/linux/in.h and
 #: include/uapi/asm-generic/socket.h.
@@ -54,6 +57,18 @@ class ListenerSockets:
         yield socket.IPPROTO_UDP, self.udp
         yield socket.IPPROTO_TCP, self.tcp
 
+    def shut(self) -> None:
+        """Let no more datagrams come to the UDP socket; it keeps those that it has.
+
+        Connected, to itself, it is no match for those of anybody else, and is no choice
+        for its group (`reuseport_select_sock`, net/core/sock_reuseport.c).
+        """
+        try:
+            self.udp.connect(self.udp.getsockname())
+        except OSError as exc:
+            # Its address is gone from the host: nothing comes there any more.
+            _LOG.debug("listener_not_shut error=%s", exc)
+
     def close(self) -> None:
         """Close both sockets; what they still hold is lost."""
         self.udp.close()
@@ -63,6 +78,13 @@ class ListenerSockets:
 def address_text(host: str, port: int) -> str:
     """Return *host* and *port* as the config spells them."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def overlaps(one: Listener, other: Listener) -> bool:
+    """Return whether both can get the same packets: equal, or one is a wildcard."""
+    return (one.port, one.family) == (other.port, other.family) and (
+        one.address == other.address or one.is_wildcard or other.is_wildcard
+    )
 
 
 def check_free(

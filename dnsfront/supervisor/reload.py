@@ -8,12 +8,13 @@ import os
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from dnsfront.errors import ControlError, DnsfrontError, RingError
 from dnsfront.supervisor import candidate, memory
+from dnsfront.supervisor.apply import Change, apply
 from dnsfront.supervisor.candidate import Candidate
 from dnsfront.supervisor.front import Front
 
@@ -22,16 +23,6 @@ _LOG = logging.getLogger(__name__)
 _POLL_S: Final = 0.5
 
 _Signature = tuple[tuple[int, int, int] | None, ...]
-
-
-@dataclass(frozen=True)
-class Change:
-    """What a change did."""
-
-    generation: int
-    slots_moved: int
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
 
 
 class Reloader:
@@ -74,7 +65,7 @@ class Reloader:
         """Apply what of *wanted* the start has left; a failure is logged."""
         async with self.turn():
             try:
-                change = await self._apply(wanted)
+                change = await apply(self._front, wanted)
             except DnsfrontError as exc:
                 self._front.reloads.failure += 1
                 _LOG.error('start_incomplete reason="%s"', exc)
@@ -165,7 +156,7 @@ class Reloader:
             ) from exc
         self._files = after.files
         self._seen = _signature(self._files)
-        change = await self._apply(after)
+        change = await apply(front, after)
         names = {worker.name for worker in after.config.ring.workers}
         front.drained &= names
         return change
@@ -177,56 +168,9 @@ class Reloader:
             table = await asyncio.to_thread(candidate.table_without, config, drained)
         except RingError as exc:
             raise ControlError("this is the last worker: who would answer?") from exc
-        change = await self._apply(replace(front.candidate, table=table))
+        change = await apply(front, replace(front.candidate, table=table))
         front.drained = drained
         return change
-
-    async def _apply(self, after: Candidate) -> Change:
-        """Bring the front end from its candidate to *after*, losing no query.
-
-        Until the new workers are up, everything can be undone. Then the table changes,
-        and the leaving workers finish what they have.
-        """
-        front, fleet, publisher = self._front, self._front.fleet, self._front.publisher
-        before = front.candidate
-        candidate.check_applicable(before, after)
-        servers = front.upstreams.assign(after.config.upstreams.servers)
-        joining = [name for name in after.worker_names if name not in fleet.names]
-        leaving = [name for name in fleet.names if name not in after.worker_names]
-        await fleet.configure(after.spec(servers, front.steering.mode))
-        try:
-            await self._start(joining)
-        except DnsfrontError:
-            for name in joining:
-                fleet.discard(name)
-            servers = front.upstreams.assign(before.config.upstreams.servers)
-            await fleet.configure(before.spec(servers, front.steering.mode))
-            raise
-        front.candidate = after
-        front.apply_settings()
-        if after.table != before.table:
-            entries = await fleet.move_caches(after.table.with_worker_ids(fleet.ids))
-            _LOG.info("caches_moved entries=%d", entries)
-        # Before the table, whose switch then is a barrier for both.
-        fleet.withdraw(leaving)
-        moved = publisher.slots_moved
-        if await publisher.publish(after.table, fleet.ids):
-            fleet.announce_table()
-        await fleet.retire(leaving)
-        moved = publisher.slots_moved - moved
-        return Change(publisher.generation, moved, tuple(joining), tuple(leaving))
-
-    async def _start(self, names: Iterable[str]) -> None:
-        """Start workers that own nothing yet.
-
-        Raises:
-            DnsfrontError: one of them cannot be started.
-        """
-        fleet = self._front.fleet
-        fleet.launch(names)
-        fleet.join(names)
-        if failed := await fleet.start(names):
-            raise ControlError(f"{', '.join(failed)}: did not start, see the log")
 
     def _check_name(self, name: str) -> None:
         names = [worker.name for worker in self._front.candidate.config.ring.workers]

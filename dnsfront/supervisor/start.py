@@ -143,7 +143,7 @@ def _open(wanted: Candidate, stack: AsyncExitStack, inherited: Inherited) -> Fro
         publisher=publisher,
         tallies=tallies,
         health_fd=upstreams.health_fd,
-        spec=wanted.spec(servers, steering.mode),
+        spec=wanted.spec(groups.listeners, servers, steering.mode),
     )
     stack.callback(fleet.close)
     return Front(
@@ -167,7 +167,13 @@ def _open_admin(
     given = None if listening is None else listening.dup()
     address = front.candidate.config.admin.listen
     front.admin = AdminServer(address, _pages(front), given)
-    stack.callback(front.admin.close)
+    stack.callback(_close_admin, front)
+
+
+def _close_admin(front: Front) -> None:
+    """Close the endpoint of today: a reload may have put another one in its place."""
+    if front.admin is not None:
+        front.admin.close()
 
 
 def _pages(front: Front) -> dict[str, PageMaker]:

@@ -122,7 +122,7 @@ class Succession:
         for worker in front.fleet:
             if worker.worker_id not in groups:
                 continue
-            pairs = groups.sockets_of(worker.worker_id)
+            pairs = groups.sockets_of(worker.worker_id, groups.listeners)
             message = {
                 "op": "worker",
                 "name": worker.name,

@@ -119,7 +119,7 @@ class Worker:
             around.publisher.fd,
             self._handover_receive.fileno(),
         ]
-        for pair in around.groups.sockets_of(self.worker_id):
+        for pair in around.groups.sockets_of(self.worker_id, spec.listeners):
             fds += (pair.udp.fileno(), pair.tcp.fileno())
         self._process.send({"op": "start", **around.publisher.named()}, fds)
         os.close(spec_fd)
@@ -242,8 +242,11 @@ class Worker:
         """Give the worker no datagram that another could take."""
         self.state = State.DRAINING
         self._clear_timer()
-        self._around.steering.set_live(self.worker_id, is_live=False)
-        self._around.on_change()
+        around = self._around
+        around.steering.set_live(self.worker_id, is_live=False)
+        if around.steering.mode == "userspace" and self.worker_id in around.groups:
+            around.groups.shut_worker(self.worker_id)
+        around.on_change()
 
     async def drain(self, deadline_s: float, kept: Collection[Place] = ()) -> bool:
         """Let the process finish what it has; return whether it did so in time.
@@ -257,8 +260,8 @@ class Worker:
             return True
         self._gone = self._loop.create_future()
         listeners = self._around.spec.listeners
-        indices = [i for i, x in enumerate(listeners) if x.place in kept]
-        self._process.send({"op": "drain", "kept": indices})
+        numbers = [x.number for x in listeners if x.place in kept]
+        self._process.send({"op": "drain", "kept": numbers})
         try:
             async with asyncio.timeout(deadline_s):
                 await asyncio.shield(self._gone)

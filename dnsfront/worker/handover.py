@@ -21,6 +21,8 @@ from dnsfront.worker.batch import (
 from dnsfront.worker.waiter import Waiter
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dnsfront.worker.frontend import Frontend
     from dnsfront.worker.udp import UdpListener
 
@@ -30,7 +32,7 @@ _STREAM_RESPONSE: Final = 3
 _ENTRIES: Final = 4
 
 _KIND = struct.Struct("=B")
-#: kind, listener index, octets of address and of control message, then both padded.
+#: kind, listener number, octets of address and of control message, then both padded.
 _DATAGRAM_HEAD = struct.Struct(f"=BBBB{ADDRESS_OCTETS}s{CONTROL_OCTETS}s")
 #: kind, worker_id of the sender, token.
 _STREAM_HEAD = struct.Struct("=BBQ")
@@ -132,14 +134,14 @@ class Peers:
     def pass_datagram(
         self,
         worker_id: int,
-        listener_index: int,
+        listener_number: int,
         address: bytes,
         control: bytes,
         octets: bytes,
     ) -> bool:
         """Pass a client's datagram to its owner; return whether the owner is known."""
         head = _DATAGRAM_HEAD.pack(
-            _DATAGRAM, listener_index, len(address), len(control), address, control
+            _DATAGRAM, listener_number, len(address), len(control), address, control
         )
         return self._pass(worker_id, head + octets)
 
@@ -184,7 +186,7 @@ class Peers:
             self.failed += batch.failed
             batch.failed = 0
 
-    def receive(self, frontend: Frontend, listeners: list[UdpListener]) -> int:
+    def receive(self, frontend: Frontend, listeners: Mapping[int, UdpListener]) -> int:
         """Serve what other workers passed here; return how many messages it was."""
         received = self._received
         count = received.receive(self._socket.fileno())
@@ -208,12 +210,12 @@ class Peers:
         return count
 
     def _datagram(
-        self, octets: bytes, frontend: Frontend, listeners: list[UdpListener]
+        self, octets: bytes, frontend: Frontend, listeners: Mapping[int, UdpListener]
     ) -> None:
-        _, index, address_octets, control_octets, address, control = (
+        _, number, address_octets, control_octets, address, control = (
             _DATAGRAM_HEAD.unpack_from(octets)
         )
-        waiter = listeners[index].waiter_at(
+        waiter = listeners[number].waiter_at(
             address[:address_octets], control[:control_octets]
         )
         frontend.query(octets[_DATAGRAM_HEAD.size :], waiter)

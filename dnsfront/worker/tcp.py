@@ -25,6 +25,8 @@ MAX_CONNECTIONS: Final = 1000
 MAX_OUTSTANDING: Final = 100
 #: RFC 7766, 6.2.3 asks for a few seconds.
 IDLE_S: Final = 10
+#: A drain waits no longer for the first query of whoever just connected.
+SILENT_S: Final = 1
 #: A client that does not read its responses is not read either.
 _MAX_UNSENT_OCTETS: Final = 1 << 20
 _ACCEPTS_PER_ROUND: Final = 64
@@ -65,6 +67,7 @@ class Connection:
         self._received = bytearray()
         self._unsent = bytearray()
         self._under_way: set[TcpWaiter] = set()
+        self._has_asked = False
         self._has_ended = False
         self._watched = 0
         self._is_closed = False
@@ -128,6 +131,7 @@ class Connection:
                 self.close()
                 return
             query = TcpWaiter(self)
+            self._has_asked = True
             self._under_way.add(query)
             self._listener.frontend.meter.count(Counter.QUERIES_TCP)
             self._listener.frontend.query(octets, query)
@@ -163,10 +167,21 @@ class Connection:
         """Close the connection if nothing keeps it open, or wait for what it needs."""
         if self._is_closed:
             return
-        if self.is_idle and (self._has_ended or self._listener.is_draining):
+        is_over = self._has_ended or (self._listener.is_draining and self._has_asked)
+        if self.is_idle and is_over:
             self.close()
             return
         self._watch()
+
+    def take_last(self) -> None:
+        """Take what the client has sent so far, then :meth:`settle`."""
+        if self._takes_more and not self._has_ended:
+            self._ready(READ)
+        self.settle()
+
+    def is_silent_since(self, limit_ns: int) -> bool:
+        """Return whether nothing was asked at all, for as long as since *limit_ns*."""
+        return not self._has_asked and self.active_at_ns < limit_ns
 
     def close(self) -> None:
         """Close the connection; responses under way are dropped."""
@@ -256,9 +271,18 @@ class TcpListener:
     def expire(self, now_ns: int) -> None:
         """Close the connections on which nothing happened for too long."""
         limit_ns = now_ns - IDLE_S * 1_000_000_000
+        silent_ns = now_ns - SILENT_S * 1_000_000_000
         for connection in list(self.connections):
-            if connection.active_at_ns < limit_ns:
+            if connection.active_at_ns < limit_ns or (
+                self.is_draining and connection.is_silent_since(silent_ns)
+            ):
                 connection.close()
+
+    def close(self) -> None:
+        """Close all connections, and give up this worker's listening descriptor."""
+        for connection in list(self.connections):
+            connection.close()
+        self._socket.close()
 
     def drain(self, *, is_kept: bool) -> None:
         """Take who waits, then close each connection as soon as it is owed nothing.
@@ -269,4 +293,4 @@ class TcpListener:
             pass
         self.is_draining = True
         for connection in list(self.connections):
-            connection.settle()
+            connection.take_last()

@@ -25,7 +25,7 @@ from dnsfront.worker.batch import (
 from dnsfront.worker.waiter import Waiter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from dnsfront.dns.cache import Entry
     from dnsfront.dns.shape import Shape
@@ -59,6 +59,10 @@ class UdpWaiter(Waiter):
         self._control = control
         self.is_placed = is_placed
 
+    def is_at(self, listeners: Collection[object]) -> bool:
+        """Return whether the datagram came to one of *listeners*."""
+        return self._listener in listeners
+
     def respond(self, message: bytes) -> None:
         """Queue *message*; it leaves at the end of the round."""
         self._replies.add(message, self._address, self._control)
@@ -67,20 +71,20 @@ class UdpWaiter(Waiter):
         """Pass the query on with the way back, so that its owner answers directly."""
         listener = self._listener
         return listener.peers.pass_datagram(
-            worker_id, listener.index, self._address, self._control, octets
+            worker_id, listener.number, self._address, self._control, octets
         )
 
 
 class UdpListener:
     """One UDP socket of this worker.
 
-    *index* is its place among the listeners, equal in all workers. The socket belongs
-    to the supervisor too and is never closed for good here.
+    *number* is what all workers call the listener. The socket belongs to the supervisor
+    too and is never closed for good here.
     """
 
     def __init__(
         self,
-        index: int,
+        number: int,
         sock: socket.socket,
         *,
         is_wildcard: bool,
@@ -90,7 +94,7 @@ class UdpListener:
         peers: Peers,
         clock: Callable[[], int],
     ) -> None:
-        self.index = index
+        self.number = number
         self.peers = peers
         self.access = access
         self._socket = sock
@@ -108,6 +112,10 @@ class UdpListener:
     def fileno(self) -> int:
         """Return the descriptor, for the reactor."""
         return self._fd
+
+    def close(self) -> None:
+        """Give up this worker's descriptor; nobody waits for a response by it."""
+        self._socket.close()
 
     def ready(self, _event: int) -> None:
         """Serve what the socket holds, up to a few batches."""

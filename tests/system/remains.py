@@ -42,11 +42,23 @@ def held_by(pid: int) -> Held:
     """
     objects = set()
     for path in Path(f"/proc/{pid}/fdinfo").iterdir():
-        for line in path.read_text("ascii").splitlines():
+        for line in _text(path).splitlines():
             field, _, value = line.partition(":\t")
             if field in _BY_ID:
                 objects.add((field, int(value)))
     return Held(frozenset({pid, *children_of(pid)}), frozenset(objects))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("ascii")
+    except FileNotFoundError:  # closed meanwhile
+        return ""
+
+
+def descriptors_of(pid: int) -> int:
+    """Return how many descriptors *pid* has."""
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def children_of(pid: int) -> list[int]:

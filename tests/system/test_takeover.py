@@ -20,7 +20,7 @@ from tests.system.front import DEMO_ZONE, FrontEnd, free_address
 from tests.system.load import under_load
 from tests.system.metrics import hit, steered
 from tests.system.processes import AS_NOBODY, Program
-from tests.system.remains import held_by
+from tests.system.remains import descriptors_of, held_by
 from tests.system.upstream import FakeUpstream
 from tests.waiting import eventually
 
@@ -99,26 +99,19 @@ def test_no_query_is_lost_and_all_caches_arrive(
     with front.counting(steered(len(NAMES)) + hit(len(NAMES))):
         assert asked(front) == before == home(front)
     assert not {*front.pids().values()} & {*pids.values()}
-    kept = {object_ for object_ in held.objects if object_ in held_now(front)}
+    kept = held.objects & held_by(front.program.pid).objects
     assert {kind for kind, _ in kept} <= {"map_id"}  # the sockarrays
     assert len(kept) == 2  # of one listener, over UDP and over TCP
     assert not [pid for pid in held.pids if Path(f"/proc/{pid}/exe").exists()]
 
 
-def held_now(front: FrontEnd) -> frozenset[tuple[str, int]]:
-    return held_by(front.program.pid).objects
-
-
 def test_descriptors_do_not_pile_up(front: FrontEnd) -> None:
-    def descriptors() -> int:
-        return len(list(Path(f"/proc/{front.program.pid}/fd").iterdir()))
-
     front.take_over()
-    before = eventually(descriptors)
+    before = descriptors_of(front.program.pid)
     for _ in range(2):
         front.take_over()
 
-    eventually(lambda: descriptors() == before)
+    eventually(lambda: descriptors_of(front.program.pid) == before)
 
 
 def test_the_config_of_the_successor_is_in_force_and_nothing_is_lost(

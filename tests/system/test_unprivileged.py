@@ -14,6 +14,7 @@ import pytest
 from tests.kern.queries import qname_of
 from tests.system.clients import ask, ask_all, nsid_of
 from tests.system.front import DEMO_ZONE, Address, FrontEnd, free_address, owners
+from tests.system.load import under_load
 from tests.system.metrics import missed, responded
 from tests.system.processes import AS_NOBODY, run
 from tests.system.remains import bound_sockets
@@ -122,6 +123,20 @@ def test_zone_answer_is_handed_over_too(front: FrontEnd, listen: list[Address]) 
     change = front.metrics().counts() - before
     change.pop("handover userspace", 0)
     assert change == Counter({"queries udp": 1}) + responded(1, "zone")
+
+
+def test_no_query_is_lost_while_workers_leave_and_come_back(
+    front: FrontEnd, listen: list[Address]
+) -> None:
+    names = [f"name{number}.wild.example.test" for number in range(100)]
+
+    with under_load(listen[0], names, per_second=1000) as load:
+        for worker in ("w1", "w2", "w3", "w4") * 3:
+            assert front.command("drain", worker)[0] == 0
+            assert front.command("undrain", worker)[0] == 0
+
+    assert load.sent > 0
+    assert load.lost == []
 
 
 def test_reserved_port_needs_a_right_that_is_named(open_folder: Path) -> None:

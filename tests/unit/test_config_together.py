@@ -228,3 +228,11 @@ def test_long_values_are_cut_in_messages(tmp_path: Path) -> None:
     (mistake,) = mistakes(tmp_path, f"{GOOD}log: {{level: {'x' * 5000}}}\n")
 
     assert len(mistake) < 150
+
+
+def test_more_addresses_than_descriptors_allow_are_refused(tmp_path: Path) -> None:
+    listen = [f"127.0.0.1:{port}" for port in range(5000, 5061)]
+
+    text = f"listen: {listen}\nupstreams: {{servers: [{{address: '192.0.2.53:53'}}]}}\n"
+
+    assert mistakes(tmp_path, text) == ["1: listen: got 61 addresses, want at most 60"]

@@ -74,7 +74,7 @@ def test_a_death_clears_the_live_bit_first_and_is_answered_by_a_birth(
     played: Played, tmp_path: Path
 ) -> None:
     async def story(front: Front) -> None:
-        sockets = front.groups.sockets_of(2)
+        sockets = front.groups.sockets_of(2, front.groups.listeners)
 
         played.by_name["w2"].die()
 
@@ -82,7 +82,7 @@ def test_a_death_clears_the_live_bit_first_and_is_answered_by_a_birth(
         assert worker_named(front, "w2").state is State.DOWN
         await eventually(lambda: worker_named(front, "w2").state is State.UP)
         assert front.tallies["w2"].restarts == 1
-        assert front.groups.sockets_of(2) is sockets
+        assert front.groups.sockets_of(2, front.groups.listeners) == sockets
         assert front.steering.live_ids() == {1, 2}
 
     play(write_config(tmp_path), story)

@@ -126,7 +126,7 @@ def test_datagrams_that_find_the_socket_full_are_counted(
 ) -> None:
     groups.bind(1)
     groups.join(1)
-    [pair] = groups.sockets_of(1)
+    [pair] = groups.sockets_of(1, groups.listeners)
     pair.udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         for _ in range(100):

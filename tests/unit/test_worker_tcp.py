@@ -13,7 +13,7 @@ import pytest
 
 from dnsfront.ipc.stats import Counter
 from dnsfront.worker import tcp as tcp_module
-from dnsfront.worker.tcp import IDLE_S, MAX_OUTSTANDING
+from dnsfront.worker.tcp import IDLE_S, MAX_OUTSTANDING, SILENT_S
 from tests.unit.worker_rig import (
     NS,
     ZONE,
@@ -481,6 +481,8 @@ def test_drained_listener_answers_what_was_asked_and_closes(
     rig: Rig, stream: Stream, upstream: FakeUpstream
 ) -> None:
     idle = Stream(rig)
+    idle.send(www())
+    idle.until(1)
     stream.send(away(1))
     rig.until(lambda: rig.resolver and rig.resolver.pending)
 
@@ -493,6 +495,22 @@ def test_drained_listener_answers_what_was_asked_and_closes(
     assert response.id == 1
     assert not rig.tcp.connections
     idle.close()
+
+
+def test_drained_listener_waits_for_the_first_query_of_a_connection(rig: Rig) -> None:
+    early, late, silent = (Stream(rig) for _ in range(3))
+    rig.until(lambda: len(rig.tcp.connections) == 3)
+    early.send(www())
+
+    rig.tcp.drain(is_kept=False)
+    late.send(www())
+
+    assert len(early.until_closed()) == len(late.until_closed()) == 1
+    assert len(rig.tcp.connections) == 1
+    rig.tcp.expire(rig.now_ns + (SILENT_S + 1) * NS)
+    assert silent.until_closed() == []
+    for stream in (early, late, silent):
+        stream.close()
 
 
 def test_drained_listener_takes_all_who_were_waiting(rig: Rig) -> None:

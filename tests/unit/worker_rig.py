@@ -347,7 +347,7 @@ class Rig:
         )
 
     def _on_handover(self, _event: int) -> None:
-        self.peers.receive(self.frontend, [self.udp])
+        self.peers.receive(self.frontend, {0: self.udp})
 
     def _before_round(self, _real_ns: int) -> None:
         self.frontend.now_ns = self.meter.now_ns = self.now_ns

@@ -1,0 +1,157 @@
+"""From one config in force to another, without a query lost.
+
+Until new listeners, new workers and the new spec are ready, everything can be undone.
+Then the table changes, and what leaves finishes what it has.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from dnsfront.errors import ControlError
+from dnsfront.ipc.spec import Listener, WorkerSpec
+from dnsfront.supervisor import candidate
+from dnsfront.supervisor.admin import AdminServer
+from dnsfront.supervisor.candidate import Candidate
+from dnsfront.supervisor.front import Front
+from dnsfront.supervisor.listeners import address_text, check_free, overlaps
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a change did."""
+
+    generation: int
+    slots_moved: int
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+async def apply(front: Front, after: Candidate) -> Change:
+    """Bring *front* from its candidate to *after*, losing no query.
+
+    Raises:
+        DnsfrontError: it cannot be done, for the one reason given; then *front* is as
+            it was.
+    """
+    fleet, publisher, groups = front.fleet, front.publisher, front.groups
+    before = front.candidate
+    candidate.check_applicable(before, after)
+    joining = [name for name in after.worker_names if name not in fleet.names]
+    leaving = [name for name in fleet.names if name not in after.worker_names]
+    listeners = groups.numbered(after.listeners())
+    opening = [x for x in listeners if x not in groups.listeners]
+    closing = [x for x in groups.listeners if x not in listeners]
+    async with AsyncExitStack() as undo:
+        admin = _open_admin(front, after, undo)
+        _open(front, listeners, opening, undo)
+        undo.push_async_callback(fleet.configure, _spec(front, before))
+        groups.want(listeners)
+        await fleet.configure(_spec(front, after))
+        if opening:
+            await fleet.listen(opening)
+            undo.push_async_callback(fleet.unlisten, opening)
+        undo.callback(_discard, front, joining)
+        await _start(front, joining)
+        groups.attach(opening)
+        undo.pop_all()
+    front.candidate = after
+    front.apply_settings()
+    _put_in_force(front, admin)
+    if opening:
+        fleet.serve_all()
+    if after.table != before.table:
+        entries = await fleet.move_caches(after.table.with_worker_ids(fleet.ids))
+        _LOG.info("caches_moved entries=%d", entries)
+    # Before the table, whose switch then is a barrier for both.
+    fleet.withdraw(leaving)
+    moved = publisher.slots_moved
+    if await publisher.publish(after.table, fleet.ids):
+        fleet.announce_table()
+    if closing:
+        groups.shut(closing)
+        await fleet.unlisten(closing)
+    await fleet.retire(leaving)
+    groups.remove(closing)
+    if opening or closing:
+        _LOG.info(
+            "listen_changed added=%s removed=%s", _texts(opening), _texts(closing)
+        )
+    moved = publisher.slots_moved - moved
+    return Change(publisher.generation, moved, tuple(joining), tuple(leaving))
+
+
+def _spec(front: Front, wanted: Candidate) -> WorkerSpec:
+    servers = front.upstreams.assign(wanted.config.upstreams.servers)
+    listeners = front.groups.numbered(wanted.listeners())
+    return wanted.spec(listeners, servers, front.steering.mode)
+
+
+def _open(
+    front: Front,
+    listeners: Iterable[Listener],
+    opening: list[Listener],
+    undo: AsyncExitStack,
+) -> None:
+    """Open the sockets of *opening*, which are among *listeners*.
+
+    Raises:
+        DnsfrontError: an address is not to be had, or the kernel refuses.
+    """
+    groups = front.groups
+    # An address next to a wildcard of ours is ours to share.
+    known = [x for x in groups.listeners if x not in opening]
+    check_free(
+        tuple(listeners),
+        {x.place for x in listeners if any(overlaps(x, own) for own in known)},
+    )
+    undo.callback(groups.want, groups.listeners)
+    groups.add(opening)
+    undo.callback(groups.remove, opening)
+
+
+def _open_admin(
+    front: Front, after: Candidate, undo: AsyncExitStack
+) -> AdminServer | None:
+    """Return the admin endpoint at its new address, None where that stays."""
+    address = after.config.admin.listen
+    if str(address) == str(front.candidate.config.admin.listen):
+        return None
+    assert front.admin is not None, "serving"
+    admin = front.admin.at(address)
+    undo.callback(admin.close)
+    return admin
+
+
+def _put_in_force(front: Front, admin: AdminServer | None) -> None:
+    if admin is not None and front.admin is not None:
+        front.admin.close()
+        front.admin = admin
+
+
+async def _start(front: Front, names: Iterable[str]) -> None:
+    """Start workers that own nothing yet.
+
+    Raises:
+        DnsfrontError: one of them cannot be started.
+    """
+    fleet = front.fleet
+    fleet.launch(names)
+    fleet.join(names)
+    if failed := await fleet.start(names):
+        raise ControlError(f"{', '.join(failed)}: did not start, see the log")
+
+
+def _discard(front: Front, names: Iterable[str]) -> None:
+    for name in names:
+        front.fleet.discard(name)
+
+
+def _texts(listeners: Iterable[Listener]) -> str:
+    texts = [address_text(listener.address, listener.port) for listener in listeners]
+    return ",".join(texts) or "none"

@@ -1,0 +1,261 @@
+"""What the supervisor orders, over the control channel (`ipc/channel.py`)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from dnsfront import logs
+from dnsfront.dns import wire
+from dnsfront.dns.cache import is_under
+from dnsfront.dns.zones import ZoneSet, load_zone
+from dnsfront.errors import DnsfrontError
+from dnsfront.ipc import channel
+from dnsfront.ipc.spec import Listener, WorkerSpec
+from dnsfront.worker.handover import Receivers
+from dnsfront.worker.ownership import first_owner
+from dnsfront.worker.transfer import transfer
+
+if TYPE_CHECKING:
+    from dnsfront.worker.loop import Worker
+
+_log = logging.getLogger(__name__)
+
+_NS: Final = 1_000_000_000
+#: How often a listener that leaves is looked at.
+_LOOK_EVERY_S: Final = 0.01
+
+_Handler = Callable[[channel.Message, list[int]], None]
+
+
+class Orders:
+    """Carries out what arrives, at once or, through :meth:`go_on`, a piece a round."""
+
+    def __init__(self, worker: Worker, control: socket.socket) -> None:
+        control.setblocking(False)  # noqa: FBT003 - its signature
+        self._worker = worker
+        self._control = control
+        self._transfer: Generator[None, None, int] | None = None
+        self._receivers: Receivers | None = None
+        self._move_until_ns = 0
+        self._leave_until_ns = 0
+        self._handlers: dict[str, _Handler] = {
+            "peers": self._on_peers,
+            "table": self._on_table,
+            "move": self._on_move,
+            "configure": self._on_configure,
+            "listen": self._on_listen,
+            "unlisten": self._on_unlisten,
+            "close": self._on_close,
+            "flush": self._on_flush,
+            "pause": self._on_pause,
+            "resume": self._on_resume,
+            "drain": self._on_drain,
+        }
+
+    def fileno(self) -> int:
+        """Return the descriptor of the channel, for the reactor."""
+        return self._control.fileno()
+
+    def tell(self, message: channel.Message) -> None:
+        """Send *message* to the supervisor, if it is still there."""
+        try:
+            channel.send(self._control, message)
+        except OSError as exc:
+            _log.warning("control_send_failed op=%s error=%s", message["op"], exc)
+
+    def ready(self, _event: int) -> None:
+        """Carry out what arrived."""
+        try:
+            received = channel.receive(self._control)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            received = None
+        if received is None:
+            # The supervisor is gone, and with it whoever could respawn this worker.
+            self._worker.reactor.stop()
+            return
+        message, fds = received
+        self._handlers[message["op"]](message, fds)
+
+    @property
+    def wait_s(self) -> float | None:
+        """How long the next piece of work may wait; None if there is none."""
+        if self._transfer is not None:
+            return 0
+        return _LOOK_EVERY_S if self._leave_until_ns else None
+
+    def go_on(self) -> None:
+        """Do a piece more of what takes several rounds."""
+        if self._transfer is not None:
+            self._move_on(self._transfer)
+        if self._leave_until_ns:
+            self._leave_on()
+
+    # -- who is there, and who owns what
+
+    def _on_peers(self, message: channel.Message, fds: list[int]) -> None:
+        worker = self._worker
+        sockets = [socket.socket(fileno=fd) for fd in fds]
+        known = dict(zip(message["ids"], sockets, strict=True))
+        for octets, waiter in worker.peers.replace(known):
+            waiter.is_placed = True  # its owner is gone, so it is ours to answer
+            worker.frontend.query(octets, waiter)
+        worker.serve()
+
+    def _on_table(self, message: channel.Message, fds: list[int]) -> None:
+        [table_fd] = fds
+        self._worker.ownership.publish(table_fd, message["slots"])
+        os.close(table_fd)
+
+    def _on_move(self, message: channel.Message, fds: list[int]) -> None:
+        """Begin to send entries to the next owners of their names; see `_move_on`."""
+        table_fd, *other_fds = fds
+        table = channel.read_memfd(table_fd)
+        os.close(table_fd)
+        worker = self._worker
+        frontend = worker.frontend
+        self._move_until_ns = frontend.now_ns + round(message["within_s"] * _NS)
+        begin = partial(transfer, worker.cache.entries(), now_s=frontend.now_s)
+        if "ids" not in message:
+            self._transfer = begin(
+                owner=partial(worker.ownership.owner_under, table),
+                own_id=worker.spec.worker_id,
+                send=worker.peers.pass_entries,
+            )
+            return
+        receivers = Receivers(message["ids"], other_fds)
+        key = bytes.fromhex(message["hash_key_hex"])
+        self._receivers = receivers
+        self._transfer = begin(
+            owner=lambda name: first_owner(table, name, key, receivers.__contains__),
+            own_id=0,
+            send=receivers.send,
+        )
+
+    def _move_on(self, move: Generator[None, None, int]) -> None:
+        """Send a piece more; past its time the rest stays, and arrives cold."""
+        entries = 0
+        try:
+            if self._worker.frontend.now_ns < self._move_until_ns:
+                next(move)
+                return
+        except StopIteration as end:
+            entries = end.value
+        self._transfer = None
+        if self._receivers is not None:
+            self._receivers.close()
+            self._receivers = None
+        self.tell({"op": "moved", "entries": entries})
+
+    # -- the config
+
+    def _on_configure(self, _message: channel.Message, fds: list[int]) -> None:
+        [spec_fd] = fds
+        spec = WorkerSpec.from_json(channel.read_memfd(spec_fd))
+        os.close(spec_fd)
+        try:
+            zones = zones_of(spec)
+        except DnsfrontError as exc:
+            self.tell({"op": "refused", "reason": str(exc)})
+            return
+        worker = self._worker
+        before, worker.spec = worker.spec, spec
+        logs.set_level(spec.log_level)
+        worker.resize_cache()
+        if spec.access_allow != before.access_allow:
+            worker.access.replace(spec.access_allow)
+        if spec.zones != before.zones:
+            worker.frontend.zones = zones
+            self._forget_zones(before, spec)
+        if _upstreams(spec) != _upstreams(before):
+            worker.open_upstreams()
+            worker.frontend.forget_failures()
+        self.tell({"op": "configured"})
+
+    def _forget_zones(self, before: WorkerSpec, after: WorkerSpec) -> None:
+        """Forget what zones said, and what upstreams said about names in new zones."""
+        cache = self._worker.cache
+        cache.flush_zones()
+        known = {zone.origin for zone in before.zones}
+        for zone in after.zones:
+            if zone.origin not in known:
+                origin = wire.qname_from_text(zone.origin)
+                cache.flush(partial(is_under, origin=origin))
+
+    def _on_flush(self, message: channel.Message, _fds: list[int]) -> None:
+        cache = self._worker.cache
+        if "qname" in message:
+            wanted = wire.qname_from_text(message["qname"])
+            entries = cache.flush(lambda qname: qname == wanted)
+        elif "zone" in message:
+            origin = wire.qname_from_text(message["zone"])
+            entries = cache.flush(lambda qname: is_under(qname, origin))
+        else:
+            entries = cache.flush(lambda _qname: True)
+        self._worker.frontend.forget_failures()
+        self.tell({"op": "flushed", "token": message["token"], "entries": entries})
+
+    # -- the listening sockets
+
+    def _on_listen(self, message: channel.Message, fds: list[int]) -> None:
+        """Know more listeners; they are read from the next `peers` on."""
+        listeners = [Listener(**fields) for fields in message["listeners"]]
+        self._worker.listening.add(listeners, fds)
+        self.tell({"op": "listening"})
+
+    def _on_unlisten(self, message: channel.Message, _fds: list[int]) -> None:
+        """Begin to leave listeners; see `_leave_on`."""
+        worker = self._worker
+        self._leave_until_ns = worker.frontend.now_ns + round(message["within_s"] * _NS)
+        worker.listening.leave(message["numbers"])
+
+    def _leave_on(self) -> None:
+        """Tell when nobody waits at the listeners that leave, or the time is over."""
+        worker = self._worker
+        if (
+            worker.listening.has_left(worker.resolvers())
+            or worker.frontend.now_ns >= self._leave_until_ns
+        ):
+            self._leave_until_ns = 0
+            self.tell({"op": "unlistened"})
+
+    def _on_close(self, _message: channel.Message, _fds: list[int]) -> None:
+        """Close the listeners that all workers have left."""
+        worker = self._worker
+        while worker.take_handed_over():
+            pass
+        worker.listening.flush_udp()
+        worker.listening.close()
+        self.tell({"op": "closed"})
+
+    def _on_pause(self, _message: channel.Message, _fds: list[int]) -> None:
+        """Leave what arrives to whoever reads the same sockets."""
+        self._worker.listening.unwatch()
+        self.tell({"op": "paused"})
+
+    def _on_resume(self, _message: channel.Message, _fds: list[int]) -> None:
+        self._worker.listening.watch()
+
+    def _on_drain(self, message: channel.Message, _fds: list[int]) -> None:
+        self._worker.drain(message["kept"])
+
+
+def zones_of(spec: WorkerSpec) -> ZoneSet | None:
+    """Return the zones of *spec*, None without any.
+
+    Raises:
+        ZoneError: one of them cannot be served.
+    """
+    if not spec.zones:
+        return None
+    return ZoneSet([load_zone(x.origin, x.text, x.path) for x in spec.zones])
+
+
+def _upstreams(spec: WorkerSpec) -> tuple[object, ...]:
+    return (spec.upstream_policy, spec.upstream_timeout_s, spec.upstream_servers)
