@@ -16,6 +16,8 @@ Supervisor to worker (`op`: fields; descriptors):
   cached of names that others will own to those others, and answers `moved`. With ids
   and hash_key_hex those others are another instance's, all of it goes, and for each id
   the send end of its handover socket comes along.
+- `settle`: nothing. The worker takes what was handed over so far, such as the entries
+  of a move, and says `settled`.
 - `pause`: nothing. The worker takes nothing from its listening sockets any more, and
   answers `paused`. `resume`: it does again.
 - `configure`: nothing; a memfd with a new spec. Its listeners are for later workers.
@@ -34,7 +36,7 @@ Worker to supervisor:
 
 - `ready`: the worker has its sockets, its zones and its cache.
 - `moved`: entries, how many it sent.
-- `paused`, `listening`, `unlistened`, `closed`: see above.
+- `settled`, `paused`, `listening`, `unlistened`, `closed`: see above.
 - `configured`, `refused` (reason): what came of a `configure`.
 - `flushed`: token, entries.
 - `drained`: nothing more will be answered.

@@ -68,11 +68,11 @@ async def apply(front: Front, after: Candidate) -> Change:
     if after.table != before.table:
         entries = await fleet.move_caches(after.table.with_worker_ids(fleet.ids))
         _LOG.info("caches_moved entries=%d", entries)
-    # Before the table, whose switch then is a barrier for both.
-    fleet.withdraw(leaving)
     moved = publisher.slots_moved
     if await publisher.publish(after.table, fleet.ids):
         fleet.announce_table()
+    # Not before the table: the next in the old one's lists has not their entries.
+    fleet.withdraw(leaving)
     if closing:
         groups.shut(closing)
         await fleet.unlisten(closing)

@@ -168,9 +168,15 @@ class Fleet:
             self._announce_peers()  # whoever is to receive must be known by then
         table_fd = channel.memfd("dnsfront-next-table", table)
         try:
-            return await self._move({}, [table_fd])
+            entries = await self._move({}, [table_fd])
         finally:
             os.close(table_fd)
+        await self.settle()
+        return entries
+
+    async def settle(self) -> None:
+        """Return when every worker has taken the entries that were sent to it."""
+        await self._ask_all({"op": "settle"}, "settled", _FLUSH_WITHIN_S)
 
     async def send_caches(
         self, ids: Sequence[int], hash_key_hex: str, fds: Sequence[int]

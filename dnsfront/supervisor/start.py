@@ -93,6 +93,7 @@ async def start_after(
     key = hash_key(first.config.ring.seed)
     table = first.table.with_worker_ids(fleet.ids)
     entries = await predecessor.send_caches(table, key, fleet.receivers())
+    await fleet.settle()
     let_go_at = time.monotonic()
     await predecessor.let_go()
     front.groups.attach()

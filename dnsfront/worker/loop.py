@@ -35,6 +35,8 @@ from dnsfront.worker.reactor import Reactor
 from dnsfront.worker.upstream import Resolver
 
 _NS: Final = 1_000_000_000
+#: More batches than fit into the hand-over socket, whose messages may never end.
+_SETTLE_ROUNDS: Final = 1024
 
 #: Queries leave no cycles behind, so looking for them as often as Python does by
 #: default would mostly walk the cache for nothing.
@@ -168,6 +170,12 @@ class Worker:
     def take_handed_over(self) -> bool:
         """Take what other workers passed here; return whether there was any."""
         return self.peers.receive(self.frontend, self.listening.udp) > 0
+
+    def settle_hand_over(self) -> None:
+        """Take what other workers passed here until now, and no more than can wait."""
+        for _ in range(_SETTLE_ROUNDS):
+            if not self.take_handed_over():
+                return
 
     def _on_handover(self, _event: int) -> None:
         self.take_handed_over()

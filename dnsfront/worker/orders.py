@@ -47,6 +47,7 @@ class Orders:
             "peers": self._on_peers,
             "table": self._on_table,
             "move": self._on_move,
+            "settle": self._on_settle,
             "configure": self._on_configure,
             "listen": self._on_listen,
             "unlisten": self._on_unlisten,
@@ -153,6 +154,11 @@ class Orders:
             self._receivers = None
         self.tell({"op": "moved", "entries": entries})
 
+    def _on_settle(self, _message: channel.Message, _fds: list[int]) -> None:
+        """Take what was handed over so far."""
+        self._worker.settle_hand_over()
+        self.tell({"op": "settled"})
+
     # -- the config
 
     def _on_configure(self, _message: channel.Message, fds: list[int]) -> None:
@@ -228,8 +234,7 @@ class Orders:
     def _on_close(self, _message: channel.Message, _fds: list[int]) -> None:
         """Close the listeners that all workers have left."""
         worker = self._worker
-        while worker.take_handed_over():
-            pass
+        worker.settle_hand_over()
         worker.listening.flush_udp()
         worker.listening.close()
         self.tell({"op": "closed"})

@@ -1,33 +1,44 @@
 /*
- * dnsload - put DNS queries on a UDP server and say what came back, as one JSON object.
+ * dnsload - put DNS queries on a UDP server and say what came back, as one JSON
+ * object.
  *
  *   dnsload --server ADDRESS --port N --names FILE [option ...]
  *
  *   --seconds S       send for S seconds (default 2)
- *   --limit N         stop after N queries, in the order of FILE: to fill a cache
+ *   --limit N         stop after N queries, in the order of FILE: to fill a
+ * cache
  *   --sockets N       source ports (default 8; 1 is a single busy client)
- *   --window N        closed loop: queries in flight, all sockets together (default 192)
- *   --rate QPS        open loop: arrivals at random (Poisson) with this mean, whatever
- *                     the server does
+ *   --window N        closed loop: queries in flight, all sockets together
+ * (default 192)
+ *   --rate QPS        open loop: arrivals at random (Poisson) with this mean,
+ * whatever the server does
  *   --zipf S          draw names by line number, Zipf(S), instead of in turn
- *   --random-label    16 hex digits before every name: no cache can know the answer
+ *   --random-label    16 hex digits before every name: no cache can know the
+ * answer
  *   --edns            add an OPT with 1232 octets
  *   --nsid            ask for the NSID and count the answers by it
- *   --timeout S       a query without a response after S seconds is lost (default 1)
+ *   --timeout S       a query without a response after S seconds is lost
+ * (default 1)
+ *   --records FILE    write what became of each query, as record.h says
  *
- * It never waits on a socket, so no server pays for waking it. The closed loop keeps a
- * backlog at the server; its latencies tell the window and little else. The open loop is
- * what latency is measured with: a response's instant is the kernel's receive time
- * stamp, and how late the queries left is reported beside it.
+ * SIGTERM ends the sending early; what is on its way is still waited for.
+ *
+ * It never waits on a socket, so no server pays for waking it. The closed loop
+ * keeps a backlog at the server; its latencies tell the window and little else.
+ * The open loop is what latency is measured with: a response's instant is the
+ * kernel's receive time stamp, and how late the queries left is reported beside
+ * it.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 
 #include "options.h"
 #include "question.h"
+#include "record.h"
 #include "response.h"
 #include "tally.h"
 
@@ -153,7 +164,8 @@ static void send_queries(struct client *client, int count)
 
 /* ---- receiving */
 
-/* Tell whether *response* repeats the question of *pending*, octet for octet. */
+/* Tell whether *response* repeats the question of *pending*, octet for octet.
+ */
 static bool repeats_question(const struct pending *pending, const uint8_t *response,
 			     int size)
 {
@@ -197,6 +209,8 @@ static void take_response(struct client *client, const uint8_t *response, int si
 	tally.truncated += response[2] >> 1 & 1;
 	histogram_add(&tally.latency,
 		      at_ns > pending->sent_ns ? at_ns - pending->sent_ns : 0);
+	record_answer(pending->query, pending->sent_ns, at_ns, response, size,
+		      questions.query[pending->query].question_end);
 	if (options.form.nsid)
 		find_nsid(response, size, questions.query[pending->query].question_end);
 }
@@ -237,7 +251,8 @@ static void receive(struct client *client)
 	} while (count == BATCH);
 }
 
-/* Give up what has waited too long. Numbers rise with time, so the oldest come first. */
+/* Give up what has waited too long. Numbers rise with time, so the oldest come
+ * first. */
 static void expire(struct client *client, uint64_t now)
 {
 	uint64_t patience_ns = options.timeout * 1e9;
@@ -252,6 +267,7 @@ static void expire(struct client *client, uint64_t now)
 		pending->waits = false;
 		in_flight--;
 		tally.lost++;
+		record_lost(pending->query, pending->sent_ns);
 	}
 }
 
@@ -268,9 +284,17 @@ static void receive_all(void)
 
 /* ---- the two loops */
 
+static volatile sig_atomic_t is_over;
+
+static void on_sigterm(int number)
+{
+	(void)number;
+	is_over = 1;
+}
+
 static bool may_send(uint64_t now, uint64_t end)
 {
-	return now < end && (!options.limit || position < options.limit);
+	return !is_over && now < end && (!options.limit || position < options.limit);
 }
 
 static void closed_loop(uint64_t end)
@@ -371,6 +395,14 @@ int main(int argc, char **argv)
 	if (options.zipf > 0)
 		draw_zipf(&questions, options.zipf);
 	prctl(PR_SET_TIMERSLACK, 1);
+	signal(SIGTERM, on_sigterm);
+	if (options.records) {
+		records = fopen(options.records, "wb");
+		if (!records) {
+			perror(options.records);
+			return 1;
+		}
+	}
 
 	start = now_ns();
 	end = start + options.seconds * 1e9;
@@ -382,6 +414,10 @@ int main(int argc, char **argv)
 	while (in_flight) {
 		sleep_ns(TICK_NS);
 		receive_all();
+	}
+	if (records && fclose(records)) {
+		perror(options.records);
+		return 1;
 	}
 	report((sent_all - start) / 1e9);
 	return 0;

@@ -13,7 +13,7 @@ from tests.bench.errors import BenchError
 from tests.bench.server import HOST
 
 _HERE: Final = Path(__file__).resolve().parent
-_BIN: Final = _HERE / "bin"
+BIN: Final = _HERE / "bin"
 _CC: Final = ("cc", "-O2", "-std=gnu11", "-Wall", "-Wextra", "-Wno-sign-compare")
 
 
@@ -30,7 +30,7 @@ class Load:
         pinned = ["taskset", "-c", ",".join(map(str, self.cpus))] if self.cpus else []
         where = ["--server", HOST, "--port", str(port), "--names", str(self.names)]
         how_long = ["--seconds", str(self.seconds)]
-        return [*pinned, str(_BIN / "dnsload"), *where, *how_long, *self.arguments]
+        return [*pinned, str(BIN / "dnsload"), *where, *how_long, *self.arguments]
 
     def run(self, port: int) -> dict[str, Any]:
         """Put it on *port* and return what dnsload reports."""
@@ -48,15 +48,15 @@ class Load:
 
 
 def reflector_command(fd: int) -> list[str]:
-    return [str(_BIN / "reflector"), str(fd)]
+    return [str(BIN / "reflector"), str(fd)]
 
 
 def build() -> None:
     """Compile both programs, if a source is newer than what is there."""
-    _BIN.mkdir(exist_ok=True)
+    BIN.mkdir(exist_ok=True)
     headers = list(_HERE.glob("*.h"))
     for name in ("dnsload", "reflector"):
-        source, program = _HERE / f"{name}.c", _BIN / name
+        source, program = _HERE / f"{name}.c", BIN / name
         newest = max(path.stat().st_mtime for path in (source, *headers))
         if program.exists() and program.stat().st_mtime > newest:
             continue

@@ -1,5 +1,6 @@
 /*
- * options - what the command line of dnsload asks for; its meaning stands in dnsload.c.
+ * options - what the command line of dnsload asks for; its meaning stands in
+ * dnsload.c.
  */
 #ifndef BENCH_OPTIONS_H
 #define BENCH_OPTIONS_H
@@ -13,7 +14,7 @@
 #include "question.h"
 
 struct options {
-	const char *server, *names;
+	const char *server, *names, *records;
 	int port, sockets, window;
 	double seconds, timeout, rate, zipf;
 	uint64_t limit;
@@ -30,13 +31,21 @@ static struct options options = {
 static bool parse(int argc, char **argv)
 {
 	static const struct option known[] = {
-		{"server", 1, NULL, 's'},  {"port", 1, NULL, 'p'},
-		{"names", 1, NULL, 'n'},   {"seconds", 1, NULL, 'S'},
-		{"limit", 1, NULL, 'l'},   {"sockets", 1, NULL, 'c'},
-		{"window", 1, NULL, 'w'},  {"rate", 1, NULL, 'r'},
-		{"zipf", 1, NULL, 'z'},    {"random-label", 0, NULL, 'R'},
-		{"edns", 0, NULL, 'e'},    {"nsid", 0, NULL, 'N'},
-		{"timeout", 1, NULL, 't'}, {0},
+		{"server", 1, NULL, 's'},
+		{"port", 1, NULL, 'p'},
+		{"names", 1, NULL, 'n'},
+		{"seconds", 1, NULL, 'S'},
+		{"limit", 1, NULL, 'l'},
+		{"sockets", 1, NULL, 'c'},
+		{"window", 1, NULL, 'w'},
+		{"rate", 1, NULL, 'r'},
+		{"zipf", 1, NULL, 'z'},
+		{"random-label", 0, NULL, 'R'},
+		{"edns", 0, NULL, 'e'},
+		{"nsid", 0, NULL, 'N'},
+		{"timeout", 1, NULL, 't'},
+		{"records", 1, NULL, 'F'},
+		{0},
 	};
 	int option;
 
@@ -77,6 +86,9 @@ static bool parse(int argc, char **argv)
 			break;
 		case 'N':
 			options.form.nsid = true;
+			break;
+		case 'F':
+			options.records = optarg;
 			break;
 		case 't':
 			options.timeout = atof(optarg);

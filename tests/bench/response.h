@@ -1,9 +1,11 @@
 /*
- * response - the little of a response that is looked at: its numbers and its NSID.
+ * response - the little of a response that is looked at: its numbers and its
+ * NSID.
  */
 #ifndef BENCH_RESPONSE_H
 #define BENCH_RESPONSE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "tally.h"
@@ -23,8 +25,9 @@ static int skip_name(const uint8_t *response, int size, int at)
 	return at + (response[at] ? 2 : 1);
 }
 
-/* Look for option 3 in the OPT of *response*, whose records start at *at*. */
-static void find_nsid(const uint8_t *response, int size, int at)
+/* Return option 3 of the OPT of *response*, whose records start at *at*, or
+ * NULL. */
+static const uint8_t *nsid_of(const uint8_t *response, int size, int at, int *octets)
 {
 	int records = number_at(response + 6) + number_at(response + 8) +
 		      number_at(response + 10);
@@ -44,14 +47,25 @@ static void find_nsid(const uint8_t *response, int size, int at)
 
 				if (number_at(response + at) == 3 &&
 				    at + 4 + length <= end) {
-					count_nsid(response + at + 4, length);
-					return;
+					*octets = length;
+					return response + at + 4;
 				}
 				at += 4 + length;
 			}
 		at = end;
 	}
-	tally.without_nsid++;
+	return NULL;
+}
+
+static void find_nsid(const uint8_t *response, int size, int at)
+{
+	int octets;
+	const uint8_t *nsid = nsid_of(response, size, at, &octets);
+
+	if (nsid)
+		count_nsid(nsid, octets);
+	else
+		tally.without_nsid++;
 }
 
 #endif

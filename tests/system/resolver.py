@@ -74,12 +74,15 @@ _QUERY: Final = re.compile(r"info: \S+ (\S+) (\S+) IN$", re.MULTILINE)
 
 
 class Unbound:
-    """One unbound on a port of its own, for as long as the context lasts."""
+    """One unbound on a port of its own, for as long as the context lasts.
 
-    def __init__(self, folder: Path) -> None:
+    Its root zone has *more* records than those above.
+    """
+
+    def __init__(self, folder: Path, more: str = "") -> None:
         self.address: Address = free_address()
         zone = folder / "root.zone"
-        zone.write_text(_ZONE, encoding="ascii")
+        zone.write_text(_ZONE + more, encoding="ascii")
         config = folder / "unbound.conf"
         config.write_text(
             _CONFIG.format(

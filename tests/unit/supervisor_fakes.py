@@ -116,6 +116,8 @@ class PlayedProcess:
             return {"op": "flushed", "entries": 3}
         if message["op"] == "move":
             return {"op": "moved", "entries": 2}
+        if message["op"] == "settle":
+            return {"op": "settled"}
         assert fds
         if self.refuses == self.name:
             return {"op": "refused", "reason": "too much"}

@@ -73,6 +73,7 @@ def test_a_new_worker_is_ready_before_it_owns_slots(
             ("start", "w3"),
             ("live", 3),
             *[("move", name) for name in ("w1", "w2", "w3")],
+            *[("settle", name) for name in ("w1", "w2", "w3")],
             ("published", frozenset({1, 2, 3})),
             ("table", "w1"),
             ("table", "w2"),
@@ -98,10 +99,11 @@ def test_a_leaving_worker_owns_nothing_before_it_drains(
         events = [event for event in played.events if event[0] != "peers"]
         assert events == [
             *[("move", name) for name in ("w1", "w3")],
-            ("not live", 3),
+            *[("settle", name) for name in ("w1", "w3")],
             ("published", frozenset({1})),
             ("table", "w1"),
             ("table", "w3"),
+            ("not live", 3),
             ("drain", "w3"),
             ("not live", 3),
             ("not live", 3),

@@ -1,0 +1,153 @@
+"""Workers that die or hang at a steady 20,000 queries a second.
+
+A worker that is killed takes with it what it had received and not answered: one batch
+at most, and nothing that was still queued. Everything else is answered, what is asked
+after the death by the next of the preference list, or by the successor.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from dnsfront.worker.batch import BATCH
+from tests.system.front import FrontEnd
+from tests.system.resolver import Unbound
+from tests.system.steady import Names, SteadyLoad, owners_seen
+from tests.waiting import eventually
+
+PER_SECOND = 20_000
+NAMES = 5000
+KILLS = 20
+STOPS = 5
+WORKERS = 8
+SEED = 20261123
+#: A hang is seen after a second; a busy machine takes its time to end the process.
+REPLACED_WITHIN_S = 10.0
+
+
+@dataclass(frozen=True)
+class Death:
+    """One worker's end: between which instants it was ended, and its successor up."""
+
+    worker: str
+    signalled_ns: int
+    gone_ns: int
+    back_ns: int
+
+
+@pytest.fixture(scope="module")
+def names(folder: Path) -> Names:
+    return Names(folder, NAMES)
+
+
+@pytest.fixture(scope="module")
+def front(folder: Path, names: Names) -> Iterator[FrontEnd]:
+    with (
+        Unbound(folder, names.zone()) as unbound,
+        FrontEnd(
+            folder,
+            ring={"workers": WORKERS, "bounded_load": 0},
+            upstreams={"servers": [{"address": str(unbound.address)}]},
+        ) as made,
+    ):
+        owners_seen(made.address, names)
+        yield made
+
+
+def end(front: FrontEnd, worker: str, number: signal.Signals) -> Death:
+    """Send *worker* a signal, and wait until another process is up in its place."""
+    pid = front.pids()[worker]
+    pidfd = os.pidfd_open(pid)
+    try:
+        signalled_ns = time.time_ns()
+        os.kill(pid, number)
+        assert select.select([pidfd], [], [], REPLACED_WITHIN_S)[0], "still there"
+        gone_ns = time.time_ns()
+    finally:
+        os.close(pidfd)
+
+    def is_back() -> bool:
+        status = front.worker(worker)
+        return status["state"] == "up" and status["pid"] != pid
+
+    eventually(is_back, REPLACED_WITHIN_S)
+    return Death(worker, signalled_ns, gone_ns, time.time_ns())
+
+
+def test_twenty_kills_lose_only_what_the_victims_had_taken(
+    front: FrontEnd, names: Names
+) -> None:
+    owners, preferences = owners_seen(front.address, names), front.lookup(names.texts)
+    victims = [f"w{1 + number % WORKERS}" for number in range(KILLS)]
+    random.Random(SEED).shuffle(victims)
+
+    with SteadyLoad(front.address, names, PER_SECOND) as load:
+        deaths = [end(front, victim, signal.SIGKILL) for victim in victims]
+
+    assert load.wrong() == []
+    lost = load.lost()
+    for death in deaths:
+        before = [x for x in lost if x.sent_ns <= death.gone_ns]
+        lost = lost[len(before) :]
+        assert len(before) <= BATCH
+        assert {owners[x.name] for x in before} <= {death.worker}
+        assert_next_in_line_answered(death, load, owners, preferences)
+    assert lost == []
+    assert owners_seen(front.address, names) == owners
+
+
+def assert_next_in_line_answered(
+    death: Death,
+    load: SteadyLoad,
+    owners: dict[int, str],
+    preferences: dict[str, list[str]],
+) -> None:
+    meanwhile = [
+        x
+        for x in load.records
+        if death.gone_ns < x.sent_ns < death.back_ns and owners[x.name] == death.worker
+    ]
+    by = Counter(x.nsid for x in meanwhile if x.nsid != death.worker)
+    nexts = {preferences[f"n{x.name}.load.test"][1] for x in meanwhile}
+    assert by.keys() <= nexts
+    assert by, "nobody stood in"
+    first_ms = min(x.answered_ns for x in meanwhile if x.nsid in by) / 1e6
+    print(  # noqa: T201 - what the suite is to show
+        f"{death.worker}: gone, first answer by another, successor up after",
+        *(
+            f"{at_ms - death.signalled_ns / 1e6:.1f} ms"
+            for at_ms in (death.gone_ns / 1e6, first_ms, death.back_ns / 1e6)
+        ),
+        f"with {sum(by.values())} answers by others",
+    )
+
+
+def test_five_hangs_lose_nothing_that_was_queued(front: FrontEnd, names: Names) -> None:
+    owners, preferences = owners_seen(front.address, names), front.lookup(names.texts)
+    victims = random.Random(SEED).sample(
+        [f"w{n}" for n in range(1, WORKERS + 1)], STOPS
+    )
+
+    with SteadyLoad(front.address, names, PER_SECOND) as load:
+        deaths = [end(front, victim, signal.SIGSTOP) for victim in victims]
+
+    assert load.wrong() == []
+    lost = load.lost()
+    for death in deaths:
+        before = [x for x in lost if x.sent_ns <= death.gone_ns]
+        lost = lost[len(before) :]
+        assert len(before) <= BATCH
+        assert {owners[x.name] for x in before} <= {death.worker}
+        assert_next_in_line_answered(death, load, owners, preferences)
+    assert lost == []
+    assert owners_seen(front.address, names) == owners
