@@ -54,6 +54,7 @@ struct steering {
 	u64 overflow; /* Datagrams given to a later worker, because earlier ones were over their bound. */
 	u64 unparsed; /* Datagrams without one plain question, given to some live worker. */
 	u64 connection; /* TCP connections given to a worker by their 4-tuple. */
+	u64 migration; /* TCP connections given to another worker, because the listener that had them closed. */
 	u64 fallback; /* Left to the kernel's own choice: no worker of the preference list was live. */
 	u64 no_group; /* Left to the kernel's own choice: the listener is not in the groups map. */
 	u64 no_table; /* Left to the kernel's own choice: no slot table is published. */

@@ -7,6 +7,9 @@
  * The first one that is live and not over its bound gets the datagram. What cannot be
  * placed goes back to the kernel's own choice: correct response, colder cache.
  *
+ * It runs again for a TCP connection that nobody accepted when its listener closed, and
+ * for one that was still being made (BPF_SK_REUSEPORT_SELECT_OR_MIGRATE).
+ *
  * Never SK_DROP: the client would see an ICMP error. Every run bumps exactly one counter.
  */
 #include "bcc.h"
@@ -45,12 +48,17 @@ enum outcome {
 /* Find the sockarray of the listener that this packet came to, by a member's address. */
 static inline void *sockarray_of(struct sk_reuseport_md *md)
 {
-	struct bpf_sock *sk = md->sk;
+	struct bpf_sock *sk = md->sk, *migrating = md->migrating_sk;
 	struct listener key = {};
+	u32 port = sk->src_port;
+
+	FORGET(port); /* else clang makes one load of two pointers, which is refused */
+	if (migrating)
+		port = migrating->src_port; /* a closed listener knows its address only */
 
 	key.family = sk->family;
 	key.protocol = sk->protocol;
-	key.port = sk->src_port;
+	key.port = port;
 	if (key.family == AF_INET6) {
 		key.address[0] = sk->src_ip6[0];
 		key.address[1] = sk->src_ip6[1];
@@ -247,6 +255,8 @@ int steer(struct sk_reuseport_md *md)
 		count->fallback++;
 	else if (outcome == NO_SOCKET)
 		count->no_socket++;
+	else if (md->migrating_sk)
+		count->migration++;
 	else if (!is_datagram)
 		count->connection++;
 	else if (!is_parsed)

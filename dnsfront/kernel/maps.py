@@ -59,6 +59,9 @@ class Update(IntEnum):
 MMAPABLE: Final = 0x400
 #: The program type that chooses a socket, `enum bpf_prog_type`.
 SK_REUSEPORT: Final = 21
+#: What loading asks for by program type, `enum bpf_attach_type`: to be run for a TCP
+#: connection, too, whose listener closes (BPF_SK_REUSEPORT_SELECT_OR_MIGRATE).
+_ATTACH_TYPES: Final = {SK_REUSEPORT: 40}
 
 #: A program that returns SK_PASS and does nothing else: r0 = 1; exit.
 PASS_PROGRAM: Final = bytes.fromhex("b700000001000000 9500000000000000")
@@ -107,6 +110,8 @@ class _ProgramLoad(ctypes.Structure):
         ("kern_version", ctypes.c_uint32),
         ("prog_flags", ctypes.c_uint32),
         ("prog_name", ctypes.c_char * 16),
+        ("prog_ifindex", ctypes.c_uint32),
+        ("expected_attach_type", ctypes.c_uint32),
     )
 
 
@@ -250,6 +255,7 @@ def load_program(
         insns=_address(instructions),
         license=_address(_GPL),
         prog_name=name.encode()[:_MAX_NAME_OCTETS],
+        expected_attach_type=_ATTACH_TYPES.get(program_type, 0),
     )
     try:
         return _bpf(Command.PROG_LOAD, request, f"load {name}")

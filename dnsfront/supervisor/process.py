@@ -67,6 +67,9 @@ class WorkerProcess:
         """Send *message*; a worker that does not take it is ended, and then exits."""
         try:
             channel.send(self._channel, message, fds)
+        except (BrokenPipeError, ConnectionResetError):
+            # It has closed its end: it is about to exit, and that is noticed anyway.
+            _LOG.debug("worker_leaving worker=%s op=%s", self._name, message["op"])
         except OSError as exc:
             if self._channel.fileno() >= 0:
                 _LOG.warning(

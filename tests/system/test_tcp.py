@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -217,3 +219,31 @@ def test_idle_connection_is_closed(front: FrontEnd) -> None:
     stream.close()
 
     assert IDLE_S - 0.5 < time.monotonic() - opened_at < IDLE_S + 2
+
+
+def test_no_connection_is_reset_while_workers_and_processes_come_and_go(
+    front: FrontEnd,
+) -> None:
+    is_over = threading.Event()
+
+    def connect() -> int:
+        answered = 0
+        while not is_over.is_set():
+            stream = Stream(front.address)
+            stream.send(nsid_query(qname_of("www.example.test"), 1))
+            [response] = stream.responses(1)
+            assert response.answer
+            stream.close()
+            answered += 1
+        return answered
+
+    with ThreadPoolExecutor(1) as pool:
+        connecting = pool.submit(connect)
+        try:
+            for worker in ("w1", "w2", "w3", "w4") * 2:
+                assert front.command("drain", worker)[0] == 0
+                assert front.command("undrain", worker)[0] == 0
+            front.take_over()
+        finally:
+            is_over.set()
+        assert connecting.result() > 100
