@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from dnsfront.cli.progress import shown
 from dnsfront.config.control import control_socket
 from dnsfront.dns.wire import qname_from_text, qname_to_text
 from dnsfront.errors import ControlError, UsageError, WireError
@@ -92,7 +93,10 @@ def flush(arguments: argparse.Namespace) -> int:
 
 def _moved(what: str, done: Mapping[str, Any]) -> str:
     """Return a sentence about a change of the ring."""
-    text = f"{what}: generation {done['generation']}, {done['slots_moved']} slots moved"
+    text = (
+        f"{what}: generation {done['generation']}, {done['slots_moved']} slots moved, "
+        f"{done['entries']} cached entries handed over, {done['seconds']:.1f} s"
+    )
     for key in ("added", "removed"):
         if done[key]:
             text += f", {key} {' '.join(done[key])}"
@@ -124,7 +128,8 @@ def _act(
     """Send *request* and print what the server did, or why it did not: exit code 1."""
     path = socket_path(arguments)
     try:
-        response = ask(path, request, _ACT_TIMEOUT_S)
+        with shown(lambda: status_of(path)):
+            response = ask(path, request, _ACT_TIMEOUT_S)
     except ControlError as exc:
         if arguments.json:
             print(json.dumps({"ok": False, "reason": str(exc)}, indent=2))

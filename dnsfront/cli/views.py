@@ -11,6 +11,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dnsfront.cli.progress import progress_of
+
 _BAR_WIDTH = 32
 _FILE_WIDTH = 160
 
@@ -94,6 +96,8 @@ def status_view(
         head.append(f" ({kernel['reason']})")
     for reason in status.get("not_ready", ()):
         head.append(f"\nnot ready: {reason}", style="red")
+    for line in progress_of(status):
+        head.append(f"\n{line}", style="yellow")
     return Group(head, Text(), _workers(status, rates), Text(), _upstreams(status))
 
 

@@ -54,6 +54,10 @@ class Counter(IntEnum):
     EXCEPTIONS = 19
     PENDING = 20  # a gauge
     CACHE_ADOPTED = 21
+    TCP_OPEN = 22  # a gauge
+    #: How many entries the last move is about, and how many of them are on their way.
+    MOVE_ENTRIES = 23  # a gauge
+    MOVE_SENT = 24  # a gauge
     RCODE_0 = 32
 
 

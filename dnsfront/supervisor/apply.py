@@ -7,6 +7,7 @@ Then the table changes, and what leaves finishes what it has.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -24,10 +25,12 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Change:
-    """What a change did."""
+    """What a change did; *entries* went from cache to cache."""
 
     generation: int
     slots_moved: int
+    entries: int
+    seconds: float
     added: tuple[str, ...]
     removed: tuple[str, ...]
 
@@ -40,7 +43,7 @@ async def apply(front: Front, after: Candidate) -> Change:
             it was.
     """
     fleet, publisher, groups = front.fleet, front.publisher, front.groups
-    before = front.candidate
+    before, began_at, entries = front.candidate, time.monotonic(), 0
     candidate.check_applicable(before, after)
     joining = [name for name in after.worker_names if name not in fleet.names]
     leaving = [name for name in fleet.names if name not in after.worker_names]
@@ -57,7 +60,8 @@ async def apply(front: Front, after: Candidate) -> Change:
             await fleet.listen(opening)
             undo.push_async_callback(fleet.unlisten, opening)
         undo.callback(_discard, front, joining)
-        await _start(front, joining)
+        with front.step("starting workers", joining):
+            await _start(front, joining)
         groups.attach(opening)
         undo.pop_all()
     front.candidate = after
@@ -66,7 +70,8 @@ async def apply(front: Front, after: Candidate) -> Change:
     if opening:
         fleet.serve_all()
     if after.table != before.table:
-        entries = await fleet.move_caches(after.table.with_worker_ids(fleet.ids))
+        with front.step("moving caches", is_move=True):
+            entries = await fleet.move_caches(after.table.with_worker_ids(fleet.ids))
         _LOG.info("caches_moved entries=%d", entries)
     moved = publisher.slots_moved
     if await publisher.publish(after.table, fleet.ids):
@@ -75,15 +80,24 @@ async def apply(front: Front, after: Candidate) -> Change:
     fleet.withdraw(leaving)
     if closing:
         groups.shut(closing)
-        await fleet.unlisten(closing)
-    await fleet.retire(leaving)
+        with front.step("closing listeners"):
+            await fleet.unlisten(closing)
+    with front.step("draining", leaving):
+        await fleet.retire(leaving)
     groups.remove(closing)
     if opening or closing:
         _LOG.info(
             "listen_changed added=%s removed=%s", _texts(opening), _texts(closing)
         )
     moved = publisher.slots_moved - moved
-    return Change(publisher.generation, moved, tuple(joining), tuple(leaving))
+    return Change(
+        publisher.generation,
+        moved,
+        entries,
+        time.monotonic() - began_at,
+        tuple(joining),
+        tuple(leaving),
+    )
 
 
 def _spec(front: Front, wanted: Candidate) -> WorkerSpec:

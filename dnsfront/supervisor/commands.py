@@ -89,6 +89,8 @@ def _changed(change: Change) -> dict[str, Any]:
     return {
         "generation": change.generation,
         "slots_moved": change.slots_moved,
+        "entries": change.entries,
+        "seconds": change.seconds,
         "added": list(change.added),
         "removed": list(change.removed),
     }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -28,6 +31,19 @@ class Phase(Enum):
     SERVING = "serving"
     HANDING_OVER = "handing over"
     STOPPING = "stopping"
+
+
+@dataclass
+class Progress:
+    """The change under way: its *step*, whom that is about, and when it began.
+
+    *since* is monotonic. With *is_move* the step is told by the entries sent, too.
+    """
+
+    step: str
+    since: float
+    workers: tuple[str, ...] = ()
+    is_move: bool = False
 
 
 @dataclass
@@ -60,7 +76,19 @@ class Front:
     reloads: ReloadCounts
     drained: set[str] = field(default_factory=set)
     admin: AdminServer | None = None
+    progress: Progress | None = None
     phase: Phase = Phase.STARTING
+
+    @contextmanager
+    def step(
+        self, text: str, workers: Iterable[str] = (), *, is_move: bool = False
+    ) -> Iterator[None]:
+        """Show *text* as what the change does while the body runs."""
+        self.progress = Progress(text, time.monotonic(), tuple(workers), is_move)
+        try:
+            yield
+        finally:
+            self.progress = None
 
     def apply_settings(self) -> None:
         """Put in force what of the candidate concerns no worker's process."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from dnsfront.ipc.stats import Counter, Upstream, upstream_at
+from dnsfront.supervisor.fleet import DRAIN_WITHIN_S
 from dnsfront.supervisor.front import Front, Phase
 from dnsfront.supervisor.tally import Tally
 from dnsfront.supervisor.worker import State, Worker
@@ -39,7 +41,24 @@ def status(front: Front) -> dict[str, Any]:
             "answers": "off",
             "reason": front.degraded,
         },
+        "change": _change(front),
         "not_ready": not_ready(front),
+    }
+
+
+def _change(front: Front) -> dict[str, Any] | None:
+    """Return how far the change under way is, None where there is none."""
+    progress = front.progress
+    if progress is None:
+        return None
+    words = [front.tallies.of(name).words for name in front.fleet.names]
+    moved = words if progress.is_move else []
+    return {
+        "step": progress.step,
+        "for_s": time.monotonic() - progress.since,
+        "workers": list(progress.workers),
+        "entries": sum(word[Counter.MOVE_ENTRIES] for word in moved),
+        "entries_sent": sum(word[Counter.MOVE_SENT] for word in moved),
     }
 
 
@@ -86,12 +105,17 @@ def _process(front: Front, name: str, worker: Worker | None) -> dict[str, Any]:
             "pid": None,
             "state": "drained" if is_drained else "down",
             "backlog": 0,
+            "draining_for_s": None,
+            "drain_within_s": None,
         }
+    since = worker.draining_since
     return {
         "worker_id": worker.worker_id,
         "pid": worker.pid,
         "state": worker.state.value,
         "backlog": front.steering.backlog(worker.worker_id),
+        "draining_for_s": None if since is None else time.monotonic() - since,
+        "drain_within_s": None if since is None else DRAIN_WITHIN_S,
     }
 
 
@@ -102,6 +126,7 @@ def _traffic(tally: Tally) -> dict[str, Any]:
         "hit_ratio": hit_ratio(tally),
         "cache_entries": words[Counter.CACHE_ENTRIES],
         "pending": words[Counter.PENDING],
+        "connections": words[Counter.TCP_OPEN],
         "restarts": tally.restarts,
     }
 

@@ -159,9 +159,10 @@ class Succession:
                 try:
                     if message["op"] == "let_go":
                         return
-                    entries = await self._front.fleet.send_caches(
-                        message["ids"], message["hash_key_hex"], fds
-                    )
+                    with self._front.step("sending caches", is_move=True):
+                        entries = await self._front.fleet.send_caches(
+                            message["ids"], message["hash_key_hex"], fds
+                        )
                 finally:
                     for fd in fds:
                         os.close(fd)

@@ -8,7 +8,13 @@ from typing import Final
 from dnsfront.ipc import stats
 from dnsfront.ipc.stats import Counter
 
-_GAUGES: Final = (Counter.CACHE_ENTRIES, Counter.PENDING)
+_GAUGES: Final = (
+    Counter.CACHE_ENTRIES,
+    Counter.PENDING,
+    Counter.TCP_OPEN,
+    Counter.MOVE_ENTRIES,
+    Counter.MOVE_SENT,
+)
 
 
 class Tally:

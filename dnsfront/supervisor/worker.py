@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -67,6 +68,8 @@ class Worker:
         self.tally = tally
         self.state = State.STARTING
         self.first_ready: asyncio.Future[bool] = asyncio.Future()
+        #: When it was told to finish, by the monotonic clock.
+        self.draining_since: float | None = None
         self._around = around
         self._loop = asyncio.get_running_loop()
         self._policy = RespawnPolicy()
@@ -255,6 +258,7 @@ class Worker:
         in *kept* is left to a successor. Then the process is gone.
         """
         self.state = State.DRAINING
+        self.draining_since = time.monotonic()
         self._clear_timer()
         if self._process is None:
             return True

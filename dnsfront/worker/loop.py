@@ -177,6 +177,11 @@ class Worker:
             if not self.take_handed_over():
                 return
 
+    def show_move(self, sent: int, entries: int) -> None:
+        """Tell whoever looks how many of so many entries are on their way."""
+        self._meter.set_gauge(Counter.MOVE_ENTRIES, entries)
+        self._meter.set_gauge(Counter.MOVE_SENT, sent)
+
     def _on_handover(self, _event: int) -> None:
         self.take_handed_over()
 
@@ -237,6 +242,7 @@ class Worker:
         resolver = self.frontend.resolver
         self._meter.set_gauge(Counter.CACHE_ENTRIES, len(self.cache))
         self._meter.set_gauge(Counter.PENDING, resolver.pending if resolver else 0)
+        self._meter.set_gauge(Counter.TCP_OPEN, self.listening.connections)
         if self.peers.failed:
             self._meter.count(Counter.HANDOVER_FAILED, self.peers.failed)
             self.peers.failed = 0

@@ -18,7 +18,7 @@ from dnsfront.ipc import channel
 from dnsfront.ipc.spec import Listener, WorkerSpec
 from dnsfront.worker.handover import Receivers
 from dnsfront.worker.ownership import first_owner
-from dnsfront.worker.transfer import transfer
+from dnsfront.worker.transfer import Progress, transfer
 
 if TYPE_CHECKING:
     from dnsfront.worker.loop import Worker
@@ -39,7 +39,7 @@ class Orders:
         control.setblocking(False)  # noqa: FBT003 - its signature
         self._worker = worker
         self._control = control
-        self._transfer: Generator[None, None, int] | None = None
+        self._transfer: Generator[Progress, None, int] | None = None
         self._receivers: Receivers | None = None
         self._move_until_ns = 0
         self._leave_until_ns = 0
@@ -121,6 +121,7 @@ class Orders:
         os.close(table_fd)
         worker = self._worker
         frontend = worker.frontend
+        worker.show_move(0, 0)
         self._move_until_ns = frontend.now_ns + round(message["within_s"] * _NS)
         begin = partial(transfer, worker.cache.entries(), now_s=frontend.now_s)
         if "ids" not in message:
@@ -139,15 +140,16 @@ class Orders:
             send=receivers.send,
         )
 
-    def _move_on(self, move: Generator[None, None, int]) -> None:
+    def _move_on(self, move: Generator[Progress, None, int]) -> None:
         """Send a piece more; past its time the rest stays, and arrives cold."""
         entries = 0
         try:
             if self._worker.frontend.now_ns < self._move_until_ns:
-                next(move)
+                self._worker.show_move(*next(move))
                 return
         except StopIteration as end:
             entries = end.value
+            self._worker.show_move(entries, entries)
         self._transfer = None
         if self._receivers is not None:
             self._receivers.close()

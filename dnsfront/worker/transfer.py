@@ -8,10 +8,14 @@ carry is the host's own, so they need no translation.
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Final
 
 from dnsfront.dns.cache import ODD_ZONE, Entry
+
+#: Entries that were sent, and that are to be sent as far as that is known.
+Progress = tuple[int, int]
 
 #: Entries looked at between two rounds of the worker's loop: about a millisecond.
 _CHUNK: Final = 500
@@ -31,7 +35,7 @@ def transfer(
     own_id: int,
     now_s: int,
     send: Callable[[int, bytes], bool],
-) -> Generator[None, None, int]:
+) -> Generator[Progress, None, int]:
     """Send each of *entries* to the *owner* of its qname, those asked for last first.
 
     Yields after each piece of work and whenever *send* has no room; returns how many
@@ -44,27 +48,31 @@ def transfer(
             if worker_id not in (0, own_id):
                 moved.append((entry, worker_id))
         if number % _CHUNK == 0:
-            yield
+            yield 0, len(moved)
     moved.sort(key=lambda pair: pair[0].stamp, reverse=True)
-    for worker_id, parcel in _parcels(moved):
+    sent = 0
+    for worker_id, parcel, count in _parcels(moved):
         while not send(worker_id, parcel):
-            yield
-        yield
+            yield sent, len(moved)
+        sent += count
+        yield sent, len(moved)
     return len(moved)
 
 
-def _parcels(moved: Sequence[tuple[Entry, int]]) -> Iterator[tuple[int, bytes]]:
-    """Return *moved* in messages to each worker_id, in order."""
+def _parcels(moved: Sequence[tuple[Entry, int]]) -> Iterator[tuple[int, bytes, int]]:
+    """Return *moved* in messages to each worker_id, in order, and their entries."""
     parcels: dict[int, bytearray] = {}
+    counts: Counter[int] = Counter()
     for entry, worker_id in moved:
         parcel = parcels.setdefault(worker_id, bytearray())
         parcel += _pack(entry)
+        counts[worker_id] += 1
         if len(parcel) >= _PARCEL_OCTETS:
-            yield worker_id, bytes(parcel)
+            yield worker_id, bytes(parcel), counts.pop(worker_id)
             parcel.clear()
     for worker_id, parcel in parcels.items():
         if parcel:
-            yield worker_id, bytes(parcel)
+            yield worker_id, bytes(parcel), counts[worker_id]
 
 
 def _pack(entry: Entry) -> bytes:

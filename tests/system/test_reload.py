@@ -8,6 +8,7 @@ import signal
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -317,3 +318,45 @@ def test_pending_queries_of_a_replaced_upstream_are_answered(
 
     assert summary(response) == ("NOERROR", [])
     assert other.count("held.test") == 0
+
+
+def test_progress_of_a_drain_is_shown_while_it_lasts(
+    front: FrontEnd, upstream: FakeUpstream
+) -> None:
+    preferences = front.lookup(NAMES)
+    name = next(name for name in NAMES if preferences[name][0] == "w4")
+    asked(front)
+    before = upstream.count(name)
+    assert front.command("flush", name)[0] == 0
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        with upstream.holding(name):
+            sock.sendto(nsid_query(qname_of(name), 1), front.address)
+            eventually(lambda: upstream.count(name) == before + 1)
+            draining = pool.submit(front.command, "drain", "w4")
+            change = eventually(lambda: progress(front, "draining"))
+            worker = eventually(lambda: pending(front, "w4"))
+        code, text = draining.result()
+        assert receive(sock)
+
+    assert change["workers"] == ["w4"]
+    assert (worker["state"], worker["pending"]) == ("draining", 1)
+    assert 0 <= worker["draining_for_s"] < worker["drain_within_s"]
+    moved = sum(1 for x in NAMES if preferences[x][0] == "w4") - 1
+    assert (code, f" {moved} cached entries handed over, " in text) == (0, True), text
+    assert front.status()["change"] is None
+    assert front.command("undrain", "w4")[0] == 0
+
+
+def progress(front: FrontEnd, step: str) -> dict[str, Any] | None:
+    """Return the change under way, if it is at *step*."""
+    change: dict[str, Any] | None = front.status()["change"]
+    return change if change and change["step"] == step else None
+
+
+def pending(front: FrontEnd, name: str) -> dict[str, Any] | None:
+    """Return the status of a worker that has something pending, and says so."""
+    worker = front.worker(name)
+    return worker if worker["pending"] else None

@@ -48,7 +48,8 @@ def owned(front: Front) -> dict[str, int]:
 
 def test_an_unchanged_config_changes_nothing(played: Played, tmp_path: Path) -> None:
     async def story(front: Front, reloader: Reloader) -> None:
-        assert await reloader.reload() == Change(1, 0, (), ())
+        change = await reloader.reload()
+        assert change == Change(1, 0, 0, change.seconds, (), ())
         assert played.events == []
         assert front.reloads.success == 1
 
@@ -138,7 +139,7 @@ def test_settings_reach_every_worker_without_a_restart(
 
         change = await reloader.reload()
 
-        assert change == Change(1, 0, (), ())
+        assert change == Change(1, 0, 0, change.seconds, (), ())
         assert played.events == [("configure", "w1"), ("configure", "w2")]
         spec = played.by_name["w2"].spec
         assert spec is not None
