@@ -111,12 +111,12 @@ def write(
 ) -> Path:
     """Write everything to a new file below *directory* and return its path."""
     now = datetime.now(UTC)
-    commit = _commit()
+    checkout = commit()
     content = {
         "date": now.isoformat(timespec="seconds"),
-        "commit": commit,
+        "commit": checkout,
         "command": ["python", "-m", "tests.bench", *sys.argv[1:]],
-        "machine": _machine(),
+        "machine": machine(),
         "versions": {peer.name: peer.version() for peer in lab.peers},
         "left_out": lab.left_out,
         "settings": asdict(lab.settings),
@@ -125,7 +125,7 @@ def write(
         "rounds": rounds,
     }
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{now:%Y-%m-%dT%H%M}-{commit}.json"
+    path = directory / f"{now:%Y-%m-%dT%H%M}-{checkout}.json"
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path
 
@@ -134,7 +134,7 @@ def default_directory() -> Path:
     return _RESULTS
 
 
-def _commit() -> str:
+def commit() -> str:
     """Return the commit of the checkout, with `-dirty` when it has been changed."""
 
     def git(*arguments: str) -> str:
@@ -147,7 +147,8 @@ def _commit() -> str:
     return (git("rev-parse", "--short", "HEAD") or "unknown") + dirty
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """Return what the figures depend on."""
     return {
         "cpu": _first_value(Path("/proc/cpuinfo"), "model name"),
         "cpus": os.cpu_count(),

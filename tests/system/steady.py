@@ -11,7 +11,7 @@ import json
 import signal
 import struct
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -120,6 +120,7 @@ class SteadyLoad:
             *(address, names, "--rate", str(per_second), "--zipf", "1"),
             *("--sockets", str(_SOCKETS), "--seconds", str(_LONGEST_S), *arguments),
         )
+        self._is_over = False
         self.records: list[Record] = []
 
     @property
@@ -138,9 +139,14 @@ class SteadyLoad:
     ) -> None:
         if kind is not None:
             self._generator.end()
-            return
-        self._generator.stop()
+        elif not self._is_over:
+            self._generator.stop()
+            self.finish()
+
+    def finish(self) -> None:
+        """Wait until it ends by itself, which it does if `--seconds` are given."""
         self.records = self._generator.wait()
+        self._is_over = True
 
     def lost(self) -> list[Record]:
         """Return the queries that had no response."""
@@ -158,8 +164,3 @@ def owners_seen(address: Address, names: Names) -> dict[int, str]:
     owners = {record.name: record.nsid for record in records}
     assert len(owners) == len(names.texts)
     return owners
-
-
-def since(records: Iterable[Record], at_ns: int) -> Iterator[Record]:
-    """Return those of *records* that were sent after *at_ns*."""
-    return (record for record in records if record.sent_ns > at_ns)

@@ -7,23 +7,19 @@ after the death by the next of the preference list, or by the successor.
 
 from __future__ import annotations
 
-import os
 import random
-import select
 import signal
-import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from dnsfront.worker.batch import BATCH
+from tests.system.faults import Death, end
 from tests.system.front import FrontEnd
 from tests.system.resolver import Unbound
 from tests.system.steady import Names, SteadyLoad, owners_seen
-from tests.waiting import eventually
 
 PER_SECOND = 20_000
 NAMES = 5000
@@ -31,18 +27,6 @@ KILLS = 20
 STOPS = 5
 WORKERS = 8
 SEED = 20261123
-#: A hang is seen after a second; a busy machine takes its time to end the process.
-REPLACED_WITHIN_S = 10.0
-
-
-@dataclass(frozen=True)
-class Death:
-    """One worker's end: between which instants it was ended, and its successor up."""
-
-    worker: str
-    signalled_ns: int
-    gone_ns: int
-    back_ns: int
 
 
 @pytest.fixture(scope="module")
@@ -62,26 +46,6 @@ def front(folder: Path, names: Names) -> Iterator[FrontEnd]:
     ):
         owners_seen(made.address, names)
         yield made
-
-
-def end(front: FrontEnd, worker: str, number: signal.Signals) -> Death:
-    """Send *worker* a signal, and wait until another process is up in its place."""
-    pid = front.pids()[worker]
-    pidfd = os.pidfd_open(pid)
-    try:
-        signalled_ns = time.time_ns()
-        os.kill(pid, number)
-        assert select.select([pidfd], [], [], REPLACED_WITHIN_S)[0], "still there"
-        gone_ns = time.time_ns()
-    finally:
-        os.close(pidfd)
-
-    def is_back() -> bool:
-        status = front.worker(worker)
-        return status["state"] == "up" and status["pid"] != pid
-
-    eventually(is_back, REPLACED_WITHIN_S)
-    return Death(worker, signalled_ns, gone_ns, time.time_ns())
 
 
 def test_twenty_kills_lose_only_what_the_victims_had_taken(
