@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from dnsfront.errors import ControlError
 from dnsfront.ipc.spec import Listener, WorkerSpec
 from dnsfront.supervisor import candidate
 from dnsfront.supervisor.admin import AdminServer
@@ -61,7 +60,7 @@ async def apply(front: Front, after: Candidate) -> Change:
             undo.push_async_callback(fleet.unlisten, opening)
         undo.callback(_discard, front, joining)
         with front.step("starting workers", joining):
-            await _start(front, joining)
+            await fleet.bring_up(joining)
         groups.attach(opening)
         undo.pop_all()
     front.candidate = after
@@ -146,19 +145,6 @@ def _put_in_force(front: Front, admin: AdminServer | None) -> None:
     if admin is not None and front.admin is not None:
         front.admin.close()
         front.admin = admin
-
-
-async def _start(front: Front, names: Iterable[str]) -> None:
-    """Start workers that own nothing yet.
-
-    Raises:
-        DnsfrontError: one of them cannot be started.
-    """
-    fleet = front.fleet
-    fleet.launch(names)
-    fleet.join(names)
-    if failed := await fleet.start(names):
-        raise ControlError(f"{', '.join(failed)}: did not start, see the log")
 
 
 def _discard(front: Front, names: Iterable[str]) -> None:

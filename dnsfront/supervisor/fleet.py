@@ -70,14 +70,14 @@ class Fleet:
     ) -> None:
         """Make workers of *names* and start their interpreters, which takes a while.
 
-        Those in *ids* get the worker_id there, which nobody else gets meanwhile.
+        They get the worker_ids in *ids*, or free ones.
 
         Raises:
             UnavailableError: there is no worker_id left.
         """
         ids = {} if ids is None else ids
         for name in names:
-            worker_id = ids.get(name) or self._free_id(ids.values())
+            worker_id = ids.get(name) or self._free_id()
             worker = Worker(name, worker_id, self._tallies.of(name), self._around)
             self._workers[name] = worker
             worker.launch()
@@ -104,6 +104,25 @@ class Fleet:
             for worker, is_ready in zip(workers, results, strict=True)
             if not is_ready
         ]
+
+    async def bring_up(
+        self, names: Iterable[str], ids: Mapping[str, int] | None = None
+    ) -> None:
+        """Launch, join and start *names* beside workers that serve meanwhile.
+
+        Interpreters take whole CPUs while they start, so only half of those at once.
+
+        Raises:
+            DnsfrontError: one of them cannot be had; the others are there.
+        """
+        names = tuple(names)
+        at_once = max(1, len(os.sched_getaffinity(0)) // 2)
+        for at in range(0, len(names), at_once):
+            some = names[at : at + at_once]
+            self.launch(some, ids)
+            self.join(some)
+            if failed := await self.start(some):
+                raise ControlError(f"{', '.join(failed)}: did not start, see the log")
 
     def withdraw(self, names: Iterable[str]) -> None:
         """Let nothing new come to *names* but what the table gives to them alone."""
@@ -146,8 +165,8 @@ class Fleet:
         for name in list(self._workers):
             self.discard(name)
 
-    def _free_id(self, reserved: Iterable[int]) -> int:
-        taken = {*self.ids.values(), *reserved}
+    def _free_id(self) -> int:
+        taken = set(self.ids.values())
         for worker_id in range(1, MAX_WORKER_ID + 1):
             if worker_id not in taken:
                 return worker_id

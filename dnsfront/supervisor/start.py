@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import socket
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AsyncExitStack
 from http import HTTPStatus
 
 from dnsfront.errors import ControlError, RingError, UnavailableError
+from dnsfront.kernel.pages import MAX_WORKER_ID
 from dnsfront.kernel.steering import open_steering
 from dnsfront.ring.qhash import hash_key
 from dnsfront.supervisor import memory, metrics, page, reports
@@ -83,13 +85,12 @@ async def start_after(
         _open_admin(front, stack)
     fleet = front.fleet
     fleet.hold()
-    fleet.launch(names, predecessor.ids)
-    fleet.join(names)
-    front.steering.wait_loaded()
+    # One after the other, and not before the compiler: the predecessor needs its CPUs.
+    await asyncio.to_thread(front.steering.wait_loaded)
     front.apply_settings()
-    await front.publisher.publish(first.table, fleet.ids)
-    if failed := await fleet.start(names):
-        raise UnavailableError(f"{', '.join(failed)}: did not get ready")
+    ids = _worker_ids(names, predecessor.ids)
+    await front.publisher.publish(first.table, ids)
+    await fleet.bring_up(names, ids)
     key = hash_key(first.config.ring.seed)
     table = first.table.with_worker_ids(fleet.ids)
     entries = await predecessor.send_caches(table, key, fleet.receivers())
@@ -108,6 +109,13 @@ async def start_after(
     _LOG.info("taken_over entries=%d pause_ms=%.1f", entries, pause_s * 1000)
     memory.give_back()
     return front
+
+
+def _worker_ids(names: Iterable[str], known: Mapping[str, int]) -> dict[str, int]:
+    """Return the worker_id of each name: the one it has, or one that nobody has."""
+    taken = set(known.values())
+    free = (number for number in range(1, MAX_WORKER_ID + 1) if number not in taken)
+    return {name: known[name] if name in known else next(free) for name in names}
 
 
 def _among(

@@ -22,6 +22,7 @@ from tests.bench.errors import BenchError
 from tests.bench.load import BIN, build
 from tests.system.front import Address
 from tests.system.processes import ROOT
+from tests.waiting import eventually
 
 _RECORD: Final = struct.Struct("=QQIBB10s")
 _ADDRESS_BASE: Final = 10 << 24
@@ -84,6 +85,10 @@ class Generator:
         )
         self.report: dict[str, Any] = {}
 
+    def has_begun(self) -> bool:
+        """Return whether the first responses are there."""
+        return self._path.exists() and self._path.stat().st_size > 0
+
     def stop(self) -> None:
         """Send no more; :meth:`wait` tells what came of it."""
         self._process.send_signal(signal.SIGTERM)
@@ -129,6 +134,11 @@ class SteadyLoad:
         return self._generator.report
 
     def __enter__(self) -> Self:
+        try:
+            eventually(self._generator.has_begun)
+        except BaseException:
+            self._generator.end()
+            raise
         return self
 
     def __exit__(
