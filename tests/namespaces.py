@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dnsfront.errors import PrivilegeError
-from dnsfront.kernel.maps import PASS_PROGRAM, load_program
+from dnsfront.kernel.maps import PROBE_PROGRAM, load_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ def skip_without_rights() -> None:
     if os.geteuid() != 0:
         pytest.skip("root is missing: these tests make namespaces and load programs")
     try:
-        os.close(load_program("may_load", PASS_PROGRAM))
+        os.close(load_program("may_load", PROBE_PROGRAM))
     except PrivilegeError as error:
         pytest.skip(f"the right to load programs is missing: {error}")
 

@@ -65,6 +65,14 @@ _ATTACH_TYPES: Final = {SK_REUSEPORT: 40}
 
 #: A program that returns SK_PASS and does nothing else: r0 = 1; exit.
 PASS_PROGRAM: Final = bytes.fromhex("b700000001000000 9500000000000000")
+#: The same after a read of the stack at a place that the packet's length decides:
+#: *(r10 - 8) = 0; r2 = md->len & 7; r3 = r10 + r2 - 8; r0 = *r3; r0 = 1; exit.
+#: Only with CAP_PERFMON the verifier lets that through.
+PROBE_PROGRAM: Final = bytes.fromhex(
+    "7a0af8ff00000000 6112100000000000 5702000007000000 bfa3000000000000"
+    "0f23000000000000 07030000f8ffffff 7130000000000000"
+    "b700000001000000 9500000000000000"
+)
 
 
 class BpfError(KernelError):
@@ -246,7 +254,7 @@ def load_program(
     """Load *instructions* and return the descriptor, which the caller owns.
 
     Raises:
-        PrivilegeError: CAP_BPF or CAP_NET_ADMIN is missing.
+        PrivilegeError: CAP_BPF, CAP_NET_ADMIN or CAP_PERFMON is missing.
         KernelError: the verifier refuses, with its reason, or the type is unknown.
     """
     request = _ProgramLoad(
@@ -271,6 +279,10 @@ def load_program(
             reason = _verdict(log.value.decode(errors="replace"))
             if not reason:
                 raise
+            if "!root" in reason:
+                raise PrivilegeError(
+                    f"load {name}: the verifier says: {reason}; grant CAP_PERFMON"
+                ) from error
             raise KernelError(f"load {name}: the verifier says: {reason}") from error
 
 
@@ -321,7 +333,8 @@ def _refusal(what: str, command: int, number: int) -> DnsfrontError:
     name = errno.errorcode.get(number, str(number))
     if number == errno.EPERM:
         return PrivilegeError(
-            f"{what}: EPERM; grant CAP_BPF and CAP_NET_ADMIN, and bpf(2) in a container"
+            f"{what}: EPERM; grant CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and in a "
+            "container bpf(2)"
         )
     remedy = _REMEDIES.get(number, os.strerror(number))
     if number == errno.EINVAL and command == Command.MAP_UPDATE:

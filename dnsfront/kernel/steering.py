@@ -18,7 +18,7 @@ from dnsfront.kernel.layouts import layout
 from dnsfront.kernel.loader import Job, Loading
 from dnsfront.kernel.maps import (
     MMAPABLE,
-    PASS_PROGRAM,
+    PROBE_PROGRAM,
     Map,
     MapKind,
     Shape,
@@ -71,7 +71,7 @@ class Steering(Pages):
             KernelError: the kernel lacks something, as the text says.
         """
         # Asks for every right that the child will need, within microseconds.
-        os.close(load_program("may_load", PASS_PROGRAM))
+        os.close(load_program("may_load", PROBE_PROGRAM))
         slot_octets = layout("slot").size_octets
         self._slots = Shape(MapKind.ARRAY, slot_octets, slots, flags=MMAPABLE)
         self._sockarrays: dict[bytes, Map] = {}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from tests.system.clients import ask, ask_all, nsid_of
 from tests.system.front import DEMO_ZONE, Address, FrontEnd, free_address, owners
 from tests.system.load import under_load
 from tests.system.metrics import missed, responded
-from tests.system.processes import AS_NOBODY, run
+from tests.system.processes import AS_NOBODY, ROOT, run
 from tests.system.remains import bound_sockets
 from tests.system.upstream import FakeUpstream
 
@@ -137,6 +138,54 @@ def test_no_query_is_lost_while_workers_leave_and_come_back(
 
     assert load.sent > 0
     assert load.lost == []
+
+
+def rights_of_the_unit() -> set[str]:
+    """Return the capabilities that deploy/dnsfront.service leaves to the supervisor."""
+    unit = (ROOT / "deploy/dnsfront.service").read_text("utf-8")
+    lines = re.findall(r"^CapabilityBoundingSet=(.*)$", unit, re.MULTILINE)
+    return {
+        name.removeprefix("CAP_").lower() for line in lines for name in line.split()
+    }
+
+
+def with_rights(rights: Iterable[str]) -> tuple[str, ...]:
+    """Return options of setpriv(1) for root with these rights and no others."""
+    return (f"--bounding-set={','.join(('-all', *(f'+{x}' for x in rights)))}",)
+
+
+def test_rights_of_the_unit_are_enough_for_the_kernel(tmp_path: Path) -> None:
+    with FrontEnd(
+        tmp_path, rights=with_rights(rights_of_the_unit()), zones=[DEMO_ZONE]
+    ) as front:
+        assert front.status()["kernel"]["steering"] == "ebpf"
+        assert ask(front.address, "www.example.test").answer
+        [nobody] = {
+            os.stat(f"/proc/{pid}").st_uid  # noqa: PTH116 - a number is no path
+            for pid in front.pids().values()
+        }
+    assert nobody == NOBODY
+    assert " WARNING " not in front.log()
+
+
+@pytest.mark.parametrize("missing", ["bpf", "perfmon"])
+def test_right_that_is_missing_is_named_and_costs_only_steering(
+    tmp_path: Path, missing: str
+) -> None:
+    rights = rights_of_the_unit() - {missing}
+    with FrontEnd(tmp_path, rights=with_rights(rights), zones=[DEMO_ZONE]) as front:
+        kernel = front.status()["kernel"]
+        assert ask(front.address, "www.example.test").answer
+
+    assert kernel["steering"] == "userspace"
+    assert f"CAP_{missing.upper()}" in kernel["reason"]
+
+
+def test_kubernetes_and_systemd_grant_the_same_rights() -> None:
+    manifest = (ROOT / "deploy/kubernetes.yaml").read_text("utf-8")
+    [granted] = re.findall(r"add: \[(.*)\]", manifest)
+
+    assert {name.lower() for name in granted.split(", ")} == rights_of_the_unit()
 
 
 def test_reserved_port_needs_a_right_that_is_named(open_folder: Path) -> None:
