@@ -6,7 +6,7 @@ PYTEST := $(VENV)/python -m pytest -p tests.gate
 C_SOURCES := $(wildcard kern/*.c kern/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-bench compiled run test test-unit test-kern test-system test-compiled check fmt bench clean help
+.PHONY: setup setup-bench compiled run test test-unit test-kern test-system test-compiled test-systemd check fmt bench clean help
 
 setup: ## install what is missing: Debian packages (as root) and .venv
 	@deploy/setup.sh
@@ -39,6 +39,9 @@ test-compiled: compiled ## unit and system tests against the installed, compiled
 	@PYTHONPATH=$(COMPILED):$(CURDIR) $(VENV)/python -P -m pytest -p tests.gate \
 		--import-mode=append tests/unit -k "worker or cache or shape or response or wire"
 	@DNSFRONT_COMMAND=$(CURDIR)/.venv-compiled/bin/dnsfront $(PYTEST) tests/system
+
+test-systemd: setup ## the systemd unit, under a systemd of its own; wants root
+	@bash tests/systemd/run.sh
 
 check: setup ## format, lint, types, layers, docs, unit tests: before every commit
 	$(VENV)/ruff format --check
