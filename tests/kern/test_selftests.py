@@ -52,10 +52,13 @@ def test_connection_by_cookie_is_accepted_where_its_last_ack_is_steered(
         assert group.readable() == 2
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"], ids=["IPv4", "IPv6"])
 @pytest.mark.parametrize("sockets", [10, 20, 32])
-def test_program_is_replaced_on_a_live_group(lab: Lab, sockets: int) -> None:
+def test_program_is_replaced_on_a_live_group(
+    lab: Lab, sockets: int, address: str
+) -> None:
     """Beyond ten sockets, UDP look-ups take another way through the kernel."""
-    group = lab.group(tuple(range(1, sockets + 1)))
+    group = lab.group(tuple(range(1, sockets + 1)), address)
     client = lab.client(group)
     for half in (sockets, sockets // 2):
         attach(group.sockets[half], lab.steering._program_fd)
@@ -107,11 +110,16 @@ def test_sockets_that_are_never_bound_take_their_program_along(lab: Lab) -> None
             attach(sock, lab.steering._program_fd)
 
 
+@pytest.mark.parametrize(
+    "pair",
+    [("127.0.0.1", "0.0.0.0"), ("::1", "::")],  # noqa: S104 - in a namespace
+    ids=["IPv4", "IPv6"],
+)
 @pytest.mark.parametrize("is_first", [True, False], ids=["before", "after"])
 def test_socket_of_the_address_is_preferred_to_wildcards(
-    lab: Lab, *, is_first: bool
+    lab: Lab, pair: tuple[str, str], *, is_first: bool
 ) -> None:
-    addresses = ["127.0.0.1", "0.0.0.0"]  # noqa: S104 - in a namespace
+    addresses = list(pair)
     if not is_first:
         addresses.reverse()
     one = lab.group((1, 2), addresses[0])
@@ -121,7 +129,7 @@ def test_socket_of_the_address_is_preferred_to_wildcards(
     client = lab.client(specific)
 
     with lab.counting(primary=1):
-        client.sendto(QUERY, ("127.0.0.1", one.listener.port))
+        client.sendto(QUERY, (pair[0], one.listener.port))
         assert specific.receive() == (2, QUERY)
 
 

@@ -223,3 +223,22 @@ def test_control_socket_of_another_user_needs_a_right_that_is_named(
     assert program.wait() == os.EX_NOPERM
     [sentence] = program.output().splitlines()
     assert f"admin.socket {tmp_path}/control.sock: no right" in sentence
+
+
+def test_leaving_workers_answer_from_the_address_that_was_asked(
+    front: FrontEnd, listen: list[Address]
+) -> None:
+    names = [f"name{number}.wild.example.test" for number in range(100)]
+    wildcard = Address("127.0.0.2", listen[2].port)
+
+    # The clients' sockets are connected, and take responses from there only.
+    with (
+        under_load(listen[1], names, per_second=400) as over_ipv6,
+        under_load(wildcard, names, per_second=400) as at_wildcard,
+    ):
+        for worker in ("w1", "w2", "w3", "w4"):
+            assert front.command("drain", worker)[0] == 0
+            assert front.command("undrain", worker)[0] == 0
+
+    assert over_ipv6.sent
+    assert over_ipv6.lost == at_wildcard.lost == []
