@@ -39,6 +39,9 @@ class Listening:
     ) -> None:
         self.udp: dict[int, UdpListener] = {}
         self.tcp: dict[int, TcpListener] = {}
+        # What every round goes through, ready made.
+        self.all_udp: tuple[UdpListener, ...] = ()
+        self.all_tcp: tuple[TcpListener, ...] = ()
         self._frontend = frontend
         self._ownership = ownership
         self._access = access
@@ -77,6 +80,11 @@ class Listening:
                 access=self._access,
                 peers=self._peers,
             )
+        self._note()
+
+    def _note(self) -> None:
+        self.all_udp = tuple(self.udp.values())
+        self.all_tcp = tuple(self.tcp.values())
 
     def settle(self) -> None:
         """Take what waited for a predecessor, and forget what that one had taken."""
@@ -141,22 +149,12 @@ class Listening:
             number = self._leaving.pop()
             self.udp.pop(number).close()
             self.tcp.pop(number).close()
+        self._note()
 
     @property
     def connections(self) -> int:
         """How many TCP connections there are."""
         return sum(len(tcp.connections) for tcp in self.tcp.values())
-
-    @property
-    def is_written(self) -> bool:
-        """Whether responses wait to be sent over TCP."""
-        return any(tcp.written for tcp in self.tcp.values())
-
-    def flush_tcp(self) -> None:
-        """Send the responses over TCP."""
-        for tcp in self.tcp.values():
-            if tcp.written:
-                tcp.flush()
 
     def flush_udp(self) -> None:
         """Send the responses over UDP."""

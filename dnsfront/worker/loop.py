@@ -193,12 +193,16 @@ class Worker:
 
     def _after_round(self) -> float | None:
         self._expire()
-        self._orders.go_on()
+        if self._orders.is_under_way:
+            self._orders.go_on()
         # Ahead of the upstreams: the query that waits behind an answer may be a miss.
-        self.listening.flush_tcp()
+        for tcp in self.listening.all_tcp:
+            if tcp.written:
+                tcp.flush()
         for resolver in self.resolvers():
             resolver.flush()
-        self.listening.flush_udp()
+        for udp in self.listening.all_udp:
+            udp.flush()
         self.peers.flush()
         self._meter.flush()
         if self.cache.evictions:
@@ -211,10 +215,12 @@ class Worker:
 
     def _wait_s(self) -> float | None:
         """Return how long there is nothing to do but to wait for others."""
-        if self.listening.is_written:
-            return 0
+        for tcp in self.listening.all_tcp:
+            if tcp.written:
+                return 0
         waits = [resolver.wait_s() for resolver in self.resolvers()]
-        waits.append(self._orders.wait_s)
+        if self._orders.is_under_way:
+            waits.append(self._orders.wait_s)
         return min((wait_s for wait_s in waits if wait_s is not None), default=None)
 
     def _expire(self) -> None:

@@ -43,6 +43,8 @@ class Orders:
         self._receivers: Receivers | None = None
         self._move_until_ns = 0
         self._leave_until_ns = 0
+        #: Whether :meth:`go_on` has something to do, looked at in every round.
+        self.is_under_way = False
         self._handlers: dict[str, _Handler] = {
             "peers": self._on_peers,
             "table": self._on_table,
@@ -83,6 +85,7 @@ class Orders:
             return
         message, fds = received
         self._handlers[message["op"]](message, fds)
+        self._note()
 
     @property
     def wait_s(self) -> float | None:
@@ -97,6 +100,10 @@ class Orders:
             self._move_on(self._transfer)
         if self._leave_until_ns:
             self._leave_on()
+        self._note()
+
+    def _note(self) -> None:
+        self.is_under_way = self._transfer is not None or self._leave_until_ns > 0
 
     # -- who is there, and who owns what
 
