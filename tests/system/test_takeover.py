@@ -111,7 +111,7 @@ def test_descriptors_do_not_pile_up(front: FrontEnd) -> None:
     for _ in range(2):
         front.take_over()
 
-    eventually(lambda: descriptors_of(front.program.pid) == before)
+    eventually(lambda: descriptors_of(front.program.pid) <= before)
 
 
 def test_the_config_of_the_successor_is_in_force_and_nothing_is_lost(
