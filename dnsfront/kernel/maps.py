@@ -63,9 +63,7 @@ SK_REUSEPORT: Final = 21
 #: connection, too, whose listener closes (BPF_SK_REUSEPORT_SELECT_OR_MIGRATE).
 _ATTACH_TYPES: Final = {SK_REUSEPORT: 40}
 
-#: A program that returns SK_PASS and does nothing else: r0 = 1; exit.
-PASS_PROGRAM: Final = bytes.fromhex("b700000001000000 9500000000000000")
-#: The same after a read of the stack at a place that the packet's length decides:
+#: A program that passes after a read of the stack at a place the packet's length sets:
 #: *(r10 - 8) = 0; r2 = md->len & 7; r3 = r10 + r2 - 8; r0 = *r3; r0 = 1; exit.
 #: Only with CAP_PERFMON the verifier lets that through.
 PROBE_PROGRAM: Final = bytes.fromhex(

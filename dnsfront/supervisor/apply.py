@@ -17,7 +17,7 @@ from dnsfront.supervisor import candidate
 from dnsfront.supervisor.admin import AdminServer
 from dnsfront.supervisor.candidate import Candidate
 from dnsfront.supervisor.front import Front
-from dnsfront.supervisor.listeners import address_text, check_free, overlaps
+from dnsfront.supervisor.listeners import address_text, check_free
 
 _LOG = logging.getLogger(__name__)
 
@@ -117,12 +117,7 @@ def _open(
         DnsfrontError: an address is not to be had, or the kernel refuses.
     """
     groups = front.groups
-    # An address next to a wildcard of ours is ours to share.
-    known = [x for x in groups.listeners if x not in opening]
-    check_free(
-        tuple(listeners),
-        {x.place for x in listeners if any(overlaps(x, own) for own in known)},
-    )
+    check_free(tuple(listeners), groups.listeners)
     undo.callback(groups.want, groups.listeners)
     groups.add(opening)
     undo.callback(groups.remove, opening)

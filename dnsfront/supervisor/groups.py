@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -279,12 +279,20 @@ class SocketGroups:
         for worker_id, member in self._members.items():
             self._steering.set_dropped(worker_id, member.dropped())
 
-    def abandon(self) -> None:
+    def abandon(self, kept: Mapping[int, Collection[Place]]) -> None:
         """Leave all groups, and the program attached to them, to a successor.
 
-        What a successor did not take over leaves its sockarray when it closes.
+        *kept* are the places that it reads, by worker_id. Nothing more comes to sockets
+        that it neither reads nor can pass over; they are still to be drained.
         """
-        for member in self._members.values():
+        served = {place for places in kept.values() for place in places}
+        for worker_id, member in self._members.items():
             for pair in member.sockets.values():
+                place = pair.listener.place
+                if place not in served or (
+                    place not in kept.get(worker_id, ())
+                    and self._steering.mode == "userspace"
+                ):
+                    pair.shut()
                 pair.close()
         self._members.clear()

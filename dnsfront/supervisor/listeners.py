@@ -87,10 +87,8 @@ def overlaps(one: Listener, other: Listener) -> bool:
     )
 
 
-def check_free(
-    listeners: Sequence[Listener], except_at: Collection[Place] = ()
-) -> None:
-    """Bind every address alone, and let go of it again, except the places given.
+def check_free(listeners: Sequence[Listener], ours: Collection[Listener] = ()) -> None:
+    """Bind every address alone, and let go of it again, but for what *ours* overlap.
 
     SO_REUSEPORT would let a second server of the same user join the group of the first
     and take half of its queries, so this asks without it.
@@ -100,7 +98,7 @@ def check_free(
         PrivilegeError: the port is reserved.
     """
     for index, listener in enumerate(listeners):
-        if listener.place in except_at:
+        if any(overlaps(listener, own) for own in ours):
             continue
         for kind in _TRANSPORTS:
             _bind(index, listener, kind, is_shared=False).close()

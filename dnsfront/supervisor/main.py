@@ -155,7 +155,10 @@ class _Supervisor:
             task.cancel()
         await reloader.close()
         if succession.done.is_set():
-            front.groups.abandon()
+            ids = front.fleet.ids
+            front.groups.abandon(
+                {ids[name]: places for name, places in succession.kept.items()}
+            )
         await front.fleet.retire(front.fleet.names, succession.kept)
 
     async def _stop_and_wait(self) -> None:

@@ -18,7 +18,7 @@ from dnsfront.errors import ControlError, UnavailableError
 from dnsfront.ipc import channel
 from dnsfront.ipc.channel import Message
 from dnsfront.ipc.control import ask_for_descriptors
-from dnsfront.ipc.spec import Listener, Place
+from dnsfront.ipc.spec import Listener
 from dnsfront.supervisor.groups import Inherited
 from dnsfront.supervisor.takeover import PROTOCOL, Conversation
 
@@ -33,17 +33,16 @@ _LET_GO_WITHIN_S: Final = 5.0
 class Predecessor:
     """What a running front end offers, and the way to it.
 
-    *ids* are the worker_ids of its workers, *places* what it listens at, *drained* the
-    workers that an operator took out, *mode* how it steers.
+    *ids* are the worker_ids of its workers, *listeners* what it serves, *drained* the
+    workers that an operator took out.
     """
 
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
         self._inherited = Inherited()
         self.ids: dict[str, int] = {}
-        self.places: set[Place] = set()
+        self.listeners: set[Listener] = set()
         self.drained: frozenset[str] = frozenset()
-        self.mode = ""
         self.admin = ""
         self.control_socket: socket.socket | None = None
         self.admin_socket: socket.socket | None = None
@@ -93,19 +92,19 @@ class Predecessor:
                     self.control_socket, self.admin_socket = (
                         socket.socket(fileno=fd) for fd in fds
                     )
-                    self.mode = message["mode"]
                     self.admin = message["admin"]
                     self.drained = frozenset(message["drained"])
                     return
 
     def _take_worker(self, message: Message, fds: list[int]) -> None:
         sockets = [socket.socket(fileno=fd) for fd in fds]
-        places = [Listener(**fields).place for fields in message["listeners"]]
+        listeners = [Listener(**fields) for fields in message["listeners"]]
+        places = [listener.place for listener in listeners]
         pairs = zip(sockets[::2], sockets[1::2], strict=True)
         worker_id = message["worker_id"]
         self.ids[message["name"]] = worker_id
         self._inherited.sockets[worker_id] = dict(zip(places, pairs, strict=True))
-        self.places.update(places)
+        self.listeners.update(listeners)
 
     def leave(
         self, names: Collection[str], listeners: Collection[Listener]

@@ -76,7 +76,7 @@ async def start_after(
         ) from exc
     first = _among(wanted, drained, predecessor.ids)
     names, listeners = first.worker_names, first.listeners()
-    check_free(listeners, predecessor.places)
+    check_free(listeners, predecessor.listeners)
     front = _open(first, stack, predecessor.leave(names, listeners))
     front.drained = set(drained)
     address = wanted.config.admin.listen

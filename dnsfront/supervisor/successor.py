@@ -145,7 +145,6 @@ class Succession:
         assert front.admin is not None, "serving"
         message = {
             "op": "offer",
-            "mode": front.steering.mode,
             "admin": str(front.candidate.config.admin.listen),
             "drained": sorted(front.drained),
         }
@@ -159,6 +158,8 @@ class Succession:
                 try:
                     if message["op"] == "let_go":
                         return
+                    if message["op"] != "send_caches":
+                        raise ControlError(f"it said {message['op']}, want let_go")
                     with self._front.step("sending caches", is_move=True):
                         entries = await self._front.fleet.send_caches(
                             message["ids"], message["hash_key_hex"], fds

@@ -9,7 +9,7 @@ Predecessor to successor, unasked, the offer:
 - `worker`: name, worker_id, listeners; for each listener its UDP and its TCP socket.
 - `group`: listener, protocol; the sockarray that the kernel program chooses from. Not
   where names are steered in user space.
-- `offer`: mode, drained, admin (the text of its address); the listening sockets of the
+- `offer`: drained, admin (the text of its address); the listening sockets of the
   control socket and of the admin endpoint. It ends the offer.
 
 Successor to predecessor, and the reply:

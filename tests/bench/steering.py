@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from dnsfront.errors import DnsfrontError
-from dnsfront.kernel.maps import PASS_PROGRAM, SK_REUSEPORT, load_program
+from dnsfront.kernel.maps import SK_REUSEPORT, load_program
 from tests.bench.errors import BenchError
 from tests.bench.lab import HIT_NAMES, Lab, Round
 from tests.bench.peers import DNSFRONT
 from tests.bench.server import Server
+from tests.kern.bpf import PASS_PROGRAM
 
 EMPTY: Final = "empty program"
 STEER: Final = "steer"

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 SCHED_CLS = 3
 
+#: A program that returns SK_PASS and does nothing else: r0 = 1; exit.
+PASS_PROGRAM = bytes.fromhex("b700000001000000 9500000000000000")
+
 _PROG_TEST_RUN, _MAP_GET_FD_BY_ID, _ENABLE_STATS = 10, 14, 32
 
 

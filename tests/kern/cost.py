@@ -13,9 +13,9 @@ import socket
 from statistics import median
 from typing import TYPE_CHECKING
 
-from dnsfront.kernel.maps import PASS_PROGRAM, load_program
+from dnsfront.kernel.maps import load_program
 from dnsfront.kernel.steering import Steering
-from tests.kern.bpf import cost, statistics
+from tests.kern.bpf import PASS_PROGRAM, cost, statistics
 from tests.kern.lab import HASH_KEY, SLOTS, Group, Lab, reuseport_socket
 from tests.kern.queries import label, qname_of, query
 from tests.namespaces import private_network

@@ -58,6 +58,15 @@ def test_twenty_kills_lose_only_what_the_victims_had_taken(
     with SteadyLoad(front.address, names, PER_SECOND) as load:
         deaths = [end(front, victim, signal.SIGKILL) for victim in victims]
 
+    assert_only_what_was_in_hand_is_lost(deaths, load, owners)
+    for death in deaths:
+        assert_next_in_line_answered(death, load, owners, preferences)
+    assert owners_seen(front.address, names) == owners
+
+
+def assert_only_what_was_in_hand_is_lost(
+    deaths: list[Death], load: SteadyLoad, owners: dict[int, str]
+) -> None:
     assert load.wrong() == []
     lost = load.lost()
     for death in deaths:
@@ -65,9 +74,7 @@ def test_twenty_kills_lose_only_what_the_victims_had_taken(
         lost = lost[len(before) :]
         assert len(before) <= BATCH
         assert {owners[x.name] for x in before} <= {death.worker}
-        assert_next_in_line_answered(death, load, owners, preferences)
     assert lost == []
-    assert owners_seen(front.address, names) == owners
 
 
 def assert_next_in_line_answered(
@@ -105,13 +112,7 @@ def test_five_hangs_lose_nothing_that_was_queued(front: FrontEnd, names: Names) 
     with SteadyLoad(front.address, names, PER_SECOND) as load:
         deaths = [end(front, victim, signal.SIGSTOP) for victim in victims]
 
-    assert load.wrong() == []
-    lost = load.lost()
+    assert_only_what_was_in_hand_is_lost(deaths, load, owners)
     for death in deaths:
-        before = [x for x in lost if x.sent_ns <= death.gone_ns]
-        lost = lost[len(before) :]
-        assert len(before) <= BATCH
-        assert {owners[x.name] for x in before} <= {death.worker}
         assert_next_in_line_answered(death, load, owners, preferences)
-    assert lost == []
     assert owners_seen(front.address, names) == owners

@@ -221,6 +221,19 @@ def test_successor_that_cannot_have_an_address_leaves_the_old_one_alone(
     assert front.pids() == pids
 
 
+def test_successor_may_listen_at_a_wildcard_over_the_old_address(
+    front: FrontEnd,
+) -> None:
+    wildcard = f"0.0.0.0:{front.address.port}"
+
+    with under_load(front.address, NAMES, PER_SECOND) as load:
+        front.configure(listen=[wildcard], ring={"workers": 4, "seed": "another"})
+        front.take_over()
+
+    assert load.lost == []
+    assert asked(front) == home(front)
+
+
 @pytest.mark.parametrize("behaviour", ["prepares", "leaves", "hangs"])
 def test_old_process_goes_on_when_its_successor_fails(
     front: FrontEnd, tmp_path: Path, behaviour: str
