@@ -15,6 +15,7 @@ from dnsfront.config.sections import (
     Cache,
     Fault,
     KernelCache,
+    Limits,
     Log,
     Ring,
     Section,
@@ -46,6 +47,9 @@ class Config(Section):
     cache: Cache = Field(as_written({}), description="The cache of each worker.")
     kernel_cache: KernelCache = Field(
         as_written({}), description="Answers inside the kernel."
+    )
+    limits: Limits = Field(
+        as_written({}), description="What strangers may cost each worker."
     )
     access: Access = Field(as_written({}), description="Who may ask.")
     admin: Admin = Field(

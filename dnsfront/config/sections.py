@@ -26,12 +26,13 @@ from pydantic_core import CoreSchema
 
 from dnsfront.config.control import DEFAULT_CONTROL_SOCKET
 from dnsfront.config.document import KeyPath
-from dnsfront.config.units import duration_ms_to_text
+from dnsfront.config.units import duration_ms_to_text, size_octets_to_text
 from dnsfront.config.values import (
     Address,
     Interface,
     Network,
     Origin,
+    Size,
     SocketPath,
     Timeout,
     Ttl,
@@ -293,6 +294,17 @@ class Cache(Section):
     max_entries: StrictInt = Field(
         100_000, ge=1, le=100_000_000, description="Responses kept, per worker."
     )
+    max_size_octets: Size = Field(
+        as_written("64MiB"),
+        alias="max_size",
+        description="Memory that they may take, per worker, bookkeeping included; when "
+        "it is full, large responses go before small ones that are in use.",
+    )
+    max_entry_size_octets: Size = Field(
+        as_written("16KiB"),
+        alias="max_entry_size",
+        description="The largest response kept; larger ones are passed on only.",
+    )
     min_ttl_s: Ttl = Field(
         as_written("0s"),
         alias="min_ttl",
@@ -319,6 +331,56 @@ class Cache(Section):
             most = duration_ms_to_text(self.max_ttl_s * 1000)
             text = f"got {least}, want at most max_ttl, which is {most}"
             yield Fault(("min_ttl",), text, (("max_ttl",),))
+        if self.max_entry_size_octets > self.max_size_octets:
+            entry = size_octets_to_text(self.max_entry_size_octets)
+            whole = size_octets_to_text(self.max_size_octets)
+            text = f"got {entry}, want at most max_size, which is {whole}"
+            yield Fault(("max_entry_size",), text, (("max_size",),))
+
+
+class Limits(Section):
+    """What strangers may cost, per worker."""
+
+    tcp_connections: StrictInt = Field(
+        1000, ge=1, le=1_000_000, description="TCP connections of clients at once."
+    )
+    tcp_connections_per_client: StrictInt = Field(
+        100,
+        ge=1,
+        le=1_000_000,
+        description="The same for one client: one IPv4 address, or one IPv6 /64.",
+    )
+    tcp_queries_per_connection: StrictInt = Field(
+        0,
+        ge=0,
+        le=1_000_000_000,
+        description="Queries after which a TCP connection is closed; 0 for no end.",
+    )
+    tcp_idle_s: Timeout = Field(
+        as_written("10s"),
+        alias="tcp_idle",
+        description="How long a TCP connection may do nothing before it is closed.",
+    )
+    tcp_memory_octets: Size = Field(
+        as_written("64MiB"),
+        alias="tcp_memory",
+        description="Memory for what TCP clients sent, and for what they do not read.",
+    )
+    pending: StrictInt = Field(
+        20_000, ge=1, le=1_000_000, description="Questions asked of upstreams at once."
+    )
+    pending_per_zone: StrictInt = Field(
+        2000,
+        ge=1,
+        le=1_000_000,
+        description="The same for the names of one zone that has not answered.",
+    )
+    waiters_per_fetch: StrictInt = Field(
+        1000,
+        ge=1,
+        le=1_000_000,
+        description="Queries that may wait for the answer to one question.",
+    )
 
 
 class KernelCache(Section):

@@ -16,8 +16,12 @@ from dnsfront.config.address import SocketAddress
 from dnsfront.config.units import (
     DURATION_PATTERN,
     DURATION_WANTED,
+    SIZE_PATTERN,
+    SIZE_WANTED,
     duration_ms_from_text,
     duration_ms_to_text,
+    size_octets_from_text,
+    size_octets_to_text,
 )
 from dnsfront.dns.wire import qname_from_text, qname_to_text
 from dnsfront.errors import WireError
@@ -31,6 +35,9 @@ _MIN_TIMEOUT_MS: Final = 10
 _MAX_TIMEOUT_MS: Final = 30_000
 #: A year. RFC 2181, 8 allows 68; a TTL like that in a config is a slip of the pen.
 _MAX_TTL_MS: Final = 365 * 86_400_000
+#: No bound of ours makes sense below what one message may take, or above a large host.
+_MIN_SIZE_OCTETS: Final = 512
+_MAX_SIZE_OCTETS: Final = 1 << 40
 #: What fits `sun_path` with its final zero, unix(7).
 _MAX_SOCKET_PATH_OCTETS: Final = 107
 
@@ -51,6 +58,17 @@ def _duration_ms(value: Any, low_ms: int, high_ms: int) -> int:  # noqa: ANN401 
         low, high = duration_ms_to_text(low_ms), duration_ms_to_text(high_ms)
         raise ValueError(f"want a duration from {low} to {high}")
     return duration_ms
+
+
+def _size_octets(value: Any) -> int:  # noqa: ANN401 - whatever YAML held
+    if not isinstance(value, str):
+        raise ValueError(f"want {SIZE_WANTED}")  # noqa: TRY004 - see _text
+    size_octets = size_octets_from_text(value)
+    if not _MIN_SIZE_OCTETS <= size_octets <= _MAX_SIZE_OCTETS:
+        low = size_octets_to_text(_MIN_SIZE_OCTETS)
+        high = size_octets_to_text(_MAX_SIZE_OCTETS)
+        raise ValueError(f"want a size from {low} to {high}")
+    return size_octets
 
 
 def _timeout_s(value: Any) -> float:  # noqa: ANN401 - whatever YAML held
@@ -145,6 +163,9 @@ _ADDRESS_SCHEMA: Final = WithJsonSchema(
 )
 _TEXT_SCHEMA: Final = WithJsonSchema({"type": "string", "minLength": 1})
 
+_SIZE_SCHEMA: Final = WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN})
+
+Size = Annotated[int, BeforeValidator(_size_octets), _SIZE_SCHEMA]
 Timeout = Annotated[float, BeforeValidator(_timeout_s), _DURATION_SCHEMA]
 Ttl = Annotated[int, BeforeValidator(_ttl_s), _DURATION_SCHEMA]
 Address = Annotated[SocketAddress, BeforeValidator(_address), _ADDRESS_SCHEMA]

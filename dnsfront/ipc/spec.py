@@ -60,6 +60,20 @@ class ZoneText:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What strangers may cost one worker; the keys of `limits` in the config."""
+
+    tcp_connections: int
+    tcp_connections_per_client: int
+    tcp_queries_per_connection: int
+    tcp_idle_s: float
+    tcp_memory_octets: int
+    pending: int
+    pending_per_zone: int
+    waiters_per_fetch: int
+
+
+@dataclass(frozen=True)
 class WorkerSpec:
     """Everything of the config that a worker acts on; equal for all but its name."""
 
@@ -73,10 +87,13 @@ class WorkerSpec:
     upstream_servers: tuple[UpstreamServer, ...]
     zones: tuple[ZoneText, ...]
     cache_max_entries: int
+    cache_max_octets: int
+    cache_max_entry_octets: int
     cache_min_ttl_s: int
     cache_max_ttl_s: int
     cache_serve_stale_s: int
     cache_prefetch: bool
+    limits: Limits
     access_allow: tuple[str, ...]
     log_level: str
 
@@ -92,6 +109,7 @@ class WorkerSpec:
         fields["upstream_servers"] = tuple(
             UpstreamServer(**x) for x in fields["upstream_servers"]
         )
+        fields["limits"] = Limits(**fields["limits"])
         fields["zones"] = tuple(ZoneText(**x) for x in fields["zones"])
         fields["access_allow"] = tuple(fields["access_allow"])
         return cls(**fields)

@@ -61,6 +61,25 @@ class Counter(IntEnum):
     RCODE_0 = 32
 
 
+class Limit(IntEnum):
+    """Word index of each bound that strangers may meet: how often it took effect.
+
+    The lower-case name is the `limit` label of `dnsfront_limit_reached_total`.
+    """
+
+    CACHE_SIZE = 64
+    CACHE_ENTRY_SIZE = 65
+    TCP_CONNECTIONS = 66
+    TCP_CONNECTIONS_PER_CLIENT = 67
+    TCP_QUERIES_PER_CONNECTION = 68
+    TCP_IDLE = 69
+    TCP_MEMORY = 70
+    PENDING = 71
+    PENDING_PER_ZONE = 72
+    WAITERS_PER_FETCH = 73
+    DESCRIPTORS = 74
+
+
 class Source(IntEnum):
     """Where a response came from; the `source` label of the latency histogram."""
 
@@ -79,7 +98,7 @@ class Upstream(IntEnum):
 
 
 _HISTOGRAM_WORDS: Final = BUCKETS + 1  # the buckets, then the sum in nanoseconds
-_HISTOGRAMS_AT: Final = 64
+_HISTOGRAMS_AT: Final = 128
 _UPSTREAMS_AT: Final = _HISTOGRAMS_AT + len(Source) * _HISTOGRAM_WORDS
 _UPSTREAM_WORDS: Final = Upstream.DURATION + _HISTOGRAM_WORDS
 _WORDS: Final = _UPSTREAMS_AT + MAX_UPSTREAMS * _UPSTREAM_WORDS

@@ -15,7 +15,7 @@ from dnsfront.config.model import Config
 from dnsfront.config.sections import Fault
 from dnsfront.dns.zones import load_zone
 from dnsfront.errors import ControlError, ZoneError
-from dnsfront.ipc.spec import Listener, UpstreamServer, WorkerSpec, ZoneText
+from dnsfront.ipc.spec import Limits, Listener, UpstreamServer, WorkerSpec, ZoneText
 from dnsfront.ring.qhash import hash_key
 from dnsfront.ring.table import SlotTable, build
 
@@ -65,10 +65,13 @@ class Candidate:
             upstream_servers=tuple(servers),
             zones=self.zones,
             cache_max_entries=config.cache.max_entries,
+            cache_max_octets=config.cache.max_size_octets,
+            cache_max_entry_octets=config.cache.max_entry_size_octets,
             cache_min_ttl_s=config.cache.min_ttl_s,
             cache_max_ttl_s=config.cache.max_ttl_s,
             cache_serve_stale_s=config.cache.serve_stale_s,
             cache_prefetch=config.cache.prefetch,
+            limits=Limits(**config.limits.model_dump()),
             access_allow=tuple(config.access.allow),
             log_level=config.log.level,
         )

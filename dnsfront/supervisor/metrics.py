@@ -27,6 +27,7 @@ from dnsfront.ipc.stats import (
     BUCKETS,
     RCODES,
     Counter,
+    Limit,
     Source,
     Upstream,
     histogram_at,
@@ -64,7 +65,7 @@ _PLAIN_GAUGES: Final = (
     ("pending_queries", "Queries sent to upstreams and not matched.", Counter.PENDING),
 )  # fmt: skip
 #: One word of a page, one value of a label.
-_LABELLED_COUNTERS: Final = (
+_LABELLED_COUNTERS: Final[tuple[tuple[str, str, str, Mapping[str, int]], ...]] = (
     (
         "queries",
         "Queries received.",
@@ -137,8 +138,8 @@ class _FrontCollector(Collector):
                 f"dnsfront_{name}", text, labels=("worker", label)
             )
             for worker, page in pages:
-                for value, word in words.items():
-                    family.add_metric((worker, value), page[word])
+                for value, at in words.items():
+                    family.add_metric((worker, value), page[at])
             yield family
         yield _counter(
             "handover",
@@ -147,6 +148,15 @@ class _FrontCollector(Collector):
             {
                 reason: sum(page[word] for _, page in pages)
                 for reason, word in _HANDOVERS.items()
+            },
+        )
+        yield _counter(
+            "limit_reached",
+            "How often a bound on what strangers may cost took effect.",
+            "limit",
+            {
+                limit.name.lower(): sum(page[limit] for _, page in pages)
+                for limit in Limit
             },
         )
         yield self._responses(pages)

@@ -10,6 +10,8 @@ from dnsfront.config.units import (
     DURATION_PATTERN,
     duration_ms_from_text,
     duration_ms_to_text,
+    size_octets_from_text,
+    size_octets_to_text,
 )
 
 
@@ -61,3 +63,23 @@ def test_the_schema_takes_what_the_program_takes(text: str) -> None:
 
     # The JSON Schema's $ does not match before a final line feed, as Python's does.
     assert is_taken == bool(re.search(DURATION_PATTERN.replace("$", r"\Z"), text))
+
+
+@pytest.mark.parametrize(
+    ("text", "size_octets"),
+    [
+        pytest.param("512B", 512, id="octets"),
+        pytest.param("16KiB", 16_384, id="kibi"),
+        pytest.param("64MiB", 67_108_864, id="mebi"),
+        pytest.param("1GiB", 1_073_741_824, id="gibi"),
+    ],
+)
+def test_a_size_is_a_number_and_a_unit(text: str, size_octets: int) -> None:
+    assert size_octets_from_text(text) == size_octets
+    assert size_octets_to_text(size_octets) == text
+
+
+@pytest.mark.parametrize("text", ["", "5", "MiB", "1.5MiB", "5MB", "5 MiB", "5mib"])
+def test_anything_else_is_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match="want a whole number with its unit"):
+        size_octets_from_text(text)
