@@ -7,6 +7,7 @@ a missing permission.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 
 class DnsfrontError(Exception):
@@ -21,21 +22,20 @@ class UsageError(DnsfrontError):
     exit_code = os.EX_USAGE
 
 
+@dataclass(frozen=True, slots=True)
 class Mistake:
     """One thing wrong in a config: where it stands, what was found, what is wanted.
 
     *line* counts from 1; 0 means the whole file.
     """
 
-    __slots__ = ("key", "line", "text")
+    line: int
+    key: str
+    text: str
 
-    def __init__(self, line: int, key: str, text: str) -> None:
-        self.line = line
-        self.key = key
-        self.text = text
-
-    def __repr__(self) -> str:
-        return f"Mistake({self.line}, {self.key!r}, {self.text!r})"
+    def line_in(self, path: object) -> str:
+        """Return ``FILE:LINE: key: what is wrong, what is wanted``."""
+        return f"{path}:{self.line}: {self.key}: {self.text}"
 
 
 class ConfigError(DnsfrontError):
@@ -50,7 +50,7 @@ class ConfigError(DnsfrontError):
 
     def lines(self) -> list[str]:
         """Return one ``FILE:LINE: key: what is wrong, what is wanted`` per mistake."""
-        return [f"{self.path}:{m.line}: {m.key}: {m.text}" for m in self.mistakes]
+        return [mistake.line_in(self.path) for mistake in self.mistakes]
 
 
 class RingError(DnsfrontError):

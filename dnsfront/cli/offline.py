@@ -18,6 +18,7 @@ from dnsfront.config.model import json_schema
 from dnsfront.dns.wire import qname_from_text
 from dnsfront.errors import (
     ConfigError,
+    Mistake,
     PrivilegeError,
     UnavailableError,
     UsageError,
@@ -39,11 +40,15 @@ def check(arguments: argparse.Namespace) -> int:
     except ConfigError as exc:
         if not arguments.json:
             raise
-        _print_json({"ok": False, "mistakes": exc.lines()})
+        _print_json({"ok": False, "mistakes": exc.lines(), "warnings": []})
         return exc.exit_code
     if arguments.json:
-        _print_json({"ok": True, "mistakes": []})
+        warnings = [warning.line_in(arguments.config) for warning in config.told]
+        _print_json({"ok": True, "mistakes": [], "warnings": warnings})
         return 0
+    for warning in config.told:
+        text = Mistake(warning.line, warning.key, f"warning: {warning.text}")
+        print(text.line_in(arguments.config), file=sys.stderr)
     counts = (
         _counted(len(config.listen), "address", "es"),
         _counted(len(config.ring.workers), "worker"),

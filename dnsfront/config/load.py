@@ -68,6 +68,7 @@ def load(path: str | Path, *, inspect: Inspection | None = None) -> Config:
     ]
     if mistakes or config is None:
         raise ConfigError(str(path), mistakes)
+    config.tell(document.mistake(x.path, x.text) for x in config.warnings())
     return config
 
 

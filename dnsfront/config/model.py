@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from dnsfront.config.sections import (
     repeated,
 )
 from dnsfront.config.values import Address
+from dnsfront.errors import Mistake
 
 #: The kernel passes 253 descriptors at once, two a listener; old and new ones together
 #: share the 256 entries of the program's groups.
@@ -58,6 +59,7 @@ class Config(Section):
     log: Log = Field(as_written({}), description="What is written to stderr.")
 
     _path: Path
+    _told: tuple[Mistake, ...] = ()
 
     def model_post_init(self, context: Any) -> None:  # noqa: ANN401 - pydantic's type
         """Remember the file that the loader names in the context."""
@@ -68,15 +70,33 @@ class Config(Section):
         """The absolute path of the file that this was read from."""
         return self._path
 
-    def mistakes(self) -> Iterator[Fault]:
-        """Yield what is wrong inside sections, and then between them."""
+    @property
+    def told(self) -> tuple[Mistake, ...]:
+        """The warnings, at their lines, that the loader found in the file."""
+        return self._told
+
+    def tell(self, warnings: Iterable[Mistake]) -> None:
+        """Remember *warnings*, which only the loader can give their lines."""
+        self._told = tuple(warnings)
+
+    def _sections(self) -> Iterator[tuple[str, Section]]:
         for name, field in type(self).model_fields.items():
             section = getattr(self, name)
             if isinstance(section, Section):
-                for path, text, depends_on in section.mistakes():
-                    key = field.alias or name
-                    paths = tuple((key, *other) for other in depends_on)
-                    yield Fault((key, *path), text, paths)
+                yield field.alias or name, section
+
+    def warnings(self) -> Iterator[Fault]:
+        """Yield what is allowed and hardly ever meant."""
+        for key, section in self._sections():
+            for path, text, _ in section.warnings():
+                yield Fault((key, *path), text)
+
+    def mistakes(self) -> Iterator[Fault]:
+        """Yield what is wrong inside sections, and then between them."""
+        for key, section in self._sections():
+            for path, text, depends_on in section.mistakes():
+                paths = tuple((key, *other) for other in depends_on)
+                yield Fault((key, *path), text, paths)
         yield from self._address_mistakes()
         origins = [zone.origin for zone in self.zones]
         for index in repeated(origins):

@@ -44,6 +44,8 @@ from dnsfront.ring.placement import MAX_PLACES, Worker, exact_slots
 from dnsfront.ring.table import MAX_SLOTS, MAX_WORKERS, SlotTable, build
 
 _MAX_UPSTREAM_SERVERS: Final = 64
+#: The default, which stands in every copy of this program.
+PUBLIC_SEED: Final = "dnsfront"
 
 
 class Fault(NamedTuple):
@@ -77,6 +79,10 @@ class Section(BaseModel):
 
     def mistakes(self) -> Iterator[Fault]:
         """Yield what is wrong with the keys of this section taken together."""
+        yield from ()
+
+    def warnings(self) -> Iterator[Fault]:
+        """Yield what is allowed in this section and hardly ever meant."""
         yield from ()
 
 
@@ -126,7 +132,7 @@ class Ring(Section):
     """Who owns which names. Hosts with equal rings place every name alike."""
 
     seed: StrictStr = Field(
-        "dnsfront",
+        PUBLIC_SEED,
         description="Any text; the hash key is made of it. Who knows it can choose "
         "names that all meet in one worker: choose your own and keep it to yourself.",
     )
@@ -210,6 +216,15 @@ class Ring(Section):
             yield Fault(("workers", index, "name"), text)
         if not twins:
             yield from self._table_mistakes()
+
+    def warnings(self) -> Iterator[Fault]:
+        """Yield the seed that everybody knows."""
+        if self.seed == PUBLIC_SEED:
+            text = (
+                f'"{PUBLIC_SEED}" is the default, which is public: whoever may ask can '
+                "choose names that all meet in one worker; want a text of your own"
+            )
+            yield Fault(("seed",), text)
 
     def _table_mistakes(self) -> Iterator[Fault]:
         whole: tuple[KeyPath, ...] = ((),)

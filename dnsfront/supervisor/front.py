@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from dnsfront.supervisor.steering import Steering
 from dnsfront.supervisor.tables import Publisher
 from dnsfront.supervisor.tally import Tallies
 from dnsfront.supervisor.upstreams import UpstreamRegistry
+
+_LOG = logging.getLogger(__name__)
 
 #: Datagrams that may wait for a worker whatever the mean is: some 2 ms of work.
 _BACKLOG_FLOOR: Final = 256
@@ -78,6 +81,7 @@ class Front:
     admin: AdminServer | None = None
     progress: Progress | None = None
     phase: Phase = Phase.STARTING
+    _warned: frozenset[tuple[str, str]] = frozenset()
 
     @contextmanager
     def step(
@@ -94,7 +98,19 @@ class Front:
         """Put in force what of the candidate concerns no worker's process."""
         config = self.candidate.config
         logs.set_level(config.log.level)
+        self._warn()
         permille = round(config.ring.bounded_load * 1000)
         self.steering.set_bound(permille, _BACKLOG_FLOOR)
         servers = self.upstreams.assign(config.upstreams.servers)
         self.health.watch(servers, config.upstreams.timeout_s)
+
+    def _warn(self) -> None:
+        """Log what is hardly meant in the config, each thing once while it stays."""
+        told = {(x.key, x.text): x for x in self.candidate.config.told}
+        for what, warning in told.items():
+            if what not in self._warned:
+                _LOG.warning(
+                    'config_warning path=%s line=%d key=%s reason="%s"',
+                    self.candidate.config.path, warning.line, *what,
+                )  # fmt: skip
+        self._warned = frozenset(told)

@@ -64,7 +64,8 @@ def front(
 def test_one_warning_tells_what_is_missing_and_what_it_costs(front: FrontEnd) -> None:
     lines = [line for line in front.log().splitlines() if " INFO " not in line]
 
-    [warning] = lines
+    [warning] = [line for line in lines if "key=ring.seed" not in line]
+    assert len(lines) == 2
     assert " WARNING supervisor steering_in_user_space " in warning
     assert "CAP_BPF" in warning
     assert "hand-over" in warning
@@ -165,7 +166,7 @@ def test_rights_of_the_unit_are_enough_for_the_kernel(tmp_path: Path) -> None:
             for pid in front.pids().values()
         }
     assert nobody == NOBODY
-    assert " WARNING " not in front.log()
+    assert front.log().count(" WARNING ") == 1  # of the seed
 
 
 @pytest.mark.parametrize("missing", ["bpf", "perfmon"])

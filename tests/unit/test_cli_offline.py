@@ -43,13 +43,37 @@ def printed(capsys: pytest.CaptureFixture[str]) -> Any:  # noqa: ANN401 - JSON
     return json.loads(capsys.readouterr().out)
 
 
-def test_good_config_is_ok(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_good_config_is_ok(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write(tmp_path, "own.yaml", "ring: {seed: our own}")
+
     assert main(["check", "-c", str(config)]) == 0
 
     assert capsys.readouterr() == (
         f"{config}: OK, 2 addresses, 4 workers, 0 upstreams, 1 zone\n",
         "",
     )
+
+
+@pytest.mark.parametrize(
+    ("lines", "line"),
+    [
+        pytest.param([], 1, id="by default"),
+        pytest.param(["log: {level: info}", "ring: {seed: dnsfront}"], 4, id="written"),
+    ],
+)
+def test_public_seed_draws_a_warning_and_no_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lines: list[str], line: int
+) -> None:
+    path = write(tmp_path, "public.yaml", *lines)
+
+    assert main(["check", "-c", str(path)]) == 0
+
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{path}: OK, ")
+    [warning] = err.splitlines()
+    assert warning.startswith(f'{path}:{line}: ring.seed: warning: "dnsfront" is')
+    assert main(["check", "--json", "-c", str(path)]) == 0
+    assert printed(capsys)["warnings"] == [warning.replace("warning: ", "")]
 
 
 def test_bad_config_is_told_on_stderr(
@@ -84,7 +108,8 @@ def test_check_speaks_json(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", "--json", "-c", str(config)]) == 0
-    assert printed(capsys) == {"ok": True, "mistakes": []}
+    told = printed(capsys)
+    assert (told["ok"], told["mistakes"]) == (True, [])
 
     bad = write(tmp_path, "bad.yaml", "log: {level: loud}")
     assert main(["check", "--json", "-c", str(bad)]) == os.EX_CONFIG
@@ -93,6 +118,7 @@ def test_check_speaks_json(
         "mistakes": [
             f'{bad}:3: log.level: got "loud", want debug, info, warning or error'
         ],
+        "warnings": [],
     }
 
 

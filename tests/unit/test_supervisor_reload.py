@@ -317,3 +317,20 @@ def test_a_stopping_server_takes_no_changes(played: Played, tmp_path: Path) -> N
         assert played.events == []
 
     play(write_config(tmp_path), story)
+
+
+def test_public_seed_is_warned_of_once_while_it_stays(
+    played: type[PlayedProcess], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        async with running(write_config(tmp_path)) as front:
+            reloader = Reloader(front)
+            for workers in ("3", "2"):
+                write_config(tmp_path, workers=workers)
+                await reloader.reload()
+
+    asyncio.run(run())
+
+    [line] = [x.message for x in caplog.records if "config_warning" in x.message]
+    assert "line=2 key=ring.seed " in line
+    assert played.events
