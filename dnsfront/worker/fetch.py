@@ -18,8 +18,8 @@ class Fetch:
 
     *exact* is the question as it is sent: qname in lower case, true qtype and qclass.
     *key* is where the cache keeps the response, *entry* the expired one it has.
-    *candidates* are the servers still to be tried, the next one last; *places* the ids
-    pending on ports.
+    *candidates* are the servers still to be tried, the next one last; *plain_server* is
+    one that took offence at EDNS; *places* the ids pending on ports.
     """
 
     __slots__ = (
@@ -33,6 +33,7 @@ class Fetch:
         "is_done",
         "key",
         "places",
+        "plain_server",
         "sends",
         "sent_at_ns",
         "server",
@@ -61,6 +62,7 @@ class Fetch:
         self.sends = 0
         self.sent_at_ns = 0
         self.has_edns = True
+        self.plain_server: Server | None = None
         self.is_done = False
         self.failed_rcode = wire.SERVFAIL
         self.error: int | None = wire.EDE_NO_REACHABLE_AUTHORITY
@@ -101,6 +103,22 @@ def message(identity: bytes, fetch: Fetch) -> bytes:
     """Return the query that asks for *fetch* under the id *identity*."""
     head, opt = (EDNS_QUERY if fetch.has_edns else PLAIN_QUERY)[fetch.view]
     return identity + head + fetch.exact + opt
+
+
+#: What a server says that did not get as far as the question.
+_BARE_ERRORS: Final = frozenset(
+    (wire.FORMERR, wire.SERVFAIL, wire.NOTIMP, wire.REFUSED)
+)
+
+
+def is_bare_error(octets: bytes) -> bool:
+    """Return whether *octets* are an error without question, answer and authority."""
+    return (
+        len(octets) >= wire.HEADER_OCTETS
+        and octets[2] & 0x80 != 0
+        and octets[3] & wire.RCODE_MASK in _BARE_ERRORS
+        and octets[4:10] == bytes(6)
+    )
 
 
 def is_response(octets: bytes, exact: bytes) -> bool:

@@ -17,6 +17,7 @@ from typing import Final
 from dnsfront.ipc.spec import UpstreamServer
 from dnsfront.worker.batch import SendBatch
 from dnsfront.worker.fetch import Fetch, message
+from dnsfront.worker.plainness import EdnsMemory
 from dnsfront.worker.reactor import Reactor
 
 #: Sockets, and so source ports, in use towards one upstream at any time.
@@ -55,6 +56,7 @@ class Server:
         self.index = spec.index
         self.outstanding = 0
         self.queue: list[Fetch] = []
+        self.edns = EdnsMemory()
         self._reactor = reactor
         self._receive = receive
         self._identities = _identities()

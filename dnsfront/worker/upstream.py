@@ -17,7 +17,7 @@ from dnsfront.errors import WireError
 from dnsfront.ipc.spec import UpstreamServer
 from dnsfront.ipc.stats import Counter
 from dnsfront.worker.batch import BATCH, COMPACT, HEADER_WORDS, ReceiveBatch
-from dnsfront.worker.fetch import Fetch, is_response, message
+from dnsfront.worker.fetch import Fetch, is_bare_error, is_response, message
 from dnsfront.worker.meter import Meter
 from dnsfront.worker.pool import Port, Server
 from dnsfront.worker.reactor import Reactor
@@ -33,6 +33,8 @@ MAX_PENDING: Final = 20000
 _RETRY_ELSEWHERE: Final = frozenset(
     (wire.SERVFAIL, wire.REFUSED, wire.NOTIMP, wire.FORMERR)
 )
+#: What servers say that take offence at an OPT record (RFC 6891, 7).
+_OFFENDED: Final = frozenset((wire.FORMERR, wire.NOTIMP, wire.BADVERS))
 
 
 class Answers(Protocol):
@@ -140,6 +142,9 @@ class Resolver:
         server = fetch.candidates.pop()
         fetch.sends += 1
         fetch.server = server
+        fetch.has_edns = server is not fetch.plain_server and (
+            server.edns.is_sure or server.edns.is_wanted(self._answers.now_ns)
+        )
         server.outstanding += 1
         server.queue.append(fetch)
 
@@ -187,10 +192,14 @@ class Resolver:
                 octets = arena[i * COMPACT : i * COMPACT + size]
             identity = octets[:2]
             fetch = pending.get(identity)
-            if fetch is None or not is_response(octets, fetch.exact):
+            if fetch is None or not (
+                is_response(octets, fetch.exact) or self._is_bare(fetch, port, octets)
+            ):
                 continue
             del pending[identity]
-            if octets[2] & 2 == 0:
+            if octets[5] == 0:
+                self._refused_barely(fetch, server, octets)
+            elif octets[2] & 2 == 0:
                 self._take(fetch, server, octets)
             elif server is fetch.server:
                 self._ask_over_tcp(fetch, server)
@@ -211,6 +220,8 @@ class Resolver:
         if not is_late:
             self._meter.upstream_answered(server.index, fetch.sent_at_ns)
         rcode = response.rcode
+        if not (response.has_opt and server.edns.is_sure) and rcode not in _OFFENDED:
+            self._learn(fetch, server, response)
         if rcode in _RETRY_ELSEWHERE or rcode > wire.RCODE_MASK:
             self._refused(fetch, server, response)
             return
@@ -221,27 +232,54 @@ class Resolver:
         """Go on without *server*, which could not say; the last one's word stands.
 
         Asking it the same again would only repeat the work. But a server from before
-        EDNS (RFC 6891, 7) is asked once more without it.
+        EDNS (RFC 6891, 7) is asked once more without it, and some of those send the
+        query's OPT record back.
         """
         rcode = response.rcode
-        if (
-            rcode in (wire.FORMERR, wire.NOTIMP)
-            and fetch.has_edns
-            and not response.has_opt
-        ):
-            fetch.has_edns = False
+        fetch.candidates = [x for x in fetch.candidates if x is not server]
+        if rcode in _OFFENDED and fetch.has_edns and server is fetch.server:
+            fetch.plain_server = server
             fetch.candidates.append(server)
-        else:
-            fetch.candidates = [x for x in fetch.candidates if x is not server]
         fetch.failed_rcode = rcode if rcode <= wire.RCODE_MASK else wire.SERVFAIL
         fetch.error = None
         if server is fetch.server:
             self._failed(fetch)
 
+    def _is_bare(self, fetch: Fetch, port: Port, octets: bytes) -> bool:
+        """Return whether *octets* are an error without a question about the last try.
+
+        That is forged more easily, so it can do no more than end the try it is about.
+        """
+        return is_bare_error(octets) and fetch.places[-1] == (port, octets[:2])
+
+    def _refused_barely(self, fetch: Fetch, server: Server, octets: bytes) -> None:
+        """End the try under way by an error of *server* that repeats no question."""
+        rcode = octets[3] & wire.RCODE_MASK
+        if rcode in _OFFENDED and fetch.has_edns:
+            fetch.plain_server = server
+            if server not in fetch.candidates:
+                fetch.candidates.append(server)
+        fetch.failed_rcode = rcode
+        fetch.error = None
+        self._meter.upstream_answered(server.index, fetch.sent_at_ns)
+        self._failed(fetch)
+
+    def _learn(self, fetch: Fetch, server: Server, response: Response) -> None:
+        """Note what a response tells about *server* and EDNS."""
+        if server is fetch.server:
+            server.edns.answered(
+                self._answers.now_ns,
+                has_edns=fetch.has_edns,
+                has_opt=response.has_opt,
+            )
+
     def _ask_over_tcp(self, fetch: Fetch, server: Server) -> None:
         """Ask again over TCP, because the response did not fit a datagram."""
 
         def done(octets: bytes | None) -> None:
+            if octets is not None and is_bare_error(octets):
+                self._refused_barely(fetch, server, octets)
+                return
             # TC over TCP says that even the whole is not whole (RFC 2181, 9).
             if octets is None or octets[2] & 2 or not is_response(octets, fetch.exact):
                 self._failed(fetch)
@@ -297,6 +335,8 @@ class Resolver:
                     if deadline_ns > now_ns:
                         break
                     self._stale_meanwhile(fetch)
+                    if deadlines is self._deadlines and fetch.server is not None:
+                        fetch.server.edns.was_silent(has_edns=fetch.has_edns)
                     self._failed(fetch)
                 deadlines.popleft()
 

@@ -1,0 +1,75 @@
+"""Whether one upstream can be asked with EDNS, learnt from what it says and does not.
+
+Servers from before EDNS say FORMERR, NOTIMP or nothing at all (RFC 6891, 7). Without
+EDNS there is no DNSSEC, so it takes more than one forged or lost datagram to give it
+up: the same must be seen several times, and no OPT record in between.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_NS: Final = 1_000_000_000
+#: For so long a server is asked without EDNS before it is tried with it again.
+PLAIN_FOR_S: Final = 900
+#: Questions that must have failed with EDNS and been answered without it.
+_FAILURES: Final = 3
+#: Sends without a response after which every other send goes without EDNS.
+_SILENCES: Final = 2
+#: The same for a server that has been seen to know EDNS: that path may just be bad.
+_SILENCES_IF_KNOWN: Final = 8
+
+
+class EdnsMemory:
+    """What is known of one server; `is_sure` while it answers with OPT records."""
+
+    __slots__ = (
+        "_failures",
+        "_is_known",
+        "_is_plain_next",
+        "_plain_until_ns",
+        "_silences",
+        "is_sure",
+    )
+
+    def __init__(self) -> None:
+        self.is_sure = False
+        self._is_known = False
+        self._is_plain_next = False
+        self._silences = 0
+        self._failures = 0
+        self._plain_until_ns = 0
+
+    def is_wanted(self, now_ns: int) -> bool:
+        """Return whether the next query goes with an OPT record."""
+        if self._plain_until_ns > now_ns:
+            return False
+        limit = _SILENCES_IF_KNOWN if self._is_known else _SILENCES
+        if self._silences < limit:
+            return True
+        self._is_plain_next = not self._is_plain_next
+        return not self._is_plain_next
+
+    def answered(self, now_ns: int, *, has_edns: bool, has_opt: bool) -> None:
+        """Learn from a response that is no complaint about the query's form.
+
+        *has_edns* is about the query, *has_opt* about the response.
+        """
+        if has_opt:
+            self.is_sure = self._is_known = True
+            self._silences = self._failures = self._plain_until_ns = 0
+        elif has_edns:
+            # It may not know EDNS, and minds it not: nothing to give up.
+            self._silences = self._failures = 0
+        elif self._plain_until_ns <= now_ns:
+            self.is_sure = False
+            self._failures += 1
+            if self._failures >= _FAILURES:
+                self._plain_until_ns = now_ns + PLAIN_FOR_S * _NS
+                self._silences = self._failures = 0
+
+    def was_silent(self, *, has_edns: bool) -> None:
+        """Learn that a query was not answered in time."""
+        if has_edns:
+            self.is_sure = False
+            self._silences += 1

@@ -1,0 +1,356 @@
+"""Upstreams that know no EDNS, and errors that do not repeat the question."""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+from collections.abc import Iterator
+
+import dns.message
+import dns.rcode
+import pytest
+
+from dnsfront.worker.plainness import PLAIN_FOR_S, EdnsMemory
+from tests.unit.worker_rig import (
+    ADDRESS,
+    NS,
+    TIMEOUT_S,
+    FakeUpstream,
+    Rig,
+    miss,
+    query_for,
+    received_one,
+    said_to,
+)
+
+DO = 0x8000
+
+
+@pytest.fixture
+def rig(upstream: FakeUpstream) -> Iterator[Rig]:
+    with Rig(upstreams=[upstream]) as made:
+        yield made
+
+
+@pytest.fixture
+def rig_of_two(upstream: FakeUpstream, second: FakeUpstream) -> Iterator[Rig]:
+    with Rig(upstreams=[upstream, second]) as made:
+        yield made
+
+
+def bare(query: dns.message.Message, rcode: str, *, edns: int = -1) -> bytes:
+    """Return an error with a header, and at most an OPT record."""
+    error = dns.message.make_response(query)
+    error.question.clear()
+    error.use_edns(edns)
+    error.set_rcode(dns.rcode.from_text(rcode))
+    return error.to_wire()
+
+
+# Errors without a question
+
+
+@pytest.mark.parametrize("edns", [-1, 0], ids=["without OPT", "with OPT"])
+@pytest.mark.parametrize("rcode", ["SERVFAIL", "REFUSED"])
+def test_an_error_without_a_question_is_the_servers_word_at_once(
+    rig_of_two: Rig,
+    upstream: FakeUpstream,
+    second: FakeUpstream,
+    rcode: str,
+    edns: int,
+) -> None:
+    client = miss(rig_of_two)
+    query, sender = upstream.take_one()
+
+    upstream.send(bare(query, rcode, edns=edns), sender)
+    rig_of_two.round()
+    second.answer(ADDRESS)
+    rig_of_two.round()
+
+    assert received_one(client).rcode() == dns.rcode.NOERROR
+    assert rig_of_two.upstream(0) == (1, 1)
+    assert rig_of_two.upstream(1) == (1, 0)
+
+
+@pytest.mark.parametrize("rcode", ["FORMERR", "NOTIMP"])
+def test_a_complaint_without_a_question_is_answered_by_a_plain_query(
+    rig: Rig, upstream: FakeUpstream, rcode: str
+) -> None:
+    client = miss(rig)
+    query, sender = upstream.take_one()
+
+    upstream.send(bare(query, rcode), sender)
+    rig.round()
+    again = upstream.answer(ADDRESS, edns=-1)
+    rig.round()
+
+    assert (query.edns, again.edns) == (0, -1)
+    assert received_one(client).rcode() == dns.rcode.NOERROR
+
+
+def test_errors_without_a_question_to_every_try_are_told_without_a_time_out(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    client = miss(rig)
+    asked = 0
+
+    for _ in range(3):
+        query, sender = upstream.take_one()
+        asked += 1
+        upstream.send(bare(query, "SERVFAIL"), sender)
+        rig.round()
+
+    assert received_one(client).rcode() == dns.rcode.SERVFAIL
+    assert asked == 3
+    assert upstream.take() == []
+
+
+def test_an_error_without_a_question_ends_one_try_and_no_more(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    client = miss(rig)
+    query, sender = upstream.take_one()
+
+    for _ in range(20):
+        upstream.send(bare(query, "REFUSED"), sender)
+    rig.round()
+    rig.round()
+    assert client.receive() == []
+    upstream.answer(ADDRESS)
+    rig.round()
+
+    assert received_one(client).rcode() == dns.rcode.NOERROR
+
+
+def test_an_error_without_a_question_about_an_earlier_try_is_nothing(
+    rig_of_two: Rig, upstream: FakeUpstream, second: FakeUpstream
+) -> None:
+    client = miss(rig_of_two)
+    query, sender = upstream.take_one()
+    rig_of_two.wait(TIMEOUT_S)
+
+    upstream.send(bare(query, "SERVFAIL"), sender)
+    rig_of_two.round()
+    second.answer(ADDRESS)
+    rig_of_two.round()
+
+    assert received_one(client).rcode() == dns.rcode.NOERROR
+    assert rig_of_two.upstream(1) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        lambda octets: octets[:3] + b"\x80" + octets[4:],
+        lambda octets: octets[:3] + b"\x83" + octets[4:],
+        lambda octets: octets[:7] + b"\1" + octets[8:],
+        lambda octets: bytes((octets[0] ^ 1,)) + octets[1:],
+        lambda octets: octets[:2] + b"\0" + octets[3:],
+        lambda octets: octets[:11],
+    ],
+    ids=["NOERROR", "NXDOMAIN", "an answer", "other id", "a query", "short"],
+)
+def test_only_errors_need_no_question(
+    rig: Rig, upstream: FakeUpstream, spoilt: object
+) -> None:
+    client = miss(rig)
+    query, sender = upstream.take_one()
+
+    assert callable(spoilt)
+    upstream.send(spoilt(bare(query, "REFUSED")), sender)
+    rig.round()
+    assert upstream.take() == []
+    upstream.send(said_to(query, ADDRESS).to_wire(), sender)
+    rig.round()
+
+    assert received_one(client).rcode() == dns.rcode.NOERROR
+    assert rig.upstream() == (1, 0)
+
+
+def test_an_error_without_a_question_over_tcp_goes_to_the_next_server(
+    rig_of_two: Rig, upstream: FakeUpstream, second: FakeUpstream
+) -> None:
+    client = miss(rig_of_two)
+    query, sender = upstream.take_one()
+    truncated = bytearray(said_to(query).to_wire())
+    truncated[2] |= 2
+    upstream.send(bytes(truncated), sender)
+    rig_of_two.round()
+    with upstream.accept() as connection:
+        rig_of_two.until(lambda: _readable(connection))
+        asked = dns.message.from_wire(connection.recv(4096)[2:])
+        error = bare(asked, "SERVFAIL")
+        connection.sendall(struct.pack("!H", len(error)) + error)
+        rig_of_two.until(lambda: rig_of_two.upstream(1)[0] == 1)
+        second.answer(ADDRESS)
+        rig_of_two.round()
+
+    assert received_one(client).rcode() == dns.rcode.NOERROR
+
+
+def _readable(connection: socket.socket) -> bool:
+    return bool(select.select([connection], [], [], 0)[0])
+
+
+# Complaints about EDNS
+
+
+@pytest.mark.parametrize("edns", [-1, 0], ids=["without OPT", "with OPT"])
+@pytest.mark.parametrize("copies", [1, 2], ids=["once", "twice"])
+@pytest.mark.parametrize("rcode", ["FORMERR", "NOTIMP"])
+def test_server_from_before_edns_is_asked_without_it(
+    rig: Rig, upstream: FakeUpstream, rcode: str, copies: int, edns: int
+) -> None:
+    client = miss(rig)
+    query, sender = upstream.take_one()
+    refusal = said_to(query, rcode=dns.rcode.from_text(rcode), edns=edns)
+
+    for _ in range(copies):
+        upstream.send(refusal.to_wire(), sender)
+    rig.round()
+    again = upstream.answer(ADDRESS, edns=-1)
+    rig.round()
+
+    assert again.edns == -1
+    assert received_one(client).rcode() == dns.rcode.NOERROR
+    assert upstream.take() == []
+
+
+def test_badvers_is_answered_by_a_plain_query(rig: Rig, upstream: FakeUpstream) -> None:
+    client = miss(rig)
+
+    upstream.answer(rcode=dns.rcode.BADVERS)
+    rig.round()
+    again = upstream.answer(ADDRESS, edns=-1)
+    rig.round()
+
+    assert again.edns == -1
+    assert received_one(client).rcode() == dns.rcode.NOERROR
+
+
+def test_the_next_server_is_asked_with_edns_again(
+    rig_of_two: Rig, upstream: FakeUpstream, second: FakeUpstream
+) -> None:
+    client = miss(rig_of_two)
+
+    edns = [
+        upstream.answer(rcode=dns.rcode.FORMERR).edns,
+        (rig_of_two.round(), upstream.answer(rcode=dns.rcode.FORMERR).edns)[1],
+        (rig_of_two.round(), second.answer(ADDRESS).edns)[1],
+    ]
+    rig_of_two.round()
+
+    assert edns == [0, -1, 0]
+    assert received_one(client).rcode() == dns.rcode.NOERROR
+
+
+def offended(rig: Rig, upstream: FakeUpstream, name: str) -> list[int]:
+    """Ask for *name* at a server that refuses EDNS; return how it was asked."""
+    client = miss(rig, query_for(name))
+    asked = [upstream.answer(rcode=dns.rcode.FORMERR).edns]
+    if asked == [0]:
+        rig.round()
+        asked.append(upstream.answer(f"{name} 9 A 192.0.2.1", edns=-1).edns)
+    rig.round()
+    client.receive()
+    return asked
+
+
+def test_edns_is_given_up_for_a_while_and_then_tried_again(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    first = [offended(rig, upstream, f"n{number}.test") for number in range(3)]
+
+    given_up = miss(rig, query_for("later.test"))
+    plain = upstream.answer("later.test 9 A 192.0.2.1", edns=-1)
+    rig.round()
+    rig.now_ns += PLAIN_FOR_S * NS
+    again = offended(rig, upstream, "again.test")
+
+    assert first == [[0, -1]] * 3
+    assert plain.edns == -1
+    assert received_one(given_up).rcode() == dns.rcode.NOERROR
+    assert again == [0, -1]
+
+
+def test_an_opt_record_in_between_keeps_edns(rig: Rig, upstream: FakeUpstream) -> None:
+    for number in range(4):
+        offended(rig, upstream, f"n{number}.test")
+        miss(rig, query_for(f"m{number}.test"))
+        upstream.answer(f"m{number}.test 9 A 192.0.2.1")
+        rig.round()
+
+    miss(rig, query_for("last.test"))
+
+    assert upstream.take_one()[0].edns == 0
+
+
+def test_server_that_drops_edns_is_answered_in_the_third_try(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    client = miss(rig)
+
+    dropped = [upstream.take_one()[0].edns]
+    rig.wait(TIMEOUT_S)
+    dropped.append(upstream.take_one()[0].edns)
+    rig.wait(TIMEOUT_S)
+    again = upstream.answer(ADDRESS, edns=-1)
+    rig.round()
+
+    assert dropped == [0, 0]
+    assert again.edns == -1
+    assert received_one(client).rcode() == dns.rcode.NOERROR
+
+
+def test_server_that_knows_edns_is_not_doubted_for_a_lost_datagram(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    miss(rig, query_for("known.test"))
+    upstream.answer("known.test 9 A 192.0.2.1")
+    rig.round()
+
+    miss(rig)
+    asked = [upstream.take_one()[0].edns]
+    for _ in range(2):
+        rig.wait(TIMEOUT_S)
+        asked.append(upstream.take_one()[0].edns)
+
+    assert asked == [0, 0, 0]
+
+
+def test_server_that_ignores_edns_is_asked_with_it(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    asked = []
+    for number in range(5):
+        miss(rig, query_for(f"n{number}.test"))
+        asked.append(upstream.answer(f"n{number}.test 9 A 192.0.2.1", edns=-1).edns)
+        rig.round()
+
+    assert asked == [0] * 5
+
+
+# The memory alone
+
+
+def test_silence_gives_nothing_up_before_a_plain_answer() -> None:
+    memory = EdnsMemory()
+
+    asked = []
+    for _ in range(8):
+        asked.append(memory.is_wanted(0))
+        memory.was_silent(has_edns=asked[-1])
+
+    assert asked == [True, True, False, True, False, True, False, True]
+
+
+def test_three_plain_answers_give_edns_up() -> None:
+    memory = EdnsMemory()
+
+    for _ in range(3):
+        assert memory.is_wanted(0)
+        memory.answered(0, has_edns=False, has_opt=False)
+
+    assert not memory.is_wanted(PLAIN_FOR_S * NS - 1)
+    assert memory.is_wanted(PLAIN_FOR_S * NS)
