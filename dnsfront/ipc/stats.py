@@ -58,6 +58,8 @@ class Counter(IntEnum):
     #: How many entries the last move is about, and how many of them are on their way.
     MOVE_ENTRIES = 23  # a gauge
     MOVE_SENT = 24  # a gauge
+    #: What another worker passed here and no sense could be made of.
+    HANDOVER_REFUSED = 25
     RCODE_0 = 32
 
 

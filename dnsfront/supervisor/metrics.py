@@ -58,7 +58,7 @@ _PLAIN_COUNTERS: Final = (
     ("tcp_connections", "TCP connections accepted.", Counter.TCP_CONNECTIONS),
     ("tcp_refused_connections", "TCP connections over a limit.", Counter.TCP_REFUSED),
     ("send_errors", "Responses that the kernel did not take.", Counter.SEND_ERRORS),
-    ("exceptions", "Queries that met a fault of ours.", Counter.EXCEPTIONS),
+    ("exceptions", "Faults of ours that were survived.", Counter.EXCEPTIONS),
 )  # fmt: skip
 _PLAIN_GAUGES: Final = (
     ("cache_entries", "Responses in the cache.", Counter.CACHE_ENTRIES),
@@ -87,6 +87,7 @@ _HANDOVERS: Final = {
     "misplaced": Counter.HANDOVER_MISPLACED,
     "userspace": Counter.HANDOVER_USERSPACE,
     "failed": Counter.HANDOVER_FAILED,
+    "refused": Counter.HANDOVER_REFUSED,
 }
 
 Exposition = Callable[[str], tuple[bytes, str]]

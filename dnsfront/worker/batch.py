@@ -55,6 +55,7 @@ class _MMsgHdr(ctypes.Structure):
 HEADER_WORDS: Final = ctypes.sizeof(_MMsgHdr) // 8
 _NAME: Final = 0
 _CONTROL: Final = 4
+_FLAGS: Final = 6
 _RECEIVED: Final = 7
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -94,19 +95,24 @@ class ReceiveBatch:
 
     A datagram's first `COMPACT` octets land in an arena that is copied to `bytes` in
     one go, the rest in a spill area whose pages stay untouched until a datagram is that
-    long; nothing up to 64 KiB is ever cut.
+    long; nothing up to *longest* octets is ever cut.
 
     After :meth:`receive` returned *n*, `arena` holds the first octets of datagram *i*
     at ``i * COMPACT`` and `sizes[i * HEADER_WORDS]` its length.
     """
 
     def __init__(
-        self, *, family: int | None = None, with_control: bool = False
+        self,
+        *,
+        family: int | None = None,
+        with_control: bool = False,
+        longest: int = _MAX_DATAGRAM,
     ) -> None:
         self.address_octets = _address_octets(family)
         self.arena = b""
+        self._longest = longest
         self._compact = mmap.mmap(-1, BATCH * COMPACT)
-        self._spill = mmap.mmap(-1, BATCH * _MAX_DATAGRAM)
+        self._spill = mmap.mmap(-1, BATCH * longest)
         self._addresses = (ctypes.c_char * (BATCH * ADDRESS_OCTETS))()
         self._controls = (ctypes.c_char * (BATCH * CONTROL_OCTETS))()
         self._vectors = (_IoVec * (2 * BATCH))()
@@ -117,6 +123,7 @@ class ReceiveBatch:
         self.control_at = ctypes.addressof(self._controls)
         self.has_control = with_control
         self.sizes = _words(self._headers)[_RECEIVED:]
+        self._flags = _words(self._headers)[_FLAGS:]
         self._pointer = ctypes.addressof(self._headers)
         self._lay_out()
         self._pristine = bytes(self._headers)
@@ -127,7 +134,7 @@ class ReceiveBatch:
         vectors = ctypes.addressof(self._vectors)
         for i in range(BATCH):
             self._vectors[2 * i] = _IoVec(compact + i * COMPACT, COMPACT)
-            self._vectors[2 * i + 1] = _IoVec(spill + i * _MAX_DATAGRAM, _MAX_DATAGRAM)
+            self._vectors[2 * i + 1] = _IoVec(spill + i * self._longest, self._longest)
             header = self._headers[i]
             if self.address_octets:
                 header.name = self.address_at + i * ADDRESS_OCTETS
@@ -164,8 +171,12 @@ class ReceiveBatch:
         head = self.arena[i * COMPACT : i * COMPACT + min(size, COMPACT)]
         if size <= COMPACT:
             return head
-        at = i * _MAX_DATAGRAM
+        at = i * self._longest
         return head + self._spill[at : at + size - COMPACT]
+
+    def is_cut(self, i: int) -> bool:
+        """Return whether datagram *i* was longer than what there is of it."""
+        return bool(self._flags[i * HEADER_WORDS] & socket.MSG_TRUNC)
 
     def address(self, i: int) -> bytes:
         """Return the socket address that datagram *i* came from."""

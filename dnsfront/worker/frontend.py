@@ -6,7 +6,6 @@ other queries come here as a whole.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Final
 
 from dnsfront.dns import wire
@@ -15,6 +14,7 @@ from dnsfront.dns.response import Response
 from dnsfront.dns.shape import Shapes
 from dnsfront.errors import WireError
 from dnsfront.ipc.stats import Counter, Source
+from dnsfront.worker.faults import Faults
 from dnsfront.worker.transfer import unpack
 from dnsfront.worker.waiter import Waiter
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from dnsfront.worker.meter import Meter
     from dnsfront.worker.ownership import Ownership
     from dnsfront.worker.upstream import Resolver
-
-_log = logging.getLogger(__name__)
 
 #: How long a failed resolution is remembered (RFC 9520, 3.2: 1 second to 5 minutes).
 FAILURE_TTL_S: Final = 5
@@ -60,6 +58,7 @@ class Frontend:
         self.cache = cache
         self.shapes = shapes
         self.meter = meter
+        self.faults = Faults(meter)
         self.zones: ZoneSet | None = None
         self.resolver: Resolver | None = None
         self.now_s = 0
@@ -76,15 +75,20 @@ class Frontend:
         try:
             self._query(octets, waiter)
         except Exception:  # noqa: BLE001 - see there
-            self._survive()
+            self.survive(octets, waiter)
 
-    def _survive(self) -> None:
-        """Log and count the exception at hand: no query takes the others down with it.
+    def survive(self, octets: bytes, waiter: Waiter) -> None:
+        """Answer SERVFAIL, for the exception at hand: no query takes others with it.
 
-        Called at two places, since a shared guard would cost every miss a call.
+        Called at several places, since a shared guard would cost every miss a call.
         """
-        _log.exception("query_failed")
-        self.meter.count(Counter.EXCEPTIONS)
+        self.faults.caught("query")
+        if self._is_ignored(octets):
+            return
+        try:
+            self._reject(octets, wire.SERVFAIL, waiter)
+        except Exception:  # noqa: BLE001 - now there is nobody left to tell
+            self.faults.caught("response")
 
     def _is_ignored(self, octets: bytes) -> bool:
         """Count and tell what gets no response, since it may not be a query at all."""
@@ -147,7 +151,7 @@ class Frontend:
         try:
             self._miss(octets, key, entry, waiter)
         except Exception:  # noqa: BLE001 - see there
-            self._survive()
+            self.survive(octets, waiter)
 
     def _miss(
         self, octets: bytes, key: bytes, entry: Entry | None, waiter: Waiter
@@ -240,6 +244,21 @@ class Frontend:
 
     def deliver(self, fetch: Fetch, response: Response) -> None:
         """Keep an upstream's response and send it to all who wait for it."""
+        try:
+            self._deliver(fetch, response)
+        except Exception:  # noqa: BLE001 - as in survive()
+            self.faults.caught("deliver")
+            self._break(fetch.waiters)
+
+    def _break(self, waiters: list[Waiter]) -> None:
+        """Answer SERVFAIL to all who wait for what met a fault."""
+        for waiter in waiters:
+            try:
+                self._send_rcode(waiter, wire.SERVFAIL)
+            except Exception:  # noqa: BLE001 - the others are told
+                self.faults.caught("response")
+
+    def _deliver(self, fetch: Fetch, response: Response) -> None:
         entry = self.cache.put(
             fetch.view, fetch.key, fetch.exact[-4:], response, self.now_s
         )
@@ -299,6 +318,10 @@ class Frontend:
         """Return the rcode of a failure that is remembered; do not ask meanwhile."""
         failure = self._failures.get((view, exact))
         return failure[1] if failure is not None and failure[0] > self.now_s else None
+
+    def caught(self, part: str) -> None:
+        """Take note of the exception at hand, met in *part* of the worker."""
+        self.faults.caught(part)
 
     def forget_failures(self) -> None:
         """Let every question go upstream again, because something changed."""

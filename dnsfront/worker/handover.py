@@ -18,6 +18,7 @@ from dnsfront.worker.batch import (
     ReceiveBatch,
     SendBatch,
 )
+from dnsfront.worker.transfer import MAX_PARCEL_OCTETS
 from dnsfront.worker.waiter import Waiter
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 _DATAGRAM: Final = 1
 _STREAM_QUERY: Final = 2
 _STREAM_RESPONSE: Final = 3
-_ENTRIES: Final = 4
+#: The number tells the form of a parcel, too: a predecessor may be another version.
+_ENTRIES: Final = 5
 
 _KIND = struct.Struct("=B")
 #: kind, listener number, octets of address and of control message, then both padded.
@@ -100,12 +102,14 @@ class Peers:
     def __init__(self, worker_id: int, receiving: socket.socket) -> None:
         self._worker_id = worker_id
         self._socket = receiving
-        self._received = ReceiveBatch()
+        self._received = ReceiveBatch(longest=MAX_PARCEL_OCTETS)
         self._sockets: dict[int, socket.socket] = {}
         self._batches: dict[int, SendBatch] = {}
         self._tokens = 0
         self._waiting: dict[int, tuple[int, bytes, Waiter]] = {}
         self.failed = 0
+        #: Messages that were cut, or that no sense could be made of.
+        self.refused = 0
 
     def fileno(self) -> int:
         """Return the receiving descriptor, for the reactor."""
@@ -191,23 +195,42 @@ class Peers:
         received = self._received
         count = received.receive(self._socket.fileno())
         for i in range(max(count, 0)):
-            octets = received.datagram(i)
-            [kind] = _KIND.unpack_from(octets)
-            if kind == _DATAGRAM:
-                self._datagram(octets, frontend, listeners)
+            if received.is_cut(i):
+                self.refused += 1
                 continue
-            if kind == _ENTRIES:
-                frontend.adopt(octets[_KIND.size :])
-                continue
-            _, worker_id, token = _STREAM_HEAD.unpack_from(octets)
-            payload = octets[_STREAM_HEAD.size :]
-            if kind == _STREAM_QUERY:
-                frontend.query(payload, StreamWaiter(self, worker_id, token))
-                continue
+            try:
+                self._take(received.datagram(i), frontend, listeners)
+            except (struct.error, ValueError, KeyError):
+                # Another worker says what this one does not know: a listener that was
+                # closed meanwhile, or the words of another version.
+                self.refused += 1
+        return count
+
+    def _take(
+        self, octets: bytes, frontend: Frontend, listeners: Mapping[int, UdpListener]
+    ) -> None:
+        """Serve one message.
+
+        Raises:
+            struct.error, ValueError, KeyError: there is no sense in it.
+        """
+        [kind] = _KIND.unpack_from(octets)
+        if kind == _DATAGRAM:
+            self._datagram(octets, frontend, listeners)
+            return
+        if kind == _ENTRIES:
+            frontend.adopt(octets[_KIND.size :])
+            return
+        _, worker_id, token = _STREAM_HEAD.unpack_from(octets)
+        payload = octets[_STREAM_HEAD.size :]
+        if kind == _STREAM_QUERY:
+            frontend.query(payload, StreamWaiter(self, worker_id, token))
+        elif kind == _STREAM_RESPONSE:
             passed = self._waiting.pop(token, None)
             if passed is not None:
                 passed[2].respond(payload)
-        return count
+        else:
+            raise ValueError(f"got a message of kind {kind}")
 
     def _datagram(
         self, octets: bytes, frontend: Frontend, listeners: Mapping[int, UdpListener]

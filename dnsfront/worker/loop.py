@@ -85,6 +85,7 @@ class Worker:
             before_round=self._before_round,
             after_round=self._after_round,
             on_tick=self._on_tick,
+            on_fault=self._on_fault,
         )
         self.frontend = Frontend(
             worker_id=spec.worker_id,
@@ -107,6 +108,15 @@ class Worker:
         )
         self.listening.add(spec.listeners, fds[7:])
         self._orders = Orders(self, control)
+        self._parts: Final = (
+            self._expire,
+            self._go_on,
+            # Ahead of the upstreams: the query behind an answer may be a miss.
+            self._flush_tcp,
+            self._flush_upstreams,
+            self._flush_udp,
+            self._flush_counts,
+        )
         for fd in (spec_fd, stats_fd, live_fd, load_fd, health_fd, table_fd):
             os.close(fd)
 
@@ -191,27 +201,43 @@ class Worker:
         self.frontend.now_ns = self._meter.now_ns = now_ns
         self.frontend.now_s = now_ns // _NS
 
+    def _on_fault(self, part: str) -> None:
+        self.frontend.caught(part)
+
     def _after_round(self) -> float | None:
-        self._expire()
+        for part in self._parts:
+            try:
+                part()
+            except Exception:  # noqa: BLE001 - the other parts have their turn
+                self._on_fault(part.__name__)
+        if self._is_draining and self._is_drained():
+            self._orders.tell({"op": "drained"})
+            self.reactor.stop()
+        return self._wait_s()
+
+    def _go_on(self) -> None:
         if self._orders.is_under_way:
             self._orders.go_on()
-        # Ahead of the upstreams: the query that waits behind an answer may be a miss.
+
+    def _flush_tcp(self) -> None:
         for tcp in self.listening.all_tcp:
             if tcp.written:
                 tcp.flush()
+
+    def _flush_upstreams(self) -> None:
         for resolver in self.resolvers():
             resolver.flush()
+
+    def _flush_udp(self) -> None:
         for udp in self.listening.all_udp:
             udp.flush()
+
+    def _flush_counts(self) -> None:
         self.peers.flush()
         self._meter.flush()
         if self.cache.evictions:
             self._meter.count(Counter.CACHE_EVICTIONS, self.cache.evictions)
             self.cache.evictions = 0
-        if self._is_draining and self._is_drained():
-            self._orders.tell({"op": "drained"})
-            self.reactor.stop()
-        return self._wait_s()
 
     def _wait_s(self) -> float | None:
         """Return how long there is nothing to do but to wait for others."""
@@ -252,6 +278,9 @@ class Worker:
         if self.peers.failed:
             self._meter.count(Counter.HANDOVER_FAILED, self.peers.failed)
             self.peers.failed = 0
+        if self.peers.refused:
+            self._meter.count(Counter.HANDOVER_REFUSED, self.peers.refused)
+            self.peers.refused = 0
         if resolver is not None:
             resolver.sweep()
         for retiring in [x for x in self._retiring if not x.pending]:

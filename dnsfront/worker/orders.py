@@ -157,6 +157,8 @@ class Orders:
         except StopIteration as end:
             entries = end.value
             self._worker.show_move(entries, entries)
+        except Exception:  # noqa: BLE001 - a colder cache there, and no worker lost here
+            self._worker.frontend.caught("move")
         self._transfer = None
         if self._receivers is not None:
             self._receivers.close()

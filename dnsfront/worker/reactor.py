@@ -17,6 +17,8 @@ WRITE: Final = select.EPOLLOUT
 _MAX_EVENTS: Final = 256
 #: The longest wait in seconds, so that idle time-outs are noticed.
 _TICK_S: Final = 0.25
+#: A callback that fails so often in a second will never read what woke it.
+_MAX_FAULTS: Final = 1000
 
 
 class Reactor:
@@ -25,6 +27,9 @@ class Reactor:
     *before_round* is told the time (monotonic nanoseconds) before the callbacks of a
     round, *on_tick* about four times a second. *after_round* runs last and returns the
     longest wait in seconds until the next round, None for as long as it takes.
+
+    What any of them raises is told to *on_fault*, with the name of the part, and the
+    others are called all the same.
     """
 
     def __init__(
@@ -33,13 +38,17 @@ class Reactor:
         before_round: Callable[[int], None],
         after_round: Callable[[], float | None],
         on_tick: Callable[[int], None],
+        on_fault: Callable[[str], None],
     ) -> None:
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[int], None]] = {}
         self._before_round = before_round
         self._after_round = after_round
         self._on_tick = on_tick
+        self._on_fault = on_fault
         self._is_running = False
+        # By descriptor: the second of the last fault, and how many that second had.
+        self._faults: dict[int, tuple[int, int]] = {}
 
     def watch(
         self, fd: int, callback: Callable[[int], None], events: int = READ
@@ -75,9 +84,34 @@ class Reactor:
                 # An earlier callback of this round may have forgotten the descriptor.
                 callback = callbacks.get(fd)
                 if callback is not None:
-                    callback(event)
+                    try:
+                        callback(event)
+                    except Exception:  # noqa: BLE001 - one caller, not all
+                        self._survive(fd, callback, now_ns)
             if now_ns - ticked_at_ns >= _TICK_S * 1e9:
                 ticked_at_ns = now_ns
-                self._on_tick(now_ns)
-            wanted_s = self._after_round()
+                try:
+                    self._on_tick(now_ns)
+                except Exception:  # noqa: BLE001 - the next tick comes
+                    self._on_fault("tick")
+            try:
+                wanted_s = self._after_round()
+            except Exception:  # noqa: BLE001 - the next round comes
+                self._on_fault("round")
+                wanted_s = None
             wait_s = _TICK_S if wanted_s is None else min(_TICK_S, wanted_s)
+
+    def _survive(self, fd: int, callback: Callable[[int], None], now_ns: int) -> None:
+        """Tell of a fault; give a descriptor up whose every event ends in one.
+
+        Otherwise it would be ready for ever and take a whole CPU. If it was one of
+        those that a worker lives by, the supervisor finds it hung, and replaces it.
+        """
+        self._on_fault(getattr(callback, "__qualname__", "callback"))
+        second = now_ns // 1_000_000_000
+        at, count = self._faults.get(fd, (second, 0))
+        count = count + 1 if at == second else 1
+        self._faults[fd] = (second, count)
+        if count >= _MAX_FAULTS:
+            del self._faults[fd]
+            self.forget(fd)

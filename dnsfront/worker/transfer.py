@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Final
 
-from dnsfront.dns.cache import ODD_ZONE, Entry
+from dnsfront.dns.cache import ODD_ZONE, VIEWS, Entry
 
 #: Entries that were sent, and that are to be sent as far as that is known.
 Progress = tuple[int, int]
@@ -22,10 +22,16 @@ _CHUNK: Final = 500
 #: Octets of entries in one message: some thirty, so that a whole batch of messages
 #: keeps its reader from queries for a few milliseconds only.
 _PARCEL_OCTETS: Final = 4096
+#: The longest message that is ever sent, and that its reader has room for: a parcel
+#: that is nearly full, and the longest entry, 65535 octets with a TTL in every eleven.
+MAX_PARCEL_OCTETS: Final = 96 << 10
 
+#: The octets of all entries, which follow.
+_HEAD = struct.Struct("=I")
 #: View, odd, counts of TTL offsets and of octets of key and body; lifetime_s, stamp and
 #: expires_at; head and tail. Offsets, key and body follow.
-_ENTRY = struct.Struct("=BBHHIIqq8s4s")
+_ENTRY = struct.Struct("=BBHHHIqq8s4s")
+_TTL_OCTETS: Final = 4
 
 
 def transfer(
@@ -39,7 +45,8 @@ def transfer(
     """Send each of *entries* to the *owner* of its qname, those asked for last first.
 
     Yields after each piece of work and whenever *send* has no room; returns how many
-    entries were sent. Zones are left out: their new owner has them itself.
+    entries were sent. Zones are left out: their new owner has them itself. So is what
+    no message can hold: an entry arrives whole, or is fetched again.
     """
     moved: list[tuple[Entry, int]] = []
     for number, entry in enumerate(entries, 1):
@@ -56,27 +63,39 @@ def transfer(
             yield sent, len(moved)
         sent += count
         yield sent, len(moved)
-    return len(moved)
+    return sent
 
 
 def _parcels(moved: Sequence[tuple[Entry, int]]) -> Iterator[tuple[int, bytes, int]]:
     """Return *moved* in messages to each worker_id, in order, and their entries."""
-    parcels: dict[int, bytearray] = {}
-    counts: Counter[int] = Counter()
+    parcels: dict[int, list[bytes]] = {}
+    sizes: Counter[int] = Counter()
     for entry, worker_id in moved:
-        parcel = parcels.setdefault(worker_id, bytearray())
-        parcel += _pack(entry)
-        counts[worker_id] += 1
-        if len(parcel) >= _PARCEL_OCTETS:
-            yield worker_id, bytes(parcel), counts.pop(worker_id)
+        octets = _pack(entry)
+        if octets is None:
+            continue
+        parcel = parcels.setdefault(worker_id, [])
+        parcel.append(octets)
+        sizes[worker_id] += len(octets)
+        if sizes.get(worker_id, 0) >= _PARCEL_OCTETS:
+            yield worker_id, _seal(parcel), len(parcel)
             parcel.clear()
+            sizes[worker_id] = 0
     for worker_id, parcel in parcels.items():
         if parcel:
-            yield worker_id, bytes(parcel), counts[worker_id]
+            yield worker_id, _seal(parcel), len(parcel)
 
 
-def _pack(entry: Entry) -> bytes:
+def _seal(entries: list[bytes]) -> bytes:
+    return _HEAD.pack(sum(map(len, entries))) + b"".join(entries)
+
+
+def _pack(entry: Entry) -> bytes | None:
+    """Return *entry* in octets, or None where they would not fit a message."""
     offsets = entry.ttl_offsets
+    size = _ENTRY.size + 2 * len(offsets) + len(entry.key) + len(entry.body)
+    if size > MAX_PARCEL_OCTETS - _PARCEL_OCTETS or len(entry.body) > 0xFFFF:
+        return None
     return b"".join(
         (
             _ENTRY.pack(
@@ -91,39 +110,58 @@ def _pack(entry: Entry) -> bytes:
                 entry.head,
                 entry.tail,
             ),
-            struct.pack(f"={len(offsets)}I", *offsets),
+            struct.pack(f"={len(offsets)}H", *offsets),
             entry.key,
             entry.body,
         )
     )
 
 
-def unpack(parcel: bytes) -> Iterator[Entry]:
-    """Return the entries of a parcel that :func:`transfer` sent."""
-    at = 0
+def unpack(parcel: bytes) -> list[Entry]:
+    """Return the entries of a parcel that :func:`transfer` sent.
+
+    Raises:
+        ValueError: it is not whole; then nothing of it is of use.
+        struct.error: likewise.
+    """
+    [size] = _HEAD.unpack_from(parcel)
+    if size != len(parcel) - _HEAD.size:
+        raise ValueError(f"got a parcel of {len(parcel)} octets that wants {size}")
+    entries = []
+    at = _HEAD.size
     while at < len(parcel):
-        (
-            view,
-            odd,
-            offsets,
-            key_octets,
-            body_octets,
-            lifetime_s,
-            stamp,
-            expires_at,
-            head,
-            tail,
-        ) = _ENTRY.unpack_from(parcel, at)
-        at += _ENTRY.size
-        key_at = at + 4 * offsets
-        body_at = key_at + key_octets
-        entry = Entry(view, parcel[key_at:body_at], tail)
-        entry.ttl_offsets = struct.unpack_from(f"={offsets}I", parcel, at)
-        at = body_at + body_octets
-        entry.body = parcel[body_at:at]
-        entry.head = head
-        entry.odd = odd
-        entry.lifetime_s = lifetime_s
-        entry.stamp = stamp
-        entry.expires_at = expires_at
-        yield entry
+        entry, at = _unpack_one(parcel, at)
+        entries.append(entry)
+    return entries
+
+
+def _unpack_one(parcel: bytes, at: int) -> tuple[Entry, int]:
+    """Return the entry at *at*, and where the next one begins."""
+    (
+        view,
+        odd,
+        offsets,
+        key_octets,
+        body_octets,
+        lifetime_s,
+        stamp,
+        expires_at,
+        head,
+        tail,
+    ) = _ENTRY.unpack_from(parcel, at)
+    at += _ENTRY.size
+    key_at = at + 2 * offsets
+    body_at = key_at + key_octets
+    end = body_at + body_octets
+    entry = Entry(view, parcel[key_at:body_at], tail)
+    entry.ttl_offsets = struct.unpack_from(f"={offsets}H", parcel, at)
+    last = max(entry.ttl_offsets, default=-_TTL_OCTETS)
+    if end > len(parcel) or view >= VIEWS or last + _TTL_OCTETS > body_octets:
+        raise ValueError("got a parcel with an entry that is not whole")
+    entry.body = parcel[body_at:end]
+    entry.head = head
+    entry.odd = odd
+    entry.lifetime_s = lifetime_s
+    entry.stamp = stamp
+    entry.expires_at = expires_at
+    return entry, end

@@ -175,70 +175,73 @@ class UdpListener:
         hits = zone_hits = odd_rcodes = 0
         is_shifted = False
         for i in range(count):
-            size = sizes[i * HEADER_WORDS]
-            at = i * ADDRESS_OCTETS
-            if addresses[at + packed_at : at + packed_end] not in allowed and (
-                not self.access.allows(addresses[at + packed_at : at + packed_end])
-            ):
-                frontend.refuse(received.datagram(i), self._waiter(i))
-                continue
-            if size > COMPACT:
-                frontend.query(received.datagram(i), self._waiter(i))
-                continue
-            at = i * COMPACT
-            octets = arena[at : at + size]
-            header = octets[2:12]
-            by_opt = with_opt.get(header)
-            if by_opt is None:
-                shape = plain.get(header)
-                question = octets[12:]
-            else:
-                shape = by_opt.get(octets[-11:])
-                if shape is not None:
-                    # Not before: compiled, a slice that ends ahead of its start raises.
-                    question = octets[12:-11]
-            if shape is None:
-                frontend.query(octets, self._waiter(i))
-                continue
-            key = question.lower()
-            entry = shape.lookup(key)
-            if entry is None or (entry.stamp != now_s and not fresh(entry, now_s)):
-                self._miss(i, octets, question, key, shape, entry)
-                continue
-            odd = entry.odd
-            if odd:
-                if odd & ODD_TAIL and entry.tail != question[-4:]:
-                    self._miss(i, octets, question, key, shape, None)
+            try:
+                size = sizes[i * HEADER_WORDS]
+                at = i * ADDRESS_OCTETS
+                if addresses[at + packed_at : at + packed_end] not in allowed and (
+                    not self.access.allows(addresses[at + packed_at : at + packed_end])
+                ):
+                    frontend.refuse(received.datagram(i), self._waiter(i))
                     continue
-                if odd & ODD_ZONE:
-                    zone_hits += 1
-                rcode = entry.rcode
-                if rcode:
-                    odd_rcodes += 1
-                    frontend.meter.count_rcode(rcode)
-            body = entry.body
-            size += len(body)
-            if size <= shape.limit:
-                pieces += (
-                    octets[:2],
-                    shape.heads[entry.head],
-                    question,
-                    body,
-                    shape.opt,
-                )
-            else:
-                message = shape.truncated(octets[:2], question, entry.head)
-                size = len(message)
-                pieces.append(message)
-            vectors[2 * hits] = buffer_at
-            vectors[2 * hits + 1] = size
-            buffer_at += size
-            if hits != i:
-                answering.redirect(hits, i)
-                is_shifted = True
-            if has_control:
-                received.clear_interface(i)
-            hits += 1
+                if size > COMPACT:
+                    frontend.query(received.datagram(i), self._waiter(i))
+                    continue
+                at = i * COMPACT
+                octets = arena[at : at + size]
+                header = octets[2:12]
+                by_opt = with_opt.get(header)
+                if by_opt is None:
+                    shape = plain.get(header)
+                    question = octets[12:]
+                else:
+                    shape = by_opt.get(octets[-11:])
+                    if shape is not None:
+                        # Not before: compiled, a slice that ends too early raises.
+                        question = octets[12:-11]
+                if shape is None:
+                    frontend.query(octets, self._waiter(i))
+                    continue
+                key = question.lower()
+                entry = shape.lookup(key)
+                if entry is None or (entry.stamp != now_s and not fresh(entry, now_s)):
+                    self._miss(i, octets, question, key, shape, entry)
+                    continue
+                odd = entry.odd
+                if odd:
+                    if odd & ODD_TAIL and entry.tail != question[-4:]:
+                        self._miss(i, octets, question, key, shape, None)
+                        continue
+                    if odd & ODD_ZONE:
+                        zone_hits += 1
+                    rcode = entry.rcode
+                    if rcode:
+                        odd_rcodes += 1
+                        frontend.meter.count_rcode(rcode)
+                body = entry.body
+                size += len(body)
+                if size <= shape.limit:
+                    pieces += (
+                        octets[:2],
+                        shape.heads[entry.head],
+                        question,
+                        body,
+                        shape.opt,
+                    )
+                else:
+                    message = shape.truncated(octets[:2], question, entry.head)
+                    size = len(message)
+                    pieces.append(message)
+                vectors[2 * hits] = buffer_at
+                vectors[2 * hits + 1] = size
+                buffer_at += size
+                if hits != i:
+                    answering.redirect(hits, i)
+                    is_shifted = True
+                if has_control:
+                    received.clear_interface(i)
+                hits += 1
+            except Exception:  # noqa: BLE001 - one datagram, not the batch
+                frontend.survive(received.datagram(i), self._waiter(i))
         if hits:
             answering.send_joined(self._fd, b"".join(pieces), hits)
             self._count_failures(answering)

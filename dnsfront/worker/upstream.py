@@ -61,6 +61,9 @@ class Answers(Protocol):
     def remember_failure(self, view: int, exact: bytes, rcode: int) -> None:
         """Do not ask the same again for a while."""
 
+    def caught(self, part: str) -> None:
+        """Take note of a fault of ours, the exception at hand."""
+
 
 class Resolver:
     """The worker's side towards the upstreams.
@@ -173,7 +176,9 @@ class Resolver:
             return
         self._deadlines.extend((deadline_ns, fetch, fetch.sends) for fetch in batch)
 
-    def _receive(self, port: Port) -> None:
+    def _receive(  # noqa: C901 - a call a response costs more than its parts
+        self, port: Port
+    ) -> None:
         received = self._received
         count = received.receive(port.socket.fileno())
         pending, server = port.pending, port.server
@@ -197,12 +202,21 @@ class Resolver:
             ):
                 continue
             del pending[identity]
-            if octets[5] == 0:
-                self._refused_barely(fetch, server, octets)
-            elif octets[2] & 2 == 0:
-                self._take(fetch, server, octets)
-            elif server is fetch.server:
-                self._ask_over_tcp(fetch, server)
+            try:
+                if octets[5] == 0:
+                    self._refused_barely(fetch, server, octets)
+                elif octets[2] & 2 == 0:
+                    self._take(fetch, server, octets)
+                elif server is fetch.server:
+                    self._ask_over_tcp(fetch, server)
+            except Exception:  # noqa: BLE001 - one response, not the batch
+                self._survive(fetch)
+
+    def _survive(self, fetch: Fetch) -> None:
+        """Give *fetch* up for the exception at hand; the others go on."""
+        self._answers.caught("upstream_response")
+        fetch.candidates.clear()
+        self._failed(fetch)
 
     def _take(self, fetch: Fetch, server: Server, octets: bytes) -> None:
         """Deliver the response *octets* of *server*, or try the next one.
@@ -283,8 +297,11 @@ class Resolver:
             # TC over TCP says that even the whole is not whole (RFC 2181, 9).
             if octets is None or octets[2] & 2 or not is_response(octets, fetch.exact):
                 self._failed(fetch)
-            else:
+                return
+            try:
                 self._take(fetch, server, octets)
+            except Exception:  # noqa: BLE001 - one response, not the worker
+                self._survive(fetch)
 
         fetch.forget_places()
         fetch.sent_at_ns = self._answers.now_ns

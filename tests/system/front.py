@@ -31,7 +31,7 @@ _PORTS: Final = itertools.count(10_000)
 #: The interpreter, the loader with LLVM, four workers: under 2 s alone on a machine.
 _READY_WITHIN_S: Final = 20.0
 #: What may stand in no log, whatever a test does to the front end.
-_FAULTS: Final = ("Traceback", "query_failed", "task_failed", "command_failed")
+_FAULTS: Final = ("Traceback", "fault part=", "task_failed", "command_failed")
 
 
 class Address(NamedTuple):

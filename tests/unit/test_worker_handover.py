@@ -15,7 +15,9 @@ import pytest
 from dnsfront.dns import wire
 from dnsfront.ipc.stats import Counter
 from dnsfront.ring.qhash import qname_hash, slot_of
+from dnsfront.worker.batch import COMPACT
 from dnsfront.worker.handover import Peers
+from dnsfront.worker.transfer import MAX_PARCEL_OCTETS, transfer
 from dnsfront.worker.waiter import Waiter
 from tests.unit.worker_rig import (
     KEY,
@@ -403,6 +405,83 @@ def test_unknown_owner_takes_nothing() -> None:
         assert peers.pass_query(9, b"", KeepingWaiter()) == 0
         assert not peers.pass_datagram(9, 0, b"", b"", b"")
         peers.pass_response(9, 1, b"")
+
+
+def test_message_that_was_cut_is_refused_and_counted() -> None:
+    receiving, sending = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with receiving, sending, Rig() as rig:
+        sending.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        peers = Peers(1, receiving)
+        peers.replace({2: sending.dup()})
+
+        peers.pass_entries(2, bytes(MAX_PARCEL_OCTETS + COMPACT))
+        peers.receive(rig.frontend, {})
+
+        assert peers.refused == 1
+        assert rig.counted() == {}
+        peers.replace({})
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        pytest.param(b"\5", id="a parcel without a head"),
+        pytest.param(b"\5\4\0\0\0abc", id="a parcel that is not whole"),
+        pytest.param(b"\4" + bytes(60), id="a parcel of an older version"),
+        pytest.param(b"\1" + bytes(20), id="a datagram without its head"),
+        pytest.param(b"\1\7" + bytes(99), id="a listener that was closed meanwhile"),
+        pytest.param(b"\2\1", id="a query without its token"),
+        pytest.param(b"\3\1", id="a response without its token"),
+        pytest.param(b"\x09" + bytes(60), id="words nobody knows"),
+        pytest.param(b"", id="nothing at all"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_and_what_follows_is_taken(
+    octets: bytes,
+) -> None:
+    receiving, sending = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with receiving, sending, Rig() as rig:
+        peers = Peers(1, receiving)
+        sending.send(octets)
+        sending.send(b"\2\1" + bytes(8) + b"short")
+
+        count = peers.receive(rig.frontend, {0: rig.udp})
+
+        assert count == 2
+        assert peers.refused == 1
+        assert rig.counted() == {"IGNORED_SHORT": 1}
+
+
+def test_entry_of_4000_addresses_is_whole_at_its_next_owner() -> None:
+    upstream = FakeUpstream()
+    with host(upstream) as pair:
+        name = owned_by(1)
+        records = [f"{name} 300 A 10.0.{n >> 8}.{n & 255}" for n in range(4000)]
+        with stream_to(pair.first) as stream:
+            stream.send(query_for(name))
+            eventually(
+                lambda: pair.first.resolver and pair.first.resolver.pending, pair.round
+            )
+            upstream.answer(*records)
+            asked = eventually(stream.read, pair.round)
+        entries = pair.first.cache.entries()
+
+        for _ in transfer(
+            entries,
+            owner=lambda _qname: 2,
+            own_id=1,
+            now_s=pair.first.frontend.now_s,
+            send=pair.first.peers.pass_entries,
+        ):
+            pass
+        pair.second.round()
+
+        assert pair.second.count(Counter.CACHE_ADOPTED) == 1
+        [entry] = pair.second.cache.entries()
+        assert len(entry.body) == 4000 * 16
+        assert pair.second.cache.fresh(entry, pair.second.frontend.now_s + 5)
+        assert len(asked.answer[0]) == 4000
+    upstream.close()
 
 
 def test_peer_whose_socket_is_full_counts_as_failed() -> None:

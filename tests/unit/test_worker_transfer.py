@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import struct
+from contextlib import suppress
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsfront.dns.cache import ODD_ZONE, Cache, Entry, Limits
-from dnsfront.worker.transfer import transfer, unpack
+from dnsfront.dns.cache import ODD_ZONE, VIEWS, Cache, Entry, Limits
+from dnsfront.worker.transfer import MAX_PARCEL_OCTETS, transfer, unpack
 
 LIMITS = Limits(
     max_entries=10_000, min_ttl_s=0, max_ttl_s=86400, serve_stale_s=0, prefetch=False
@@ -46,7 +50,8 @@ def sent(entries: list[Entry], owner: int = 2) -> dict[int, bytes]:
         tries += 1
         if tries % 2:
             return False
-        parcels[worker_id] = parcels.get(worker_id, b"") + parcel
+        octets = parcels.get(worker_id, bytes(4))[4:] + parcel[4:]
+        parcels[worker_id] = len(octets).to_bytes(4, "little") + octets
         return True
 
     for _ in transfer(
@@ -60,9 +65,10 @@ def fields(entry: Entry) -> list[object]:
     return [getattr(entry, name) for name in FIELDS]
 
 
-@given(st.binary(max_size=300), st.lists(st.integers(0, 2**32 - 1), max_size=20))
-def test_entry_arrives_as_it_was(body: bytes, offsets: list[int]) -> None:
+@given(st.data(), st.binary(min_size=4, max_size=300))
+def test_entry_arrives_as_it_was(data: st.DataObject, body: bytes) -> None:
     entry = an_entry(1)
+    offsets = data.draw(st.lists(st.integers(0, len(body) - 4), max_size=20))
     entry.body, entry.ttl_offsets = body, tuple(offsets)
 
     [arrived] = unpack(sent([entry])[2])
@@ -79,6 +85,62 @@ def test_thousands_of_entries_arrive_those_asked_for_last_first() -> None:
         (entry.stamp for entry in entries), reverse=True
     )
     assert {entry.key for entry in arrived} == {entry.key for entry in entries}
+
+
+def test_longest_entry_there_can_be_arrives_whole() -> None:
+    entries = [an_entry(number) for number in range(100)]
+    for entry in entries[::10]:
+        entry.body = bytes(65535)
+        entry.ttl_offsets = tuple(range(0, 65531, 11))
+    longest = 0
+    arrived = []
+
+    def send(_worker_id: int, parcel: bytes) -> bool:
+        nonlocal longest
+        longest = max(longest, len(parcel))
+        arrived.extend(unpack(parcel))
+        return True
+
+    for _ in transfer(
+        entries, owner=lambda _qname: 2, own_id=1, now_s=NOW_S, send=send
+    ):
+        pass
+
+    assert 65535 < longest <= MAX_PARCEL_OCTETS
+    assert [fields(x) for x in arrived] == [fields(x) for x in entries]
+
+
+def test_what_no_message_can_hold_stays_behind() -> None:
+    giant, other = an_entry(1), an_entry(2)
+    giant.body = bytes(MAX_PARCEL_OCTETS)
+
+    [arrived] = unpack(sent([giant, other])[2])
+
+    assert arrived.key == other.key
+
+
+PARCEL = sent([an_entry(1), an_entry(2)])[2]
+
+
+@given(st.integers(0, len(PARCEL) - 1), st.binary(max_size=3))
+def test_parcel_that_is_not_whole_is_refused(size: int, more: bytes) -> None:
+    for parcel in (PARCEL[:size], PARCEL + more + b"x"):
+        with pytest.raises((ValueError, struct.error)):
+            unpack(parcel)
+
+
+@given(st.integers(4, len(PARCEL) - 1), st.integers(0, 255))
+def test_parcel_of_other_octets_is_refused_or_makes_whole_entries(
+    at: int, octet: int
+) -> None:
+    parcel = PARCEL[:at] + bytes([octet]) + PARCEL[at + 1 :]
+    entries = []
+    with suppress(ValueError, struct.error):
+        entries = unpack(parcel)
+
+    for entry in entries:
+        assert max(entry.ttl_offsets, default=-4) + 4 <= len(entry.body)
+        assert entry.view < VIEWS
 
 
 def test_what_stays_expired_or_comes_from_a_zone_is_not_sent() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections import Counter as Counts
 from collections.abc import Iterator
 from typing import Any
 
@@ -489,7 +490,7 @@ def test_wildcard_listener_answers_from_the_address_that_was_asked(
 # Full sockets, exceptions, the drain
 
 
-def test_exception_in_a_query_is_counted_and_harms_no_other(
+def test_exception_in_a_query_is_answered_servfail_and_harms_no_other(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     zones = rig.frontend.zones
@@ -510,9 +511,31 @@ def test_exception_in_a_query_is_counted_and_harms_no_other(
         client.send(padded(400).replace(b"\3www", name))
     rig.round()
 
-    assert len(client.receive()) == 4
-    assert rig.counted() == {"QUERIES_UDP": 6, "NOERROR": 4, "EXCEPTIONS": 2}
+    rcodes = Counts(octets[3] & 15 for octets in client.receive())
+    assert rcodes == {wire.NOERROR: 4, wire.SERVFAIL: 2}
+    assert rig.counted() == {
+        "QUERIES_UDP": 6,
+        "NOERROR": 4,
+        "SERVFAIL": 2,
+        "EXCEPTIONS": 2,
+    }
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_entry_that_is_broken_harms_none_but_who_asks_for_it(rig: Rig) -> None:
+    client = rig.client()
+    rig.ask(message(), client)
+    [broken] = [x for view in rig.cache.views for x in view.values()]
+    rig.ask(message(rest=b"\3ns1" + QUESTION[4:]), client)
+    broken.odd, broken.stamp, broken.ttl_offsets = 0, -1, (60_000,)
+
+    for name in (b"\3ns1", b"\3www", b"\3ns1"):
+        client.send(message(rest=name + QUESTION[4:]))
+    rig.round()
+
+    rcodes = Counts(octets[3] & 15 for octets in client.receive())
+    assert rcodes == {wire.NOERROR: 2, wire.SERVFAIL: 1}
+    assert rig.count(stats.Counter.EXCEPTIONS) == 1
 
 
 def test_drain_serves_all_that_the_socket_holds(rig: Rig) -> None:

@@ -281,6 +281,7 @@ class Rig:
             before_round=self._before_round,
             after_round=self._after_round,
             on_tick=lambda _now_ns: None,
+            on_fault=lambda part: self.frontend.caught(part),  # noqa: PLW0108 - made later
         )
         self.frontend = Frontend(
             worker_id=worker_id,
