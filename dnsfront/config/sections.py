@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from functools import cached_property
+from ipaddress import ip_address
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import (
@@ -438,13 +439,34 @@ class Admin(Section):
 
     listen: Address = Field(
         as_written("127.0.0.1:9353"),
-        description="IP:port of /metrics, /healthz, /readyz and /ring.json over HTTP; "
-        "there is no access control, so keep it off public addresses.",
+        description="IP:port of /metrics, /healthz, /readyz and /ring.json over HTTP.",
+    )
+    allow: tuple[Network, ...] = Field(
+        ("127.0.0.0/8", "::1/128"),
+        description="Networks that may read them; all others get 403. Whoever scrapes "
+        "from another host has to be in it.",
+        json_schema_extra={"minItems": 1},
     )
     socket: SocketPath = Field(
         as_written(DEFAULT_CONTROL_SOCKET),
         description="Control socket of status, reload, stop, drain and flush.",
     )
+
+    def mistakes(self) -> Iterator[Fault]:
+        """Yield a list that lets nobody in."""
+        if not self.allow:
+            text = "got an empty list, want a network (nobody could read the metrics)"
+            yield Fault(("allow",), text)
+
+    def warnings(self) -> Iterator[Fault]:
+        """Yield an address for other hosts that none of them may use."""
+        is_loopback = ip_address(self.listen.host).is_loopback
+        if not is_loopback and "allow" not in self.model_fields_set:
+            text = (
+                f"not given while listen is {self.listen}: only this host's loopback "
+                "addresses may read the metrics; want the networks that scrape them"
+            )
+            yield Fault(("allow",), text)
 
 
 class Log(Section):

@@ -138,7 +138,7 @@ def _open_admin(
 
 def _put_in_force(front: Front, admin: AdminServer | None) -> None:
     if admin is not None and front.admin is not None:
-        front.admin.close()
+        front.admin.retire()
         front.admin = admin
 
 

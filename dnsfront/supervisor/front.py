@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Final
 
 from dnsfront import logs
-from dnsfront.supervisor.admin import AdminServer
+from dnsfront.supervisor.admin import AdminCounts, AdminServer
 from dnsfront.supervisor.candidate import Candidate
 from dnsfront.supervisor.fleet import Fleet
 from dnsfront.supervisor.groups import SocketGroups
@@ -79,6 +79,7 @@ class Front:
     reloads: ReloadCounts
     drained: set[str] = field(default_factory=set)
     admin: AdminServer | None = None
+    admin_counts: AdminCounts = field(default_factory=AdminCounts)
     progress: Progress | None = None
     phase: Phase = Phase.STARTING
     _warned: frozenset[tuple[str, str]] = frozenset()

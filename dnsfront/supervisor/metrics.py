@@ -156,8 +156,11 @@ class _FrontCollector(Collector):
             "How often a bound on what strangers may cost took effect.",
             "limit",
             {
-                limit.name.lower(): sum(page[limit] for _, page in pages)
-                for limit in Limit
+                **{
+                    limit.name.lower(): sum(page[limit] for _, page in pages)
+                    for limit in Limit
+                },
+                **self._front.admin_counts.reached,
             },
         )
         yield self._responses(pages)

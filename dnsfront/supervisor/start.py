@@ -175,7 +175,13 @@ def _open_admin(
     """Show *front* at its admin address, through *listening* if that is given."""
     given = None if listening is None else listening.dup()
     address = front.candidate.config.admin.listen
-    front.admin = AdminServer(address, _pages(front), given)
+    front.admin = AdminServer(
+        address,
+        _pages(front),
+        networks=lambda: front.candidate.config.admin.allow,
+        counts=front.admin_counts,
+        listening=given,
+    )
     stack.callback(_close_admin, front)
 
 

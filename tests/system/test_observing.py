@@ -8,7 +8,7 @@ import re
 import socket
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -211,11 +211,13 @@ def test_pages_are_there(front: FrontEnd, path: str, status: int) -> None:
     assert front.get(path).status == status
 
 
-def test_metrics_answer_while_other_clients_say_nothing(front: FrontEnd) -> None:
-    silent = [socket.create_connection(front.admin) for _ in range(10)]
+@pytest.mark.parametrize("clients", [40, 400])
+def test_probes_and_metrics_answer_beside_clients_that_say_nothing(
+    front: FrontEnd, clients: int
+) -> None:
+    with ExitStack() as stack:
+        for _ in range(clients):
+            stack.enter_context(socket.create_connection(front.admin))
 
-    try:
-        assert front.get("/metrics").status == HTTPStatus.OK
-    finally:
-        for sock in silent:
-            sock.close()
+        for path in ("/healthz", "/readyz", "/metrics"):
+            assert front.get(path).status == HTTPStatus.OK

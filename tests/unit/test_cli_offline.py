@@ -76,6 +76,26 @@ def test_public_seed_draws_a_warning_and_no_more(
     assert printed(capsys)["warnings"] == [warning.replace("warning: ", "")]
 
 
+def test_metrics_for_other_hosts_that_none_may_read_draw_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seed = "ring: {seed: our own}"
+    for number, (admin, warnings) in enumerate(
+        [
+            ('{listen: "0.0.0.0:9353"}', 1),
+            ('{listen: "0.0.0.0:9353", allow: ["192.0.2.0/24"]}', 0),
+            ('{listen: "127.0.0.2:9353"}', 0),
+        ]
+    ):
+        path = write(tmp_path, f"{number}.yaml", seed, f"admin: {admin}")
+
+        assert main(["check", "-c", str(path)]) == 0
+
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == warnings
+        assert all(line.startswith(f"{path}:4: admin.allow: ") for line in lines)
+
+
 def test_bad_config_is_told_on_stderr(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -231,6 +231,12 @@ NETWORK = "want a network like 192.0.2.0/24 or 2001:db8::/32"
             id="no interface name",
         ),
         pytest.param(
+            "admin: {allow: []}",
+            "admin.allow: got an empty list, want a network (nobody could read the "
+            "metrics)",
+            id="metrics for nobody",
+        ),
+        pytest.param(
             "access: {allow: [10.1.2.3/8]}",
             'access.allow[0]: got "10.1.2.3/8", want no bits behind the prefix, as in '
             "10.0.0.0/8",

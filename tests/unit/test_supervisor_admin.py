@@ -11,8 +11,10 @@ import pytest
 from dnsfront.config.address import SocketAddress
 from dnsfront.errors import UnavailableError
 from dnsfront.supervisor import page
-from dnsfront.supervisor.admin import AdminServer, Page
+from dnsfront.supervisor.admin import AdminCounts, AdminServer, Page
 from tests.unit.supervisor_fakes import free_port
+
+ALL = ("0.0.0.0/0", "::/0")
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -40,7 +42,9 @@ def get(
         return answer
 
     async def run() -> Answer:
-        server = AdminServer(SocketAddress(host, port), pages)
+        server = AdminServer(
+            SocketAddress(host, port), pages, lambda: ALL, AdminCounts()
+        )
         try:
             await asyncio.to_thread(meanwhile, port)
             return await asyncio.to_thread(client)
@@ -106,7 +110,9 @@ def test_an_address_in_use_is_told_by_its_key() -> None:
         port = other.getsockname()[1]
 
         async def run() -> None:
-            AdminServer(SocketAddress("127.0.0.1", port), {})
+            AdminServer(
+                SocketAddress("127.0.0.1", port), {}, lambda: ALL, AdminCounts()
+            )
 
         with pytest.raises(
             UnavailableError, match=rf"^admin\.listen 127.*:{port}: TCP"
