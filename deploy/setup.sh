@@ -10,11 +10,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 packages=(
   python3-venv python3-bpfcc                                 # to run
-  iproute2 unbound bind9-dnsutils knot-dnsutils prometheus   # to test
+  iproute2 unbound nsd bind9-dnsutils knot-dnsutils prometheus   # to test
   gcc libc6-dev python3-dev clang-format dnsperf             # to check and to measure
 )
 # Of these come daemons that nobody asked to have at the next boot.
-daemons=(unbound prometheus dnsdist)
+daemons=(unbound nsd prometheus dnsdist)
 policy=/usr/sbin/policy-rc.d
 
 fail() {

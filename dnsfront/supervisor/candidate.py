@@ -13,7 +13,7 @@ from pathlib import Path
 from dnsfront.config.load import load
 from dnsfront.config.model import Config
 from dnsfront.config.sections import Fault
-from dnsfront.dns.zones import load_zone
+from dnsfront.dns.zones.zone_set import load_zone
 from dnsfront.errors import ControlError, ZoneError
 from dnsfront.ipc.spec import Limits, Listener, UpstreamServer, WorkerSpec, ZoneText
 from dnsfront.ring.qhash import hash_key

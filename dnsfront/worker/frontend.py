@@ -19,7 +19,7 @@ from dnsfront.worker.transfer import unpack
 from dnsfront.worker.waiter import Waiter
 
 if TYPE_CHECKING:
-    from dnsfront.dns.zones import ZoneSet
+    from dnsfront.dns.zones.zone_set import ZoneSet
     from dnsfront.worker.fetch import Fetch
     from dnsfront.worker.meter import Meter
     from dnsfront.worker.ownership import Ownership

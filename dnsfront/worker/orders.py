@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from dnsfront import logs
 from dnsfront.dns import wire
 from dnsfront.dns.cache import is_under
-from dnsfront.dns.zones import ZoneSet, load_zone
+from dnsfront.dns.zones.zone_set import ZoneSet, load_zone
 from dnsfront.errors import DnsfrontError
 from dnsfront.ipc import channel
 from dnsfront.ipc.spec import Listener, WorkerSpec

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import dns.rrset
 
     from dnsfront.dns.sections import Sections
-    from dnsfront.dns.zones import Zone
+    from dnsfront.dns.zones.authority import Zone
 
 #: The least that a zone needs, in four lines.
 HEAD = """\

@@ -404,7 +404,7 @@ def test_a_reader_that_leaves_is_no_error(config: Path) -> None:
         ),
         pytest.param(
             "import dnsfront.cli.offline",
-            {"rich", "dnslib", "bcc"},
+            {"rich", "dns", "bcc"},
             id="looking up loads no rich",
         ),
     ],

@@ -28,7 +28,7 @@ MAY_IMPORT = {
 #: One file, or one room, imports each foreign library.
 OWNER = {
     "bcc": "kernel/loader.py",
-    "dnslib": "dns/zones.py",
+    "dns": "dns/zones/text.py",
     "prometheus_client": "supervisor/metrics.py",
     "pydantic": "config/",
     "pydantic_core": "config/",

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnsfront.dns.zones import load_zone
+from dnsfront.dns.zones.text import read_records
+from dnsfront.dns.zones.zone_set import load_zone
 from dnsfront.errors import ZoneError
 from tests.unit.asking import HEAD, ask, lines
 
@@ -80,6 +81,11 @@ from tests.unit.asking import HEAD, ask, lines
         pytest.param(
             r"n TYPE65280 \# 3 01 0203", r"3600 IN TYPE65280 \# 3 010203", id="generic"
         ),
+        pytest.param(
+            r"n A \# 4 C0000201", "3600 IN A 192.0.2.1", id="generic form of A"
+        ),
+        pytest.param(r"n TYPE5 \# 1 00", "3600 IN CNAME .", id="generic form of CNAME"),
+        pytest.param(r"n TXT \# 2 0161", '3600 IN TXT "a"', id="generic form of TXT"),
         pytest.param("n TYPE1 192.0.2.1", "3600 IN A 192.0.2.1", id="type by number"),
         pytest.param(
             "n 60 A 192.0.2.1\nn 30 A 192.0.2.1",
@@ -191,9 +197,10 @@ LONG_NAME = ".".join(["a" * 60] * 4)
         ),
         pytest.param(f"{HEAD}a HTTPS 1 . port=1 port=2", "given twice", id="twice"),
         pytest.param(
-            f"{HEAD}a A \\# 4 c0000201", "z:5: a.example.test A", id="own form"
+            f"{HEAD}a A \\# 3 c00002", "z:5: a.example.test A", id="short generic A"
         ),
-        pytest.param(f"{HEAD}a TYPE5 \\# 1 00", "z:5: a.example.test", id="number"),
+        pytest.param(f"{HEAD}a TYPE5 \\# 2 0000", "z:5: a.example", id="long generic"),
+        pytest.param(f"{HEAD}a MX \\# 4 0001c00c", "z:5: a.exam", id="compression"),
         pytest.param(f"{HEAD}a TYPE999 \\# 2 00", "want 2", id="generic length"),
         pytest.param(f"{HEAD}a TYPE999 00", "write its data as \\#", id="no form"),
         pytest.param(f"{HEAD}a FOO 00", "z:5: a.example.test FOO", id="no such type"),
@@ -246,6 +253,43 @@ WORDS = (
 )  # fmt: skip
 
 
+PLAIN_LINES = st.lists(
+    st.tuples(
+        st.sampled_from(["", "n", "a.b", "N.example.test.", "*", "x_/-", "$TTL", "@"]),
+        st.sampled_from(["", "60", "0", "2147483648", "1h"]),
+        st.sampled_from(["", "IN", "in", "CH"]),
+        st.sampled_from(["A", "AAAA", "NS", "CNAME", "PTR", "MX", "TXT", "mx"]),
+        st.sampled_from(
+            [
+                "192.0.2.1", "192.0.2.01", "1.2.3.256", "::1", "::ffff:192.0.2.1",
+                "1::2::3", "n", "a.b.", "10 n", "65535 a.", "65536 n", "010 n", "word",
+                '"two words"', '""', "a;b", "#x", LONG_STRING, f'"{LONG_STRING}"',
+                LONG_NAME, f"{LONG_NAME}.", "x" * 256, "a b", "", "@", ".", "a..b",
+            ]
+        ),
+    ).map(" ".join),
+    max_size=8,
+).map("\n".join)  # fmt: skip
+
+
+@given(text=PLAIN_LINES)
+@settings(max_examples=1000)
+def test_plain_lines_mean_the_same_on_both_ways(text: str) -> None:
+    def records(*, is_plain_fast: bool) -> list[object]:
+        found: list[object] = []
+        try:
+            found.extend(
+                read_records(
+                    b"\7example\4test\0", text, "z", is_plain_fast=is_plain_fast
+                )
+            )
+        except ZoneError as exc:
+            found.append(str(exc))
+        return found
+
+    assert records(is_plain_fast=True) == records(is_plain_fast=False)
+
+
 @given(
     text=st.text(max_size=200)
     | st.text('$@()";\\ \n\t.*ab0123456789ATXMSRVDHPINCLUGE#=', max_size=200)
@@ -258,3 +302,60 @@ WORDS = (
 def test_any_text_loads_or_is_a_zone_error(text: str) -> None:
     with contextlib.suppress(ZoneError):
         load_zone("example.test", HEAD + text, "z")
+
+
+@pytest.mark.parametrize(
+    ("record", "want"),
+    [
+        pytest.param(
+            "mandatory=port,alpn alpn=h2 port=8443",
+            "0000000400010003 00010003 026832 0003000220fb",
+            id="mandatory is sorted",
+        ),
+        pytest.param(
+            r"key667=hello\210qoo", "029b0009 68656c6c6fd2716f6f", id="octets"
+        ),
+        pytest.param(
+            r'alpn="f\\\\oo\\,bar,h2"',
+            "0001000c 08665c6f6f2c626172 026832",
+            id="commas in a value",
+        ),
+        pytest.param('alpn="h2,h3"', "00010006 026832 026833", id="quoted list"),
+        pytest.param('port="8443"', "0003000220fb", id="quoted port"),
+        pytest.param(
+            "alpn=h2 dohpath=/q{?dns}",
+            "00010003026832 00070008 2f717b3f646e737d",
+            id="dohpath",
+        ),
+        pytest.param("ech=AAQAAAAA", "00050006 000400000000", id="ech"),
+        pytest.param(
+            "ipv6hint=::ffff:192.0.2.1",
+            "00060010 00000000000000000000ffffc0000201",
+            id="IPv4-mapped hint",
+        ),
+    ],
+)
+def test_service_parameters_are_served_as_rfc_9460_says(record: str, want: str) -> None:
+    text = f"{HEAD}n HTTPS 1 . {record}\n"
+
+    [rdata] = [r.rdata for r in read_records(b"\0", text, "z") if r.rtype == 65]
+
+    assert rdata == bytes.fromhex("000100" + want)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "1 . mandatory=port alpn=h2",
+        "1 . alpn=h2 alpn=h3",
+        "1 . alpn=",
+        "1 . alpn",
+        "0 . alpn=h2",
+        "1 . no-default-alpn",
+    ],
+)
+def test_malformed_service_parameters_are_refused_with_their_line(
+    parameters: str,
+) -> None:
+    with pytest.raises(ZoneError, match=r"^z:5: n\.example\.test HTTPS: "):
+        load_zone("example.test", f"{HEAD}n HTTPS {parameters}\n", "z")

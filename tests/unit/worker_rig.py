@@ -23,7 +23,7 @@ import pytest
 
 from dnsfront.dns.cache import Cache, Limits
 from dnsfront.dns.shape import Shapes
-from dnsfront.dns.zones import ZoneSet, load_zone
+from dnsfront.dns.zones.zone_set import ZoneSet, load_zone
 from dnsfront.ipc import stats
 from dnsfront.ipc.channel import memfd
 from dnsfront.ipc.spec import UpstreamServer

@@ -24,12 +24,16 @@ from dnsfront.dns.wire import (
     REFUSED,
     SOA,
     A,
+    skip_name,
 )
 
 ROOT: Final = b"\0"
 NS: Final = 2
 CNAME: Final = 5
+PTR: Final = 12
+MX: Final = 15
 AAAA: Final = 28
+SRV: Final = 33
 DS: Final = 43
 
 #: A chain ends after so many CNAME records; longer ones are mistakes, or attacks.
@@ -38,28 +42,30 @@ _MAX_POINTER: Final = 0x3FFF
 _RECORD_FIXED: Final = struct.Struct("!HHI")
 _LENGTH: Final = struct.Struct("!H")
 
-#: Record data in pieces: octets at even places, names that may be compressed between.
-Rdata = tuple[bytes, ...]
+#: Where the name that additional processing, or a CNAME chain, goes on with begins.
+_TARGET_AT: Final = {NS: 0, CNAME: 0, MX: 2, SRV: 6}
 
 
 @dataclass(frozen=True, slots=True)
 class RRset:
-    """The records of one owner and type.
-
-    *targets* are the names that the data point to and that additional processing, or a
-    CNAME chain, goes on with.
-    """
+    """The records of one owner and type, their data with all names written out."""
 
     rtype: int
     ttl_s: int
-    rdatas: tuple[Rdata, ...]
-    targets: tuple[bytes, ...]
+    rdatas: tuple[bytes, ...]
 
     @property
     def size_octets(self) -> int:
         """The size in an answer, each owner a pointer and other names written out."""
-        data = sum(len(piece) for rdata in self.rdatas for piece in rdata)
-        return data + 12 * len(self.rdatas)
+        return sum(map(len, self.rdatas)) + 12 * len(self.rdatas)
+
+    @property
+    def targets(self) -> tuple[bytes, ...]:
+        """The names that the data point to, for those types where that matters."""
+        at = _TARGET_AT.get(self.rtype)
+        if at is None:
+            return ()
+        return tuple(rdata[at:].lower() for rdata in self.rdatas)
 
 
 #: The RRsets of one name by type; empty for a name that exists only by those below it.
@@ -96,7 +102,7 @@ class Zone:
     @property
     def soa_minimum(self) -> int:
         """Seconds to keep a denial: the lesser of SOA TTL and MINIMUM (RFC 2308, 5)."""
-        minimum: int = struct.unpack("!I", self._soa.rdatas[0][-1][-4:])[0]
+        minimum: int = struct.unpack("!I", self._soa.rdatas[0][-4:])[0]
         return min(minimum, self._soa.ttl_s)
 
     def join(self, find: Callable[[bytes], Zone | None]) -> None:
@@ -282,13 +288,24 @@ class _Message:
             octets += fixed
             length_at = len(octets)
             octets += b"\0\0"
-            for place, piece in enumerate(rdata):
-                if place & 1:
-                    self._add_name(piece)
-                else:
-                    octets += piece
+            self._add_rdata(rrset.rtype, rdata)
             _LENGTH.pack_into(octets, length_at, len(octets) - length_at - 2)
         self._present.add((owner, rrset.rtype))
+
+    def _add_rdata(self, rtype: int, rdata: bytes) -> None:
+        """Add *rdata*; names of RFC 1035's types may be compressed (RFC 3597, 4)."""
+        if rtype in {CNAME, NS, PTR}:
+            self._add_name(rdata)
+        elif rtype == MX:
+            self._octets += rdata[:2]
+            self._add_name(rdata[2:])
+        elif rtype == SOA:
+            rname_at = skip_name(rdata, 0)
+            self._add_name(rdata[:rname_at])
+            self._add_name(rdata[rname_at:-20])
+            self._octets += rdata[-20:]
+        else:
+            self._octets += rdata
 
     def _add_name(self, name: bytes) -> None:
         """Add *name*, its end as a pointer to where it stands already (4.1.4)."""
