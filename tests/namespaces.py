@@ -8,7 +8,8 @@ import fcntl
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING
+import subprocess
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -49,6 +50,47 @@ def private_network() -> Iterator[None]:
             _call(_libc.setns, home, _CLONE_NEWNET)
     finally:
         os.close(home)
+
+
+class OtherNetwork:
+    """A second network, and what is done inside it; it ends with the context."""
+
+    def __init__(self) -> None:
+        with private_network():
+            self._fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[None]:
+        """Run the body there: sockets and programs that it starts stay there."""
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _call(_libc.setns, self._fd, _CLONE_NEWNET)
+            try:
+                yield
+            finally:
+                _call(_libc.setns, home, _CLONE_NEWNET)
+        finally:
+            os.close(home)
+
+    def link(self, ours: str, theirs: str) -> None:
+        """Lay a cable from here, at *ours*, to there, at *theirs*; both ends are up."""
+        there = f"/proc/{os.getpid()}/fd/{self._fd}"
+        ip("link", "add", ours, "type", "veth", "peer", "name", theirs)
+        ip("link", "set", theirs, "netns", there)
+        ip("link", "set", ours, "up")
+        with self.inside():
+            ip("link", "set", theirs, "up")
+
+
+def ip(*arguments: str) -> None:
+    """Run ip(8) in the network of the calling thread."""
+    subprocess.run(["ip", *arguments], check=True)
 
 
 def _bring_up(interface: str) -> None:

@@ -96,7 +96,15 @@ class Upstream(IntEnum):
 
     REQUESTS = 0
     FAILURES = 1
-    DURATION = 2
+    #: Ports given up, by reason.
+    PORTS_ERROR = 2
+    PORTS_SILENT = 3
+    PORTS_AGE = 4
+    PORTS_WORN = 5
+    #: Queries sent again to a server that was asked already.
+    RETRANSMISSIONS = 6
+    TCP_CONNECTIONS = 7
+    DURATION = 8
 
 
 _HISTOGRAM_WORDS: Final = BUCKETS + 1  # the buckets, then the sum in nanoseconds

@@ -89,6 +89,12 @@ _HANDOVERS: Final = {
     "failed": Counter.HANDOVER_FAILED,
     "refused": Counter.HANDOVER_REFUSED,
 }
+_PORT_REASONS: Final = {
+    "error": Upstream.PORTS_ERROR,
+    "silent": Upstream.PORTS_SILENT,
+    "age": Upstream.PORTS_AGE,
+    "worn": Upstream.PORTS_WORN,
+}
 
 Exposition = Callable[[str], tuple[bytes, str]]
 
@@ -236,21 +242,31 @@ class _FrontCollector(Collector):
             "upstream",
             total(Upstream.FAILURES),
         )
+        family = CounterMetricFamily(
+            "dnsfront_upstream_ports_replaced",
+            "Source ports given up, by reason: error, a send failed; silent, nothing "
+            "came to it any more; age; worn, by the queries sent.",
+            labels=("upstream", "reason"),
+        )
+        for reason, word in _PORT_REASONS.items():
+            for text, replaced in total(word).items():
+                family.add_metric((text, reason), replaced)
+        yield family
         yield _gauge(
             "upstream_up",
             "1 for an upstream that answers probes.",
             "upstream",
             {s.text: int(front.upstreams.is_up(known[s.text])) for s in servers},
         )
-        family = HistogramMetricFamily(
+        durations = HistogramMetricFamily(
             "dnsfront_upstream_duration_seconds",
             "Time from a query to the upstream's response.",
             labels=("upstream",),
         )
         for text, index in known.items():
             at = upstream_at(index) + Upstream.DURATION
-            _add_histogram(family, (text,), pages, at)
-        yield family
+            _add_histogram(durations, (text,), pages, at)
+        yield durations
 
     def _kernel_metrics(self) -> Iterator[Metric]:
         comments = layout("steering").comments

@@ -209,6 +209,8 @@ class _Sender:
         self.buffer_at = ctypes.addressof(ctypes.c_char.from_buffer(self._buffer))
         self.vectors = memoryview(self._vectors).cast("B").cast("Q")
         self.failed = 0
+        #: Number and errno of each message of the last call that the socket refused.
+        self.refused: list[tuple[int, int]] = []
         self._pointer = ctypes.addressof(self._headers)
         self._words = _words(self._headers)
         vectors = ctypes.addressof(self._vectors)
@@ -219,10 +221,12 @@ class _Sender:
     def send_joined(self, fd: int, octets: bytes, count: int) -> None:
         """Send *count* messages whose vectors point into the buffer, now *octets*.
 
-        What the socket refuses is counted in `failed` and not kept. A full send buffer
-        is a reason to drop, as it is for every DNS server: the client asks again, and
-        waiting would hold up everybody else.
+        What the socket refuses is counted in `failed`, told in `refused` and not kept.
+        A full send buffer is a reason to drop, as it is for every DNS server: the
+        client asks again, and waiting would hold up everybody else.
         """
+        if self.refused:
+            self.refused = []
         self._buffer[: len(octets)] = octets
         sent = 0
         is_told = False
@@ -246,6 +250,7 @@ class _Sender:
             if number in _OURS:
                 raise OSError(number, os.strerror(number))
             self.failed += 1
+            self.refused.append((sent, number))
             sent += 1
 
 

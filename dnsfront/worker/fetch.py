@@ -73,6 +73,12 @@ class Fetch:
             port.pending.pop(identity, None)
         self.places.clear()
 
+    def forget_places_at(self, server: Server) -> None:
+        """Take no response of *server* to what was sent so far."""
+        for place in [place for place in self.places if place[0].server is server]:
+            place[0].pending.pop(place[1], None)
+            self.places.remove(place)
+
     def hang_up(self) -> None:
         """Close the TCP connection, if there is one."""
         if self.connection is not None:

@@ -95,3 +95,7 @@ class Meter:
     def upstream_failed(self, index: int) -> None:
         """Count a query that upstream *index* did not answer, or answered in error."""
         self.words[upstream_at(index) + Upstream.FAILURES] += 1
+
+    def upstream_count(self, index: int, word: int, amount: int = 1) -> None:
+        """Add *amount* to one of the other counters of upstream *index*."""
+        self.words[upstream_at(index) + word] += amount

@@ -86,7 +86,9 @@ class Resolver:
     ) -> None:
         self.under_way: tuple[dict[bytes, Fetch], ...] = tuple({} for _ in range(VIEWS))
         self.pending = 0
-        self._servers = [Server(spec, reactor, self._receive) for spec in servers]
+        self._servers = [
+            Server(spec, reactor, self._receive, meter) for spec in servers
+        ]
         self._order = order
         self._is_up = is_up
         self._timeout_ns = round(timeout_s * 1e9)
@@ -169,12 +171,13 @@ class Resolver:
         batch = [fetch for fetch in batch if not (fetch.is_done or fetch.connection)]
         self._meter.upstream_sent(server.index, len(batch))
         try:
-            server.send(batch, now_ns)
+            unsent = server.send(batch, now_ns)
         except OSError:
-            for fetch in batch:
-                self._failed(fetch)
-            return
+            unsent = batch
+        # What fails below gets another number of sends, so its deadline is void.
         self._deadlines.extend((deadline_ns, fetch, fetch.sends) for fetch in batch)
+        for fetch in unsent:
+            self._failed(fetch)
 
     def _receive(  # noqa: C901 - a call a response costs more than its parts
         self, port: Port
@@ -188,6 +191,9 @@ class Resolver:
                 if unheard.places[-1][0] is port:
                     self._failed(unheard)
             return
+        port.heard_ns = self._answers.now_ns
+        if server.suspect_ns:
+            server.gets_through(port)
         arena, sizes = received.arena, received.sizes
         for i in range(count):
             size = sizes[i * HEADER_WORDS]
@@ -354,8 +360,15 @@ class Resolver:
                     self._stale_meanwhile(fetch)
                     if deadlines is self._deadlines and fetch.server is not None:
                         fetch.server.edns.was_silent(has_edns=fetch.has_edns)
+                    self._distrust(fetch)
                     self._failed(fetch)
                 deadlines.popleft()
+
+    def _distrust(self, fetch: Fetch) -> None:
+        """Give up the port of an overdue *fetch*, if nothing comes to it any more."""
+        for port, _identity in fetch.places:
+            if port.server is fetch.server:
+                port.server.distrust(port, fetch.sent_at_ns)
 
     def wait_s(self) -> float | None:
         """Return the seconds until something may be overdue, None if nothing can be."""
@@ -378,7 +391,7 @@ class Resolver:
         """Close ports that are done with, and look who is up."""
         self._rank()
         for server in self._servers:
-            server.sweep()
+            server.sweep(self._answers.now_ns)
 
     def close(self) -> None:
         """Close every socket; fetches still under way fail."""

@@ -12,6 +12,8 @@ from prometheus_client.samples import Sample
 
 _PREFIX: Final = "dnsfront_"
 _OF_COUNTERS: Final = ("_total", "_count")
+#: What changes of itself as time passes.
+_OF_TIME: Final = ("dnsfront_upstream_ports_replaced_total",)
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,11 @@ class Metrics:
 
 
 def _counters(samples: Iterable[Sample]) -> Iterable[Sample]:
-    return (sample for sample in samples if sample.name.endswith(_OF_COUNTERS))
+    return (
+        sample
+        for sample in samples
+        if sample.name.endswith(_OF_COUNTERS) and sample.name not in _OF_TIME
+    )
 
 
 def _short(name: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import dns.flags
 import dns.message
@@ -169,7 +169,12 @@ class FakeUpstream:
     def _datagram(self) -> None:
         octets, client = self._udp.recvfrom(_MAX_OCTETS)
         asked = Asked(dns.message.from_wire(octets), Address(*client[:2]), is_tcp=False)
-        self._serve(asked, send=lambda x: self._udp.sendto(x, client))
+        self._serve(asked, send=lambda x: self._reply(x, client))
+
+    def _reply(self, octets: bytes, client: Any) -> None:  # noqa: ANN401 - see socket
+        # With no way back the response is lost, as on any network.
+        with contextlib.suppress(OSError):
+            self._udp.sendto(octets, client)
 
     def _accept(self) -> None:
         sock, _client = self._tcp.accept()

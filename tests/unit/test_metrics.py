@@ -14,7 +14,14 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from dnsfront.ipc.stats import BUCKETS, Counter, Source, histogram_at, upstream_at
+from dnsfront.ipc.stats import (
+    BUCKETS,
+    Counter,
+    Source,
+    Upstream,
+    histogram_at,
+    upstream_at,
+)
 from dnsfront.kernel.layouts import layout
 from dnsfront.supervisor import metrics
 from dnsfront.supervisor.front import Front
@@ -138,7 +145,7 @@ def test_buckets_are_cumulative_and_sums_are_seconds(
     def change(front: Front) -> None:
         for name in ("w1", "w2"):
             words = front.tallies[name].words
-            for at in (histogram_at(Source.HIT), upstream_at(0) + 2):
+            for at in (histogram_at(Source.HIT), upstream_at(0) + Upstream.DURATION):
                 words[at] = 10
                 words[at + 1] = 5
                 words[at + BUCKETS - 1] = 1

@@ -419,7 +419,7 @@ def test_batch_larger_than_one_system_call_is_answered(
     answered = [message.answer[0].name.to_text() for message in received(client)]
     assert sorted(answered) == sorted(name + "." for name in names)
     assert rig.upstream() == (200, 0)
-    assert sum(rig.words[stats.upstream_at(0) + 2 :][:16]) == 200
+    assert sum(rig.words[stats.upstream_at(0) + stats.Upstream.DURATION :][:16]) == 200
 
 
 def test_closed_resolver_leaves_no_descriptor_and_no_waiting_client(

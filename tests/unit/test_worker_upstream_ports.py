@@ -1,0 +1,165 @@
+"""A port that no longer works is given up, and what it carried goes another way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from dnsfront.ipc import stats
+from dnsfront.ipc.stats import Upstream
+from dnsfront.worker.pool import Port
+from tests.unit.worker_rig import (
+    ADDRESS,
+    NS,
+    TIMEOUT_S,
+    FakeUpstream,
+    Rig,
+    interpreted,
+    miss,
+    open_descriptors,
+    query_for,
+    received_one,
+    said_to,
+)
+
+
+@pytest.fixture
+def rig(upstream: FakeUpstream) -> Iterator[Rig]:
+    with Rig(upstreams=[upstream]) as made:
+        yield made
+
+
+def replaced(rig: Rig, reason: Upstream) -> int:
+    return rig.words[stats.upstream_at(0) + reason]
+
+
+def ports(rig: Rig) -> list[Port]:
+    assert rig.resolver is not None
+    [server] = rig.resolver._servers
+    return [port for port in server._ports if port is not None]
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[socket.socket]:
+    """Yield a connected socket whose peer says nothing."""
+    kind = (socket.AF_INET, socket.SOCK_DGRAM)
+    with socket.socket(*kind) as peer, socket.socket(*kind) as ours:
+        peer.bind(("127.0.0.1", 0))
+        ours.connect(peer.getsockname())
+        yield ours
+
+
+def use_all_ports(rig: Rig, upstream: FakeUpstream) -> None:
+    number = 0
+    while len(ports(rig)) < 16:
+        number += 1
+        miss(rig, query_for(f"n{number}.warm.test"))
+        upstream.answer(rcode=3)
+        rig.round()
+
+
+def replace_sockets(rig: Rig, other: socket.socket) -> None:
+    """Let every port of the pool be *other* under its descriptor.
+
+    So a port looks whose source address the host has lost: it is there, and what it is
+    given goes nowhere.
+    """
+    for port in ports(rig):
+        rig.reactor.forget(port.socket.fileno())
+        os.dup2(other.fileno(), port.socket.fileno())
+        rig.reactor.watch(port.socket.fileno(), lambda _event: None)
+
+
+def test_send_that_fails_is_made_again_at_once_through_a_new_port(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    use_all_ports(rig, upstream)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as aimless:
+        replace_sockets(rig, aimless)
+
+        clients = [miss(rig, query_for(f"n{n}.example.com")) for n in range(64)]
+
+        assert len(upstream.take()) == 64
+    assert all(client.receive() == [] for client in clients)
+    assert rig.upstream()[1] == 0
+    assert 10 <= replaced(rig, Upstream.PORTS_ERROR) <= 16
+
+
+def test_port_that_hears_nothing_is_replaced_at_the_time_out(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    use_all_ports(rig, upstream)
+    with silence() as silent:
+        replace_sockets(rig, silent)
+        rig.now_ns += NS
+        client = miss(rig)
+        assert upstream.take() == []
+
+        rig.wait(TIMEOUT_S)
+        upstream.answer(ADDRESS)
+        rig.round()
+
+        assert received_one(client).answer
+        # Another port got through, so that none as old is used again.
+        assert replaced(rig, Upstream.PORTS_SILENT) == 16
+        for number in range(40):
+            miss(rig, query_for(f"n{number}.example.com"))
+        assert len(upstream.take()) == 40
+
+
+@interpreted
+def test_port_that_hears_others_is_kept_at_a_time_out(
+    upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dnsfront.worker.pool._POOL", 1)
+    with Rig(upstreams=[upstream]) as rig:
+        miss(rig)
+        upstream.take()
+        rig.now_ns += NS // 10
+        miss(rig, query_for("other.test"))
+        upstream.answer(rcode=3)
+        rig.round()
+
+        rig.wait(TIMEOUT_S)
+
+        assert len(upstream.take()) == 1
+        assert replaced(rig, Upstream.PORTS_SILENT) == 0
+
+
+def test_ports_that_nobody_uses_are_renewed_by_time(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    use_all_ports(rig, upstream)
+    before = {port.socket.getsockname() for port in ports(rig)}
+    opened = open_descriptors()
+    assert rig.resolver is not None
+
+    rig.wait(181)
+    rig.resolver.sweep()
+
+    assert ports(rig) == []
+    assert replaced(rig, Upstream.PORTS_AGE) == 16
+    assert len(opened - open_descriptors()) == 16
+    use_all_ports(rig, upstream)
+    assert len(before & {port.socket.getsockname() for port in ports(rig)}) < 4
+
+
+def test_question_stands_under_one_port_and_id_a_server(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    client = miss(rig)
+    query, sender = upstream.take_one()
+    rig.wait(TIMEOUT_S)
+    again, from_there = upstream.take_one()
+
+    upstream.send(said_to(query, "www.example.com. 300 A 192.0.2.66").to_wire(), sender)
+    rig.round()
+    assert client.receive() == []
+    upstream.send(said_to(again, ADDRESS).to_wire(), from_there)
+    rig.round()
+
+    assert "192.0.2.1" in received_one(client).answer[0].to_text()
