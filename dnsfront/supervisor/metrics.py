@@ -34,6 +34,7 @@ from dnsfront.ipc.stats import (
     upstream_at,
 )
 from dnsfront.kernel.layouts import layout
+from dnsfront.supervisor import reports
 from dnsfront.supervisor.front import Front
 from dnsfront.supervisor.worker import State
 
@@ -203,13 +204,11 @@ class _FrontCollector(Collector):
         steered = {name: tally.steered for name, tally in tallies}
         dropped = {name: tally.dropped for name, tally in tallies}
         backlogs = dict.fromkeys(steered, 0)
-        up = dict.fromkeys(steered, 0)
         for worker in front.fleet:
             name, worker_id = worker.name, worker.worker_id
             steered[name] += front.steering.steered(worker_id)
             dropped[name] += front.groups.dropped(worker_id)
             backlogs[name] = front.steering.backlog(worker_id)
-            up[name] = int(worker.state is State.UP)
         restarts = {name: tally.restarts for name, tally in tallies}
         yield _counter("steered", "Datagrams steered to it.", "worker", steered)
         yield _counter(
@@ -219,7 +218,28 @@ class _FrontCollector(Collector):
             "worker_restarts", "Starts of the worker after a death.", "worker", restarts
         )
         yield _gauge("worker_backlog", "Datagrams waiting for it.", "worker", backlogs)
-        yield _gauge("worker_up", "1 for a worker that serves.", "worker", up)
+        yield from self._state_metrics()
+
+    def _state_metrics(self) -> Iterator[Metric]:
+        """Yield how configured workers are; of others there is nothing to expect."""
+        states = reports.states(self._front)
+        # Who was told to leave, and nobody else, drains or is drained.
+        serving = {State.UP.value, State.DRAINING.value, reports.DRAINED}
+        yield _gauge(
+            "worker_up",
+            "1 for a configured worker that serves, or was drained on purpose.",
+            "worker",
+            {name: int(state in serving) for name, state in states.items()},
+        )
+        family = GaugeMetricFamily(
+            "dnsfront_worker_state",
+            "1 for the state that a configured worker is in.",
+            labels=("worker", "state"),
+        )
+        for name, state in states.items():
+            for value in (*State, reports.DRAINED):
+                family.add_metric((name, str(value)), int(state == value))
+        yield family
 
     def _upstream_metrics(self) -> Iterator[Metric]:
         front = self._front
@@ -269,6 +289,12 @@ class _FrontCollector(Collector):
         yield durations
 
     def _kernel_metrics(self) -> Iterator[Metric]:
+        yield _gauge(
+            "steering_info",
+            "1 for how names are steered: by ebpf, or in userspace, which costs more.",
+            "mode",
+            {self._front.steering.mode: 1},
+        )
         comments = layout("steering").comments
         outcomes = "; ".join(f"{name}: {text}" for name, text in comments.items())
         yield _counter(

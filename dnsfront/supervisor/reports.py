@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Final
 
 from dnsfront.ipc.stats import Counter, Upstream, upstream_at
 from dnsfront.supervisor.fleet import DRAIN_WITHIN_S
 from dnsfront.supervisor.front import Front, Phase
 from dnsfront.supervisor.tally import Tally
 from dnsfront.supervisor.worker import State, Worker
+
+#: The state of a configured worker without a process because an operator said so.
+DRAINED: Final = "drained"
+
+
+def states(front: Front) -> dict[str, str]:
+    """Return the state of each configured worker."""
+    running = {worker.name: worker.state for worker in front.fleet}
+    return {
+        worker.name: str(running.get(worker.name, _absent(front, worker.name)))
+        for worker in front.candidate.config.ring.workers
+    }
+
+
+def _absent(front: Front, name: str) -> str:
+    return DRAINED if name in front.drained else str(State.DOWN)
 
 
 def status(front: Front) -> dict[str, Any]:
@@ -99,11 +115,10 @@ def hit_ratio(tally: Tally) -> float | None:
 
 def _process(front: Front, name: str, worker: Worker | None) -> dict[str, Any]:
     if worker is None:
-        is_drained = name in front.drained
         return {
             "worker_id": None,
             "pid": None,
-            "state": "drained" if is_drained else "down",
+            "state": _absent(front, name),
             "backlog": 0,
             "draining_for_s": None,
             "drain_within_s": None,

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from dnsfront.ipc.stats import (
     BUCKETS,
     Counter,
+    Limit,
     Source,
     Upstream,
     histogram_at,
@@ -207,10 +208,85 @@ def test_counters_of_a_removed_worker_stay_and_go_on_when_it_returns(
     for found in (before, without, after):
         assert found["dnsfront_queries_total", ("udp", "w2")] == 11
         assert found["dnsfront_steered_total", ("w2",)] == 40
-    ups = [found["dnsfront_worker_up", ("w2",)] for found in (before, without, after)]
-    assert ups == [1, 0, 1]
+    ups = [x.get(("dnsfront_worker_up", ("w2",))) for x in (before, without, after)]
+    assert ups == [1, None, 1]
     assert without["dnsfront_ring_slots", ("w2",)] == 0
     moved = after["dnsfront_ring_slots_moved_total", ()]
     assert moved == 2 * before["dnsfront_ring_slots", ("w2",)]
     assert after["dnsfront_ring_generation", ()] == 3
+    assert played.events
+
+
+def states(found: Samples) -> dict[str, str]:
+    """Return the one state of each worker, whose other states must be 0."""
+    values = {
+        labels: value
+        for (name, labels), value in found.items()
+        if name == "dnsfront_worker_state"
+    }
+    named = {worker: state for (state, worker), value in values.items() if value == 1}
+    assert sum(values.values()) == len(named)
+    assert len(values) == 6 * len(named)
+    return named
+
+
+def test_drained_worker_is_up_on_purpose_and_a_removed_one_is_not_there(
+    played: type[PlayedProcess], tmp_path: Path
+) -> None:
+    async def run() -> list[Samples]:
+        seen = []
+        async with running(write_config(tmp_path, workers="3")) as front:
+            await settle()
+            expose = metrics.exposition(front)
+            reloader = Reloader(front)
+            await reloader.drain("w2")
+            seen.append(samples(expose("")[0].decode()))
+            write_config(tmp_path, workers="1")
+            await reloader.reload()
+            seen.append(samples(expose("")[0].decode()))
+        return seen
+
+    drained, removed = asyncio.run(run())
+
+    assert states(drained) == {"w1": "up", "w2": "drained", "w3": "up"}
+    assert drained["dnsfront_worker_up", ("w2",)] == 1
+    assert states(removed) == {"w1": "up"}
+    assert ("dnsfront_worker_up", ("w2",)) not in removed
+    assert played.events
+
+
+def test_dead_worker_is_down(played: type[PlayedProcess], tmp_path: Path) -> None:
+    def change(_front: Front) -> None:
+        played.by_name["w2"].die()
+
+    found = samples(scrape(tmp_path, change))
+
+    assert states(found) == {"w1": "up", "w2": "down"}
+    assert found["dnsfront_worker_up", ("w1",)] == 1
+    assert found["dnsfront_worker_up", ("w2",)] == 0
+
+
+def test_mode_of_steering_is_a_label(
+    played: type[PlayedProcess], tmp_path: Path
+) -> None:
+    found = samples(scrape(tmp_path))
+
+    assert found["dnsfront_steering_info", ("userspace",)] == 1
+    assert ("dnsfront_steering_info", ("ebpf",)) not in found
+    assert played.events
+
+
+def test_bounds_of_the_admin_endpoint_are_counted_with_the_others(
+    played: type[PlayedProcess], tmp_path: Path
+) -> None:
+    def change(front: Front) -> None:
+        front.admin_counts.reached["admin_time"] += 2
+        front.tallies["w1"].words[Limit.PENDING] = 1
+        front.tallies["w2"].words[Limit.PENDING] = 2
+
+    found = samples(scrape(tmp_path, change))
+
+    assert found["dnsfront_limit_reached_total", ("admin_time",)] == 2
+    assert found["dnsfront_limit_reached_total", ("admin_connections",)] == 0
+    assert found["dnsfront_limit_reached_total", ("pending",)] == 3
     assert played.events
