@@ -189,23 +189,24 @@ class Cache:
         TTLs are brought between the smallest and the largest of the config first. The
         entry of the same key and view is replaced.
         """
+        limits = self._limits
+        low, high = limits.min_ttl_s, limits.max_ttl_s
         ttl_s, body = response.ttl_s, response.body
+        # RFC 2308, 5: a negative response lives as long as its SOA says.
+        ceiling = ttl_s if 0 <= ttl_s < high and not response.has_answers else high
+        if ttl_s < 0:
+            low = ttl_s = 0
+        if response.min_ttl_s < low or response.max_ttl_s > ceiling:
+            ceiling = max(low, ceiling)
+            body = _aged(
+                body, response.ttl_offsets, lambda ttl: max(low, min(ttl, ceiling))
+            )
+            ttl_s = max(low, min(ttl_s, high))
+        elif ttl_s > high:
+            ttl_s = high
         entry = self.views[view].get(key) if ttl_s else None
         if entry is None or entry.tail != tail or entry.odd & ODD_ZONE:
             entry = Entry(view, key, self._tails.setdefault(tail, tail))
-        if ttl_s:
-            limits = self._limits
-            low, high = limits.min_ttl_s, limits.max_ttl_s
-            if ttl_s > high:  # noqa: PLR1730 - min() costs four times as much
-                ttl_s = high
-            # RFC 2308, 5: a negative response lives as long as its SOA says.
-            ceiling = high if response.has_answers else ttl_s
-            if response.ttl_s < low or response.max_ttl_s > ceiling:
-                ttl_s = max(low, ttl_s)
-                ceiling = max(low, ceiling)
-                body = _aged(
-                    body, response.ttl_offsets, lambda ttl: max(low, min(ttl, ceiling))
-                )
         if len(self._offsets) > _MAX_SHARED or len(self._heads) > _MAX_SHARED:
             # Whoever owns a zone can make up new ones for ever.
             self._offsets.clear()

@@ -6,16 +6,25 @@ import struct
 from typing import Final
 
 from dnsfront.dns import wire
+from dnsfront.dns.chain import follow, scrubbed
+from dnsfront.dns.records import CNAME, RRSIG, Names, check_data
 from dnsfront.errors import WireError
 
 #: RFC 2308, 5: negative answers are kept for one to three hours at the most.
 MAX_NEGATIVE_TTL_S: Final = 10800
+#: The lifetime of what must not be kept, whatever the least TTL of the config is.
+NEVER_KEPT: Final = -1
 _FOREVER: Final = 0x7FFFFFFF
 #: Flags of a response that are the upstream's to say; the rest is said by us.
 _KEPT_FLAGS: Final = wire.AD | wire.RCODE_MASK
 
 _OPT: Final = wire.OPT
 _SOA: Final = wire.SOA
+_A: Final = 1
+_AAAA: Final = 28
+_IN: Final = wire.CLASS_IN
+#: A compression pointer to offset 0.
+_POINTER: Final = 0xC000
 _HEAD = struct.Struct("!4H")
 
 
@@ -25,17 +34,26 @@ class Response:
     *head* is flags and record counts as cache entries keep them, *body* the records
     behind the question, *ttl_offsets* where in them the TTLs stand. *rcode* includes
     the bits of the OPT record. *ttl_s* is how long the response may be kept, 0 for not
-    at all: the least TTL (*max_ttl_s* is the largest), and for negative responses the
-    SOA's minimum (RFC 2308, 5).
+    at all: the least TTL of answer and authority (*max_ttl_s* is the largest of all),
+    and for negative responses the SOA's minimum (RFC 2308, 5). `NEVER_KEPT` is for
+    what says nothing that lasts: a denial without SOA, an alias without its end.
+
+    *target* is the name that an answer of aliases ends with where it says nothing about
+    it, or empty; *is_lame* tells that nothing was said by one that cannot recurse;
+    *errors* are the Extended DNS Errors, as EDNS options.
     """
 
     __slots__ = (
         "body",
+        "errors",
         "has_answers",
         "has_opt",
         "head",
+        "is_lame",
         "max_ttl_s",
+        "min_ttl_s",
         "rcode",
+        "target",
         "ttl_offsets",
         "ttl_s",
     )
@@ -47,6 +65,7 @@ class Response:
         body: bytes,
         ttl_offsets: tuple[int, ...],
         ttl_s: int,
+        min_ttl_s: int,
         max_ttl_s: int,
         has_answers: bool,  # noqa: FBT001 - keywords cost a tenth of a microsecond
         has_opt: bool,  # noqa: FBT001
@@ -56,42 +75,57 @@ class Response:
         self.body = body
         self.ttl_offsets = ttl_offsets
         self.ttl_s = ttl_s
+        self.min_ttl_s = min_ttl_s
         self.max_ttl_s = max_ttl_s
         self.has_answers = has_answers
         self.has_opt = has_opt
+        self.target = b""
+        self.is_lame = False
+        self.errors = b""
 
 
-def parse_response(  # noqa: C901 - a call a record costs more than all it does
+def parse_response(  # noqa: C901, PLR0912, PLR0915 - a call a record costs too much
     octets: bytes, body_at: int
 ) -> Response:
     """Return the parts of an upstream's response; its question ends at *body_at*.
 
-    Records behind an OPT record are left out, since compression pointers to them would
-    no longer hold without it; nobody is known to put records there but transaction
-    signatures, which are hop by hop too.
+    Records in the answer that neither the question nor an alias in it leads to are
+    dropped. Records behind an OPT record are left out, since compression pointers to
+    them would no longer hold without it; nobody is known to put records there but
+    transaction signatures, which are hop by hop too.
 
     Raises:
-        WireError: counts and records do not agree.
+        WireError: counts and records do not agree, or a record is malformed.
     """
     _, flags, _, answers, authorities, additionals = wire.HEADER.unpack_from(octets)
     rcode = flags & wire.RCODE_MASK
     at = end = body_at
+    qtype = octets[body_at - 4] << 8 | octets[body_at - 3]
     offsets = []
     ttl_s, max_ttl_s = _FOREVER, 0
-    has_opt = has_soa = False
+    additional_ttl_s = _FOREVER
+    has_opt = has_soa = is_odd = False
+    # Where the name of the question stands, then of the alias met last, as pointers.
+    owner = owner_before = _POINTER | wire.HEADER_OCTETS
+    ends_with_alias = False
+    errors = b""
+    names: Names | None = None
     kept = 0
     unpack = wire.RECORD.unpack_from
     first_additional = answers + authorities
     size = len(octets)
     for number in range(first_additional + additionals):
-        # An owner name is a pointer nearly always; only others are walked.
-        if at < size and octets[at] >= 0xC0:
+        pointer = octets[at] << 8 | octets[at + 1] if at + 2 <= size else 0
+        if pointer == owner or pointer == owner_before:  # noqa: PLR1714, SIM109 - fast
             at += 2
         else:
-            at = wire.skip_name(octets, at)
-        if at < 0 or at + 10 > size:
+            pointer = 0
+            if names is None:
+                names = Names(octets)
+            at = names.end(at)
+        if at + 10 > size:
             raise WireError("a record of the response is cut short")
-        rtype, _rclass, ttl, rdlength = unpack(octets, at)
+        rtype, rclass, ttl, rdlength = unpack(octets, at)
         record_end = at + 10 + rdlength
         if record_end > size:
             raise WireError("a record's data are cut short")
@@ -100,30 +134,80 @@ def parse_response(  # noqa: C901 - a call a record costs more than all it does
                 raise WireError("an OPT record stands outside the additional section")
             has_opt = True
             rcode |= ttl >> 24 << 4
+            if rdlength:
+                errors += wire.errors_in(octets, at + 10, record_end)
         elif not has_opt:
+            if rtype == _A:
+                if rdlength != 4:
+                    raise WireError(f"an IPv4 address of {rdlength} octets")
+            elif rtype == _AAAA:
+                if rdlength != 16:
+                    raise WireError(f"an IPv6 address of {rdlength} octets")
+            else:
+                if names is None:
+                    names = Names(octets)
+                check_data(names, octets, rtype, at + 10, record_end)
             offsets.append(at + 4 - body_at)
             # Comparisons, since min() and max() cost four times as much.
-            if ttl < ttl_s:  # noqa: PLR1730
-                ttl_s = ttl
             if ttl > max_ttl_s:  # noqa: PLR1730
                 max_ttl_s = ttl
-            if rtype == _SOA and answers <= number < first_additional:
-                has_soa = True
-                minimum = int.from_bytes(octets[record_end - 4 : record_end], "big")
-                ttl_s = min(ttl_s, minimum, MAX_NEGATIVE_TTL_S)
+            if number < first_additional:
+                if ttl < ttl_s:  # noqa: PLR1730
+                    ttl_s = ttl
+                if number < answers:
+                    # What is not the plain form of an answer is looked at below.
+                    if rtype == qtype and pointer == owner and rclass == _IN:
+                        ends_with_alias = False
+                    elif rtype == CNAME and pointer == owner and rclass == _IN:
+                        owner_before = owner
+                        owner = _POINTER | at + 10 if at + 10 < 0x4000 else -1
+                        ends_with_alias = True
+                    elif rtype == RRSIG and pointer and rclass == _IN:
+                        covered = octets[at + 10] << 8 | octets[at + 11]
+                        is_odd = is_odd or covered not in (qtype, CNAME)
+                    else:
+                        is_odd = True
+                elif rtype == _SOA:
+                    has_soa = True
+                    minimum = int.from_bytes(octets[record_end - 4 : record_end], "big")
+                    ttl_s = min(ttl_s, minimum, MAX_NEGATIVE_TTL_S)
+            elif ttl < additional_ttl_s:
+                additional_ttl_s = ttl
             end = record_end
             kept += 1
         at = record_end
-    if not has_soa and (answers == 0 or rcode == wire.NXDOMAIN):
-        ttl_s = 0
-    flags = wire.QR | wire.RA | flags & _KEPT_FLAGS
-    return Response(
+    target, is_whole = b"", True
+    if is_odd or ends_with_alias:
+        chain = follow(octets, body_at)
+        if chain.has_foreign:
+            return parse_response(scrubbed(octets, body_at, chain.kept), body_at)
+        is_whole = chain.is_whole
+        if rcode == wire.NOERROR and not has_soa:
+            target = chain.target
+    if (
+        target
+        or not is_whole
+        or (not has_soa and (answers == 0 or rcode == wire.NXDOMAIN))
+    ):
+        ttl_s = NEVER_KEPT
+    response = Response(
         rcode,
-        _HEAD.pack(flags, answers, authorities, kept - first_additional),
+        _HEAD.pack(
+            wire.QR | wire.RA | flags & _KEPT_FLAGS,
+            answers,
+            authorities,
+            kept - first_additional,
+        ),
         octets[body_at:end],
         tuple(offsets),
         ttl_s,
+        min(ttl_s, additional_ttl_s) if kept > first_additional else ttl_s,
         max_ttl_s,
         answers > 0,
         has_opt,
     )
+    if ttl_s == NEVER_KEPT:
+        response.target = target
+        response.is_lame = not (answers or has_soa or rcode or flags & wire.RA)
+    response.errors = errors
+    return response

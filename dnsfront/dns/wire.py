@@ -65,6 +65,8 @@ PLAIN_UDP_OCTETS: Final = 512
 TCP_PAYLOAD_OCTETS: Final = 65535
 
 HEADER = struct.Struct("!6H")
+#: The record counts of the header behind the count of questions.
+COUNTS = struct.Struct("!3H")
 #: Type, class, TTL and RDLENGTH, behind the owner name of a record (RFC 1035, 4.1.3).
 RECORD = struct.Struct("!HHIH")
 _OPT_FIXED = struct.Struct("!xHHBBHH")
@@ -231,15 +233,53 @@ def option(code: int, data: bytes) -> bytes:
     return _OPTION.pack(code, len(data)) + data
 
 
+#: Octets of Extended DNS Errors that are taken from an upstream: some come with long
+#: texts, and leave no room for an answer.
+_MAX_ERRORS_OCTETS: Final = 256
+
+
+def errors_in(octets: bytes, at: int, end: int) -> bytes:
+    """Return the Extended DNS Errors among the EDNS options from *at* to *end*.
+
+    They come as options (RFC 8914, 2). What is malformed or too much is left out.
+    """
+    errors = b""
+    while at + 4 <= end:
+        code, length = _OPTION.unpack_from(octets, at)
+        begin, at = at, at + 4 + length
+        if at > end:
+            break
+        if (
+            code == OPTION_EDE
+            and length >= 2
+            and len(errors) + at - begin <= _MAX_ERRORS_OCTETS
+        ):
+            errors += octets[begin:at]
+    return errors
+
+
+def error_option(code: int) -> bytes:
+    """Return an Extended DNS Error of ours without text, as an EDNS option."""
+    return option(OPTION_EDE, struct.pack("!H", code))
+
+
+def with_options(opt: bytes, options: bytes) -> bytes:
+    """Return the OPT record *opt* with *options* added.
+
+    An empty *opt* stays empty: without EDNS there is no place for any.
+    """
+    if not opt:
+        return opt
+    options = opt[11:] + options
+    return opt[:9] + struct.pack("!H", len(options)) + options
+
+
 def with_error(opt: bytes, code: int) -> bytes:
     """Return the OPT record *opt* with an Extended DNS Error added (RFC 8914).
 
     An empty *opt* stays empty: without EDNS there is no place for one.
     """
-    if not opt:
-        return opt
-    options = opt[11:] + option(OPTION_EDE, struct.pack("!H", code))
-    return opt[:9] + struct.pack("!H", len(options)) + options
+    return with_options(opt, error_option(code))
 
 
 def error_response(octets: bytes, rcode: int, *, error: int | None = None) -> bytes:

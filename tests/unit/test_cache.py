@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dns.message
+import dns.rrset
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from dnsfront.dns.cache import (
     Cache,
     view_of,
 )
+from dnsfront.dns.response import Response, parse_response
 from tests.unit.caching import (
     DAY_S,
     HTTPS,
@@ -317,3 +320,68 @@ def test_entry_that_was_fetched_again_lives_anew() -> None:
     assert again is entry
     assert ask(cache, 150) == [46]
     assert cache.due == []
+
+
+def test_the_least_ttl_raises_even_a_ttl_of_zero() -> None:
+    cache = Cache(limits(min_ttl_s=30))
+
+    put(cache, address(0))
+
+    assert ask(cache, 0) == [30]
+    assert ask(cache, 30) is None
+
+
+def with_additional(answer_ttl_s: int, additional_ttl_s: int) -> Response:
+    made = dns.message.make_response(dns.message.make_query("www.example.test", "A"))
+    made.answer.append(
+        dns.rrset.from_text("www.example.test.", answer_ttl_s, "IN", "A", "192.0.2.1")
+    )
+    made.additional.append(
+        dns.rrset.from_text("x.test.", additional_ttl_s, "IN", "A", "192.0.2.2")
+    )
+    octets = made.to_wire()
+    return parse_response(octets, wire.question_end(octets))
+
+
+def test_a_ttl_of_zero_beside_the_answer_keeps_it_not_out() -> None:
+    cache = Cache(limits())
+
+    put(cache, with_additional(300, 0))
+
+    assert ask(cache, 0) == [300, 0]
+    assert ask(cache, 299) == [1, 0]
+
+
+def test_the_least_ttl_raises_what_stands_beside_the_answer() -> None:
+    cache = Cache(limits(min_ttl_s=30))
+
+    put(cache, with_additional(300, 0))
+
+    assert ask(cache, 0) == [300, 30]
+
+
+@pytest.mark.parametrize(
+    "response",
+    [with_additional(2**31, 0), with_additional(0, 2**31), with_additional(2**31, 60)],
+    ids=["zero beside it", "zero in it", "neither"],
+)
+def test_no_ttl_over_the_largest_gets_through(response: Response) -> None:
+    cache = Cache(limits(max_ttl_s=100))
+
+    entry = put(cache, response)
+
+    assert max(ttls_of(entry.body, entry.ttl_offsets)) == 100
+
+
+def test_what_is_never_kept_is_not_kept_by_the_least_ttl() -> None:
+    cache = Cache(limits(min_ttl_s=30))
+    made = dns.message.make_response(dns.message.make_query("www.example.test", "A"))
+    made.answer.append(
+        dns.rrset.from_text("www.example.test.", 300, "IN", "CNAME", "x.test.")
+    )
+    octets = made.to_wire()
+
+    entry = put(cache, parse_response(octets, wire.question_end(octets)))
+
+    assert not entry.is_live
+    assert ask(cache, 0) is None

@@ -1,0 +1,194 @@
+"""Which records of an answer section belong to the question: it and its aliases.
+
+Others may be noise, or an attempt to have us say what was not asked; resolvers that
+forward to us would have to throw them away (RFC 2181, 5.4.1).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dnsfront.dns import wire
+from dnsfront.dns.records import CNAME, DNAME, RRSIG, SIG, Names, expanded
+from dnsfront.errors import WireError
+
+#: Aliases followed in one answer; resolvers themselves give up far earlier.
+MAX_ALIASES: Final = 64
+
+_SIGNATURES: Final = frozenset((SIG, RRSIG))
+_POINTER_TO_QUESTION: Final = b"\xc0\x0c"
+
+
+class Chain:
+    """What an answer section comes to.
+
+    *kept* are the offsets of the records that belong to the question, in their order,
+    *has_foreign* tells whether there are others. *target* is the last name of the chain
+    where the answer has nothing for it, else empty; *is_whole* whether the aliases come
+    to an end at all.
+    """
+
+    __slots__ = ("has_foreign", "is_whole", "kept", "target")
+
+    def __init__(
+        self, kept: list[int], target: bytes, *, has_foreign: bool, is_whole: bool
+    ) -> None:
+        self.kept = kept
+        self.target = target
+        self.has_foreign = has_foreign
+        self.is_whole = is_whole
+
+
+class _Aliases:
+    """The CNAME and DNAME records of an answer, by owner in lower case."""
+
+    __slots__ = ("cnames", "dnames", "used")
+
+    def __init__(self) -> None:
+        self.cnames: dict[bytes, bytes] = {}
+        self.dnames: dict[bytes, bytes] = {}
+        #: Owners of the DNAME records that a name of the chain is below.
+        self.used: set[bytes] = set()
+
+    def next(self, qname: bytes) -> bytes | None:
+        """Return the name that *qname* is an alias of."""
+        target = self.cnames.get(qname)
+        if not self.dnames:
+            return target
+        at = 0
+        while qname[at]:
+            at += qname[at] + 1
+            ending = self.dnames.get(qname[at:])
+            if ending is not None:
+                self.used.add(qname[at:])
+                if target is None and at + len(ending) <= wire.MAX_QNAME_OCTETS:
+                    target = qname[:at] + ending
+        return target
+
+
+def follow(octets: bytes, body_at: int) -> Chain:
+    """Return what the answer section comes to; its records have been checked."""
+    qname = octets[wire.HEADER_OCTETS : body_at - 4].lower()
+    qtype = octets[body_at - 4] << 8 | octets[body_at - 3]
+    names, aliases = Names(octets), _Aliases()
+    records: list[tuple[int, bytes, int]] = []
+    at = body_at
+    for _ in range(octets[6] << 8 | octets[7]):
+        begin = at
+        owner, at = names.read(at)
+        owner = owner.lower()
+        rtype, rclass, _ttl, rdlength = wire.RECORD.unpack_from(octets, at)
+        at += 10
+        if rclass != wire.CLASS_IN:
+            rtype = 0
+        elif rtype == CNAME:
+            aliases.cnames.setdefault(owner, names.read(at)[0].lower())
+        elif rtype == DNAME:
+            aliases.dnames.setdefault(owner, names.read(at)[0].lower())
+        elif rtype in _SIGNATURES and rtype != qtype:
+            rtype = -(octets[at] << 8 | octets[at + 1])  # the type that it covers
+        records.append((begin, owner, rtype))
+        at += rdlength
+    chain, is_whole = _walk(qname, aliases)
+    last = chain[-1]
+    members = set(chain)
+    kept = []
+    has_end = False
+    for begin, owner, rtype in records:
+        kind = abs(rtype)
+        if owner in members:
+            if kind not in (qtype, CNAME, DNAME) and (qtype != wire.ANY or not kind):
+                continue
+            has_end = has_end or (owner == last and rtype == qtype)
+        elif kind != DNAME or owner not in aliases.used:
+            continue
+        kept.append(begin)
+    is_open = is_whole and not has_end and len(chain) > 1
+    return Chain(
+        kept,
+        last if is_open and qtype not in (CNAME, wire.ANY) else b"",
+        has_foreign=len(kept) != len(records),
+        is_whole=is_whole,
+    )
+
+
+def _walk(qname: bytes, aliases: _Aliases) -> tuple[list[bytes], bool]:
+    """Return *qname* and the names it leads to, and whether they come to an end."""
+    chain, met = [qname], {qname}
+    while True:
+        following = aliases.next(chain[-1])
+        if following is None:
+            return chain, True
+        if following in met or len(chain) > MAX_ALIASES:
+            return chain, False
+        chain.append(following)
+        met.add(following)
+
+
+def scrubbed(octets: bytes, body_at: int, kept: list[int]) -> bytes:
+    """Return the message with those records only in its answer that begin at *kept*.
+
+    Raises:
+        WireError: with its names in full it would be too long for a message.
+    """
+    answers, authorities, additionals = wire.HEADER.unpack_from(octets)[3:]
+    wanted = frozenset(kept)
+    qname, names = octets[wire.HEADER_OCTETS : body_at - 4], Names(octets)
+    body, at = _copied(octets, names, body_at, answers, qname, wanted)
+    rest, _at = _copied(octets, names, at, authorities + additionals, qname)
+    counts = wire.COUNTS.pack(len(kept), authorities, additionals)
+    return _bounded(octets[:6] + counts + octets[12:body_at] + body + rest)
+
+
+def joined(first: bytes, second: bytes) -> bytes:
+    """Return the message *first* with what *second* says about where its aliases lead.
+
+    *second* is a response to the name that *first* ends with. Flags, response code, and
+    all behind the answer are those of *second*, but AD takes both.
+
+    Raises:
+        WireError: a question or record is malformed, or it would be too long.
+    """
+    body_at, second_at = wire.question_end(first), wire.question_end(second)
+    if body_at < 0 or second_at < 0:
+        raise WireError("no question to join")
+    flags, _, answers = wire.HEADER.unpack_from(first)[1:4]
+    said, _, more, authorities, additionals = wire.HEADER.unpack_from(second)[1:6]
+    said &= flags | ~wire.AD
+    qname = first[wire.HEADER_OCTETS : body_at - 4]
+    body, _at = _copied(first, Names(first), body_at, answers, qname)
+    names = Names(second)
+    added, at = _copied(second, names, second_at, more, qname)
+    rest, _at = _copied(second, names, at, authorities + additionals, qname)
+    header = wire.HEADER.pack(0, said, 1, answers + more, authorities, additionals)
+    question = first[12:body_at]
+    return _bounded(first[:2] + header[2:] + question + body + added + rest)
+
+
+def _copied(
+    octets: bytes,
+    names: Names,
+    at: int,
+    count: int,
+    qname: bytes,
+    wanted: frozenset[int] | None = None,
+) -> tuple[bytes, int]:
+    """Return the *wanted* of *count* records from *at*, names in full, and their end.
+
+    Owners that are *qname* become a pointer to the question they are to stand behind.
+    """
+    qname = qname.lower()
+    pieces = []
+    for _ in range(count):
+        begin = at
+        owner, rest, at = expanded(names, octets, at)
+        if wanted is None or begin in wanted:
+            pieces.append(_POINTER_TO_QUESTION if owner.lower() == qname else owner)
+            pieces.append(rest)
+    return b"".join(pieces), at
+
+
+def _bounded(message: bytes) -> bytes:
+    if len(message) > wire.TCP_PAYLOAD_OCTETS:
+        raise WireError("with its names in full, the response is too long")
+    return message

@@ -1,0 +1,405 @@
+"""Records that are malformed, or not what was asked for (RFC 9267; RFC 2181, 5.4.1)."""
+
+from __future__ import annotations
+
+import struct
+import time
+
+import dns.message
+import dns.rrset
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnsfront.dns import wire
+from dnsfront.dns.chain import joined
+from dnsfront.dns.records import Names
+from dnsfront.errors import WireError
+from tests.unit.test_response import parsed, rebuilt, records, response, soa
+
+QNAME = b"\3www\7example\4test\0"
+QUESTION_END = 12 + len(QNAME) + 4
+ANSWER_AT = QUESTION_END
+
+
+def message(
+    *octets: bytes, qtype: int = 1, counts: tuple[int, int, int] | None = None
+) -> bytes:
+    """Return a response with these records, all in the answer unless told."""
+    counted = counts or (len(octets), 0, 0)
+    header = struct.pack("!6H", 7, wire.QR | wire.RA, 1, *counted)
+    return header + QNAME + struct.pack("!HH", qtype, 1) + b"".join(octets)
+
+
+def record(rtype: int, data: bytes, owner: bytes = b"\xc0\x0c") -> bytes:
+    return owner + struct.pack("!HHIH", rtype, 1, 300, len(data)) + data
+
+
+NAME = b"\1a\4test\0"
+SOA_NUMBERS = bytes(20)
+MALFORMED = {
+    "A of three octets": record(1, b"abc"),
+    "A of five octets": record(1, b"abcde"),
+    "A of none": record(1, b""),
+    "AAAA of four octets": record(28, b"abcd"),
+    "owner that is a pointer to itself": record(
+        1, b"abcd", struct.pack("!H", 0xC000 | ANSWER_AT)
+    ),
+    "owner that points forward": record(
+        1, b"abcd", struct.pack("!H", 0xC000 | ANSWER_AT + 12)
+    ),
+    "owner that points behind the end": record(1, b"abcd", b"\xff\xff"),
+    "owner that points into the header": record(1, b"abcd", b"\xc0\x04"),
+    "owner of an unknown label type": record(1, b"abcd", b"\x41a\0"),
+    "owner over 255 octets": record(1, b"abcd", (b"\x3f" + b"x" * 63) * 4 + b"\0"),
+    "owner over 255 octets by a pointer": record(
+        1, b"abcd", (b"\x3f" + b"x" * 63) * 3 + b"\x30" + b"x" * 48 + b"\xc0\x0c"
+    ),
+    "label past the end": b"\x3fabc",
+    "CNAME with octets behind its name": record(5, NAME + b"x"),
+    "CNAME whose name runs out": record(5, b"\1a\4te"),
+    "CNAME whose name ends behind it": record(5, b"\1a\4") + b"est\0",
+    "CNAME that points at itself": record(
+        5, struct.pack("!H", 0xC000 | ANSWER_AT + 12)
+    ),
+    "CNAME of nothing": record(5, b""),
+    "NS cut short": record(2, b"\1"),
+    "PTR with two names": record(12, NAME * 2),
+    "MX without a name": record(15, b"\0\1"),
+    "MX of one octet": record(15, b"\0"),
+    "SRV without a target": record(33, bytes(6)),
+    "SOA with one name": record(6, NAME + SOA_NUMBERS),
+    "SOA without a number": record(6, NAME * 2 + SOA_NUMBERS[:16]),
+    "SOA with a number more": record(6, NAME * 2 + SOA_NUMBERS + bytes(4)),
+    "TXT without a string": record(16, b""),
+    "TXT whose string runs out": record(16, b"\5abc"),
+    "HINFO of one string": record(13, b"\1a"),
+    "DNAME with octets behind its name": record(39, NAME + b"x"),
+    "RRSIG without a signature": record(46, bytes(18) + NAME),
+    "RRSIG without a signer": record(46, bytes(18)),
+    "NSEC without a name": record(47, b""),
+    "DS of four octets": record(43, bytes(4)),
+    "DNSKEY of four octets": record(48, bytes(4)),
+    "HTTPS without a target": record(65, b"\0\1"),
+    "CAA of two octets": record(257, bytes(2)),
+    "NAPTR without a replacement": record(35, bytes(4) + b"\0\0\0"),
+    "NAPTR whose strings run out": record(35, bytes(4) + b"\0\0\5ab"),
+}
+
+
+@pytest.mark.parametrize("octets", MALFORMED.values(), ids=list(MALFORMED))
+@pytest.mark.parametrize(
+    "counts", [(1, 0, 0), (0, 1, 0), (0, 0, 1)], ids=["answer", "authority", "other"]
+)
+def test_malformed_record_makes_the_message_a_failure(
+    octets: bytes, counts: tuple[int, int, int]
+) -> None:
+    with pytest.raises(WireError):
+        parsed(message(octets, counts=counts))
+
+
+WELL_FORMED = {
+    "A": record(1, b"abcd"),
+    "owner in full": record(1, b"abcd", QNAME),
+    "owner in other letters": record(1, b"abcd", QNAME.swapcase()),
+    "owner in part": record(1, b"abcd", b"\3www\xc0\x10"),
+    "owner by two pointers": record(2, NAME) + record(1, b"abcd", b"\1a\xc0\x2c"),
+    "longest label": record(5, b"\x3f" + b"x" * 63 + b"\xc0\x0c"),
+    "NS": record(2, b"\2ns\xc0\x10"),
+    "root": record(2, b"\0"),
+    "MX": record(15, b"\0\1\4mail\xc0\x10"),
+    "SRV": record(33, bytes(6) + NAME),
+    "SOA": record(6, b"\xc0\x0c\xc0\x10" + SOA_NUMBERS),
+    "TXT": record(16, b"\0\3abc"),
+    "NAPTR": record(35, bytes(4) + b"\1a\0\0" + NAME),
+    "RRSIG": record(46, struct.pack("!H", 1) + bytes(16) + NAME + b"x"),
+    "HTTPS": record(65, b"\0\1\0"),
+    "unknown type": record(65280, b"\xc0\xff"),
+    "nothing of an unknown type": record(65280, b""),
+    "meta type of another protocol": record(32769, b"\5"),
+}
+
+
+@pytest.mark.parametrize("octets", WELL_FORMED.values(), ids=list(WELL_FORMED))
+def test_well_formed_records_pass(octets: bytes) -> None:
+    count = 2 if octets.count(b"\1\x2c") > 1 else 1
+
+    parsed(message(octets, counts=(0, 0, count)))
+
+
+@given(st.binary(max_size=40), st.integers(0, 70))
+def test_names_end_or_are_refused(noise: bytes, at: int) -> None:
+    octets = bytes(12) + QNAME + noise
+
+    try:
+        end = Names(octets).end(at)
+    except WireError:
+        return
+
+    name, same = Names(octets).read(at)
+    assert end == same
+    assert wire.question_end(name + bytes(4), 0) == len(name) + 4
+
+
+@given(st.binary(min_size=30, max_size=60), st.lists(st.integers(12, 60), max_size=9))
+def test_what_is_known_of_a_name_changes_nothing(octets: bytes, ats: list[int]) -> None:
+    reader = Names(octets)
+
+    for at in ats:
+        results = []
+        for names in (reader, Names(octets)):
+            try:
+                results.append(names.read(at))
+            except WireError:
+                results.append((b"refused", 0))
+        assert results[0] == results[1]
+
+
+def test_names_that_lead_to_each_other_cost_no_more_than_their_octets() -> None:
+    # Each name is the one before and a label more, as far as 127 labels reach.
+    pieces = [record(2, b"\1a\xc0\x0c")]
+    at = ANSWER_AT + 12
+    for number in range(4000):
+        previous = at if number % 100 else 12
+        at = ANSWER_AT + sum(map(len, pieces[-1:])) * len(pieces) + 12
+        if at > 0x3FFF:
+            break
+        pieces.append(record(2, b"\1a" + struct.pack("!H", 0xC000 | previous)))
+    octets = message(*pieces, qtype=2)
+
+    began_at = time.process_time()
+    parsed(octets)
+    first = time.process_time() - began_at
+
+    assert len(pieces) > 500
+    assert first < 1
+
+
+# What belongs to the question
+
+
+def foreign(*answer: str, question: str = "www.example.test. A") -> list[str]:
+    """Return the answer that is left of *answer*."""
+    octets = response(question, answer=answer)
+    made = rebuilt(octets)
+    return [rrset.to_text() for rrset in made.answer]
+
+
+A = "www.example.test. 300 IN A 192.0.2.1"
+EVIL = "evil.test. 300 IN A 192.0.2.66"
+ALIAS = "www.example.test. 300 IN CNAME a.other.test."
+END = "a.other.test. 300 IN A 192.0.2.2"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        ((A, EVIL), (A,)),
+        ((EVIL, A), (A,)),
+        ((EVIL,), ()),
+        ((ALIAS, END, EVIL), (ALIAS, END)),
+        ((ALIAS, EVIL, END), (ALIAS, END)),
+        ((END, ALIAS), (END, ALIAS)),
+        ((A, "www.example.test. 300 IN TXT x"), (A,)),
+        (("www.example.test. 300 IN TXT x",), ()),
+        ((A, "example.test. 300 IN A 192.0.2.3"), (A,)),
+        ((A, "x.www.example.test. 300 IN A 192.0.2.3"), (A,)),
+        ((A, "www.example.test. 300 CH TXT x"), (A,)),
+        (
+            (
+                "example.test. 60 IN DNAME other.test.",
+                "www.example.test. 60 IN CNAME www.other.test.",
+                "www.other.test. 60 IN A 192.0.2.4",
+            ),
+            (
+                "example.test. 60 IN DNAME other.test.",
+                "www.example.test. 60 IN CNAME www.other.test.",
+                "www.other.test. 60 IN A 192.0.2.4",
+            ),
+        ),
+        (
+            (
+                "example.test. 60 IN DNAME other.test.",
+                "www.other.test. 60 IN A 192.0.2.4",
+            ),
+            (
+                "example.test. 60 IN DNAME other.test.",
+                "www.other.test. 60 IN A 192.0.2.4",
+            ),
+        ),
+        ((A, "else.test. 60 IN DNAME other.test."), (A,)),
+    ],
+    ids=[
+        "behind",
+        "ahead",
+        "alone",
+        "behind an alias",
+        "inside a chain",
+        "chain backwards",
+        "another type too",
+        "another type only",
+        "the name above",
+        "a name below",
+        "another class",
+        "DNAME",
+        "DNAME without its CNAME",
+        "DNAME of others",
+    ],
+)
+def test_records_of_others_are_dropped(
+    answer: tuple[str, ...], kept: tuple[str, ...]
+) -> None:
+    assert sorted(foreign(*answer)) == sorted(kept)
+
+
+def test_what_is_dropped_takes_nothing_else_along() -> None:
+    octets = response(
+        "www.example.test. MX",
+        answer=(
+            "evil.test. 300 IN MX 5 mail.evil.test.",
+            "www.example.test. 300 IN MX 10 mail.evil.test.",
+        ),
+        authority=("evil.test. 300 IN NS ns.evil.test.", soa(300, 60)),
+        additional=("mail.evil.test. 300 IN A 192.0.2.25",),
+        edns=0,
+    )
+
+    made = rebuilt(octets)
+
+    wanted = dns.message.from_wire(octets, one_rr_per_rrset=True)
+    del wanted.answer[0]
+    assert records(made) == records(wanted)
+
+
+def test_signatures_stay_with_what_they_sign() -> None:
+    data = "8 3 300 20300101000000 20200101000000 1 example.test. AAAA"
+    answer = (
+        f"www.example.test. 300 IN RRSIG CNAME {data}",
+        ALIAS,
+        f"a.other.test. 300 IN RRSIG A {data}",
+        END,
+        f"a.other.test. 300 IN RRSIG TXT {data}",
+        f"evil.test. 300 IN RRSIG A {data}",
+    )
+
+    kept = foreign(*answer)
+
+    assert len(kept) == 4
+    assert not [text for text in kept if " TXT " in text or text.startswith("evil")]
+
+
+def test_asked_for_signatures_all_of_the_name_stay() -> None:
+    data = "8 3 300 20300101000000 20200101000000 1 example.test. AAAA"
+    answer = tuple(f"www.example.test. 9 IN RRSIG {x} {data}" for x in ("A", "TXT"))
+
+    assert len(foreign(*answer, question="www.example.test. RRSIG")) == 2
+
+
+def test_asked_for_anything_all_of_the_name_stays() -> None:
+    answer = (A, "www.example.test. 300 IN TXT x", EVIL)
+
+    assert len(foreign(*answer, question="www.example.test. ANY")) == 2
+
+
+def test_a_scrubbed_message_too_long_for_one_is_a_failure() -> None:
+    question = "x" * 60 + ".example.test. NS"
+    names = [f"{n}.{'y' * 60}.{'z' * 60}.{'z' * 60}.test." for n in range(400)]
+    answer = (
+        EVIL.replace(" A ", " NS ").replace("192.0.2.66", names[0]),
+        *(f"{question.split(maxsplit=1)[0]} 300 IN NS {name}" for name in names),
+    )
+    assert parsed(response(question, answer=answer[:40])).ttl_s == 300
+
+    with pytest.raises(WireError, match="too long"):
+        parsed(response(question, answer=answer))
+
+
+def test_a_long_answer_of_aliases_is_judged_quickly() -> None:
+    names = [b"\2" + struct.pack("!H", 0x6161 + n) + b"\xc0\x10" for n in range(2600)]
+    octets = message(
+        *(record(5, names[n + 1], names[n]) for n in range(2599)),
+        *(record(39, b"\1t\0", names[n]) for n in range(800)),
+    )
+
+    began_at = time.process_time()
+    parts = parsed(octets)
+
+    assert time.process_time() - began_at < 1
+    assert not parts.has_answers
+
+
+# The end of a chain
+
+
+@pytest.mark.parametrize(
+    ("answer", "question", "target"),
+    [
+        ((ALIAS,), "www.example.test. A", b"\1a\5other\4test\0"),
+        ((ALIAS, END), "www.example.test. A", b""),
+        ((END, ALIAS), "www.example.test. A", b""),
+        ((ALIAS,), "www.example.test. CNAME", b""),
+        ((ALIAS,), "www.example.test. ANY", b""),
+        ((ALIAS, END), "www.example.test. AAAA", b"\1a\5other\4test\0"),
+        ((A,), "www.example.test. A", b""),
+        ((), "www.example.test. A", b""),
+    ],
+    ids=[
+        "bare alias",
+        "whole chain",
+        "backwards",
+        "asked for the alias",
+        "asked for anything",
+        "another type at the end",
+        "no alias",
+        "nothing",
+    ],
+)
+def test_a_chain_tells_what_it_lacks(
+    answer: tuple[str, ...], question: str, target: bytes
+) -> None:
+    assert parsed(response(question, answer=answer)).target == target
+
+
+def test_a_denied_end_lacks_nothing() -> None:
+    parts = parsed(response(answer=(ALIAS,), authority=(soa(300, 60),)))
+
+    assert parts.target == b""
+    assert parts.ttl_s == 60
+
+
+def test_answers_are_joined_where_the_first_one_leads() -> None:
+    first = response(
+        answer=(ALIAS,), authority=("example.test. 9 IN NS ns.example.test.",)
+    )
+    second = response(
+        "a.other.test. A",
+        answer=(END,),
+        additional=("x.test. 9 IN A 192.0.2.9",),
+        edns=0,
+    )
+
+    made = joined(first, second)
+
+    whole = dns.message.from_wire(made)
+    assert [rrset.to_text() for rrset in whole.answer] == [ALIAS, END]
+    assert whole.question[0].name.to_text() == "www.example.test."
+    assert not whole.authority
+    assert len(whole.additional) == 1
+    assert whole.edns == 0
+    assert parsed(made).ttl_s == 300
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_authentic"),
+    [(1, 1, True), (1, 0, False), (0, 1, False)],
+    ids=["both", "first", "second"],
+)
+def test_a_joined_answer_is_authentic_where_both_were(
+    *, first: int, second: int, is_authentic: bool
+) -> None:
+    made = joined(
+        response(answer=(ALIAS,), flags=first * wire.AD),
+        response("a.other.test. A", answer=(END,), flags=second * wire.AD),
+    )
+
+    assert bool(parsed(made).head[1] & wire.AD) is is_authentic
