@@ -13,106 +13,45 @@ true octets, and whoever finds it compares them.
 from __future__ import annotations
 
 import struct
-from collections import deque
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from dnsfront.dns import wire
+from dnsfront.dns.entry import (
+    ODD_RCODE,
+    ODD_TAIL,
+    ODD_ZONE,
+    VIEWS,
+    Entry,
+    head_of,
+)
+from dnsfront.dns.residents import Residents
 from dnsfront.dns.response import Response
 from dnsfront.dns.sections import Sections
-
-VIEWS: Final = 8
-
-#: Why an entry needs a second look before it is sent; 0 for most.
-ODD_TAIL: Final = 1  # qtype and qclass must be compared: see the module's text
-ODD_RCODE: Final = 2  # the response code is not NOERROR
-ODD_ZONE: Final = 4  # made from a zone of ours, so it is no hit of the cache
 
 #: RFC 8767, 5.2: the TTL of stale records.
 STALE_TTL_S: Final = 30
 #: An entry is fetched again while it is asked for in the last tenth of its life.
 _PREFETCH_SHARE: Final = 10
-#: Responses made from zones are kept apart from the cache's own bound.
-_MAX_ZONE_ENTRIES: Final = 4096
 _NEVER: Final = 1 << 62
 #: Distinct heads and TTL offsets that entries share; more of them are rare ones.
 _MAX_SHARED: Final = 1024
+#: TTL offsets up to which an entry is likely to share them with others.
+_MAX_SHARED_OFFSETS: Final = 8
+#: Entries looked at in one piece of a flush: about a millisecond.
+_FLUSH_CHUNK: Final = 2000
 
 _TTL = struct.Struct("!I")
-_HEAD = struct.Struct("!4H")
-
-
-def view_of(flags: int, *, is_dnssec_ok: bool) -> int:
-    """Return the view of a query with these header *flags*."""
-    return (
-        (1 if flags & wire.RD else 0)
-        | (2 if flags & wire.CD else 0)
-        | (4 if is_dnssec_ok else 0)
-    )
-
-
-def head_of(sections: Sections) -> bytes:
-    """Return flags and record counts in the eight octets that entries keep."""
-    flags = wire.QR | wire.RA | sections.rcode
-    flags |= wire.AA if sections.is_authoritative else 0
-    flags |= wire.AD if sections.is_authentic else 0
-    return _HEAD.pack(
-        flags, sections.answers, sections.authorities, sections.additionals
-    )
-
-
-class Entry:
-    """A response to one question in one view, its TTLs true as of *stamp*.
-
-    *stamp* and *expires_at* are monotonic seconds, *head* is flags and counts, *body*
-    the records with their TTLs at *ttl_offsets*. A reader who finds *stamp* at the
-    current second may send the body as it is; anyone else asks :meth:`Cache.fresh`.
-    """
-
-    __slots__ = (
-        "body",
-        "expires_at",
-        "head",
-        "key",
-        "lifetime_s",
-        "odd",
-        "seen_at",
-        "stamp",
-        "tail",
-        "ttl_offsets",
-        "view",
-    )
-
-    def __init__(self, view: int, key: bytes, tail: bytes) -> None:
-        self.view = view
-        self.key = key
-        self.tail = tail
-        self.stamp = -1
-        self.seen_at = -1
-        self.expires_at = 0
-        self.lifetime_s = 0
-        self.odd = 0
-        self.head = b""
-        self.body = b""
-        self.ttl_offsets: tuple[int, ...] = ()
-
-    @property
-    def rcode(self) -> int:
-        """The response code."""
-        return self.head[1] & 15
-
-    @property
-    def is_live(self) -> bool:
-        """Whether the entry is still in the cache."""
-        return self.expires_at != 0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the operator allows a cache: entries, and seconds."""
+    """What the operator allows a cache: entries, octets, and seconds."""
 
     max_entries: int
+    max_octets: int
+    max_entry_octets: int
     min_ttl_s: int
     max_ttl_s: int
     serve_stale_s: int
@@ -120,34 +59,42 @@ class Limits:
 
 
 class Cache:
-    """Entries by view and key; forgets by TTL, then by disuse.
+    """Entries by view and key; forgets by TTL, then by disuse and by weight.
 
-    When it is full, the entry that came first goes, unless it was asked for since it
-    was last considered: then it gets another round (CLOCK). `views` are the
-    dictionaries that the fast path reads, the same objects for the life of the cache.
-    `due` collects entries that want to be fetched again before they expire.
+    `views` are the dictionaries that the fast path reads, the same objects for the life
+    of the cache. `due` collects entries that want to be fetched again before they
+    expire. While *is_local* says of a question that a zone of ours answers it, no
+    response of an upstream to it gets in, whatever way it comes.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.views: tuple[dict[bytes, Entry], ...] = tuple({} for _ in range(VIEWS))
         self.due: list[Entry] = []
-        self.evictions = 0
-        self._queue: deque[Entry] = deque()
-        self._zone_queue: deque[Entry] = deque()
+        self.is_local: Callable[[bytes], bool] | None = None
+        #: Responses that were too large to be kept.
+        self.oversized = 0
         self._heads: dict[bytes, bytes] = {}
         self._offsets: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._tails: dict[bytes, bytes] = {}
-        self.resize(limits)
+        self._limits = limits
+        self.residents = Residents(limits.max_entries, limits.max_octets, self._forget)
 
     def resize(self, limits: Limits) -> None:
-        """Apply new limits to what is cached and to what comes."""
+        """Apply new limits to what comes; what is there follows by :meth:`trim`."""
         self._limits = limits
-        while len(self._queue) > limits.max_entries:
-            self._evict()
+        self.residents.resize(limits.max_entries, limits.max_octets)
+
+    def trim(self) -> bool:
+        """Bring the cache nearer to its bounds; return whether there is more to do."""
+        residents = self.residents
+        if not residents.is_over:
+            return False
+        residents.trim()
+        return residents.is_over
 
     def __len__(self) -> int:
         """How many responses are kept, those made from zones not counted."""
-        return len(self._queue)
+        return len(self.residents)
 
     def get(self, view: int, key: bytes, tail: bytes) -> Entry | None:
         """Return the entry, fresh or not, for the question of *key* and *tail*."""
@@ -159,14 +106,13 @@ class Cache:
 
         Costs one pass over the TTLs in the first call of a second, nothing later.
         """
-        age_s = now_s - entry.stamp
-        if age_s == 0:
-            return True
         remaining_s = entry.expires_at - now_s
         if remaining_s <= 0:
             return False
-        if entry.ttl_offsets and not entry.odd & ODD_ZONE:
+        age_s = now_s - entry.aged_at
+        if age_s and entry.ttl_offsets and not entry.odd & ODD_ZONE:
             entry.body = _aged(entry.body, entry.ttl_offsets, lambda ttl: ttl - age_s)
+            entry.aged_at = now_s
             if (
                 self._limits.prefetch
                 and remaining_s * _PREFETCH_SHARE <= entry.lifetime_s
@@ -183,12 +129,15 @@ class Cache:
 
     def put(
         self, view: int, key: bytes, tail: bytes, response: Response, now_s: int
-    ) -> Entry:
+    ) -> Entry | None:
         """Return an entry with the response, kept if its TTL is over zero.
 
         TTLs are brought between the smallest and the largest of the config first. The
-        entry of the same key and view is replaced.
+        entry of the same key and view is replaced. None says that this is for a zone of
+        ours to answer.
         """
+        if self.is_local is not None and self.is_local(key[:-4] + tail):
+            return None
         limits = self._limits
         low, high = limits.min_ttl_s, limits.max_ttl_s
         ttl_s, body = response.ttl_s, response.body
@@ -205,23 +154,59 @@ class Cache:
         elif ttl_s > high:
             ttl_s = high
         entry = self.views[view].get(key) if ttl_s else None
-        if entry is None or entry.tail != tail or entry.odd & ODD_ZONE:
+        weight = 0
+        if ttl_s and len(body) > limits.max_entry_octets:
+            self.oversized += 1
+            ttl_s = 0
+        if entry is None or not self._can_take(entry, tail, body, ttl_s):
             entry = Entry(view, key, self._tails.setdefault(tail, tail))
-        if len(self._offsets) > _MAX_SHARED or len(self._heads) > _MAX_SHARED:
-            # Whoever owns a zone can make up new ones for ever.
-            self._offsets.clear()
-            self._heads.clear()
-        head, offsets = response.head, response.ttl_offsets
-        entry.head = self._heads.setdefault(head, head)
+        else:
+            weight = entry.weight_octets
+            # Who is fetched again was asked for again.
+            entry.stamp = now_s
+        head = response.head
+        entry.head = self._shared_head(head)
         entry.body = body
-        entry.ttl_offsets = self._offsets.setdefault(offsets, offsets)
+        entry.ttl_offsets = self._shared_offsets(response.ttl_offsets)
         entry.odd = ODD_RCODE if response.rcode else 0
         if not key.endswith(tail) or tail.upper() != tail:
             entry.odd |= ODD_TAIL
-        entry.stamp = now_s
+        entry.aged_at = now_s
         if ttl_s:
-            self._keep(entry, ttl_s, now_s)
+            entry.lifetime_s = ttl_s
+            entry.expires_at = now_s + ttl_s
+            if weight:
+                self.residents.weigh_again(entry, entry.weight_octets - weight)
+            else:
+                self._admit(entry)
         return entry
+
+    def _can_take(self, entry: Entry, tail: bytes, body: bytes, ttl_s: int) -> bool:
+        """Return whether *entry* can hold another response; else it has to go."""
+        if (
+            entry.tail == tail
+            and ttl_s
+            and not entry.odd & ODD_ZONE
+            and not self.residents.would_move(entry, len(body) - len(entry.body))
+        ):
+            return True
+        self.residents.leave(entry)
+        return False
+
+    def _shared_head(self, head: bytes) -> bytes:
+        if len(self._heads) > _MAX_SHARED:
+            # Whoever owns a zone can make up new ones for ever.
+            self._heads.clear()
+        return self._heads.setdefault(head, head)
+
+    def _shared_offsets(self, offsets: Sequence[int]) -> Sequence[int]:
+        """Return *offsets* in little memory: shared by all, or two octets each."""
+        if len(offsets) > _MAX_SHARED_OFFSETS:
+            return array("H", offsets)
+        if len(self._offsets) > _MAX_SHARED:
+            self._offsets.clear()
+        shared = tuple(offsets)
+        return self._offsets.setdefault(shared, shared)
 
     def put_zone(
         self, view: int, key: bytes, tail: bytes, sections: Sections, now_s: int
@@ -232,16 +217,16 @@ class Cache:
         entry.body = sections.octets
         entry.odd = ODD_ZONE | ODD_TAIL | (ODD_RCODE if sections.rcode else 0)
         entry.stamp = now_s
+        if len(entry.body) > self._limits.max_entry_octets:
+            self.oversized += 1
+            return entry
         entry.expires_at = _NEVER
-        self._zone_queue.append(entry)
-        if len(self._zone_queue) > _MAX_ZONE_ENTRIES:
-            self._remove(self._zone_queue.popleft())
-        self._insert(entry)
+        self._admit(entry)
         return entry
 
     def entries(self) -> list[Entry]:
-        """Return the entries of this moment, those that came last first."""
-        return list(reversed(self._queue))
+        """Return the entries of this moment, those made from zones left out."""
+        return [entry for entry in self.residents.entries() if entry.is_live]
 
     def adopt(self, entry: Entry, now_s: int) -> bool:
         """Keep an *entry* that another cache had; return whether it was of use.
@@ -253,73 +238,61 @@ class Cache:
             other is not None and other.tail == entry.tail and other.expires_at > now_s
         ):
             return False
+        if self.is_local is not None and self.is_local(entry.key[:-4] + entry.tail):
+            return False
+        if len(entry.body) > self._limits.max_entry_octets:
+            self.oversized += 1
+            return False
         entry.tail = self._tails.setdefault(entry.tail, entry.tail)
-        entry.head = self._heads.setdefault(entry.head, entry.head)
-        offsets = entry.ttl_offsets
-        entry.ttl_offsets = self._offsets.setdefault(offsets, offsets)
-        self._admit(entry, now_s)
+        entry.head = self._shared_head(entry.head)
+        entry.ttl_offsets = self._shared_offsets(entry.ttl_offsets)
+        self._admit(entry)
         return True
 
-    def _keep(self, entry: Entry, ttl_s: int, now_s: int) -> None:
-        is_new = entry.expires_at == 0
-        entry.lifetime_s = ttl_s
-        entry.expires_at = now_s + ttl_s
-        if is_new:
-            self._admit(entry, now_s)
-
-    def _admit(self, entry: Entry, now_s: int) -> None:
+    def _admit(self, entry: Entry) -> None:
         """Take in a new *entry*, after room was made: it is not the one to go."""
-        entry.seen_at = now_s
-        self._insert(entry)
-        queue = self._queue
-        if len(queue) >= self._limits.max_entries:
-            self._evict()
-        queue.append(entry)
-
-    def _insert(self, entry: Entry) -> None:
+        residents = self.residents
         view = self.views[entry.view]
         other = view.get(entry.key)
         if other is not None:
-            other.expires_at = 0  # its place in the queue is skipped when it comes up
+            residents.leave(other)
+        residents.make_room(entry)
+        residents.admit(entry)
         view[entry.key] = entry
 
-    def _evict(self) -> None:
-        """Make room for one: the first in the queue that was not asked for again."""
-        queue = self._queue
-        for _ in range(len(queue)):
-            entry = queue.popleft()
-            if entry.is_live and entry.stamp > entry.seen_at:
-                entry.seen_at = entry.stamp
-                queue.append(entry)
-                continue
-            break
-        else:
-            entry = queue.popleft()
-        self.evictions += entry.is_live
-        self._remove(entry)
-
-    def _remove(self, entry: Entry) -> None:
+    def _forget(self, entry: Entry) -> None:
         view = self.views[entry.view]
         if view.get(entry.key) is entry:
             del view[entry.key]
-        entry.expires_at = 0
 
     def flush(self, is_wanted: Callable[[bytes], bool]) -> int:
         """Forget every entry whose qname *is_wanted* takes; return how many."""
-        return self._forget(lambda entry: is_wanted(entry.key[:-4]))
+        flushing = self.flushing(lambda entry: is_wanted(entry.key[:-4]))
+        while True:
+            try:
+                next(flushing)
+            except StopIteration as end:
+                count: int = end.value
+                return count
 
-    def flush_zones(self) -> None:
-        """Forget every response that was made from a zone."""
-        self._forget(lambda entry: bool(entry.odd & ODD_ZONE))
+    def flushing(
+        self, is_wanted: Callable[[Entry], bool]
+    ) -> Generator[None, None, int]:
+        """Forget every entry of this moment that *is_wanted* takes, a piece at a time.
 
-    def _forget(self, is_wanted: Callable[[Entry], bool]) -> int:
+        Returns how many there were. What comes meanwhile stays.
+        """
         count = 0
         for view in self.views:
-            for entry in [entry for entry in view.values() if is_wanted(entry)]:
-                self._remove(entry)
-                count += 1
-        self._queue = deque(entry for entry in self._queue if entry.is_live)
-        self._zone_queue = deque(entry for entry in self._zone_queue if entry.is_live)
+            present = list(view.values())
+            for at in range(0, len(present), _FLUSH_CHUNK):
+                for entry in present[at : at + _FLUSH_CHUNK]:
+                    if entry.is_live and is_wanted(entry):
+                        self.residents.leave(entry)
+                        count += 1
+                yield
+        if count:
+            yield from self.residents.compact()
         return count
 
 
@@ -334,9 +307,7 @@ def is_under(qname: bytes, origin: bytes) -> bool:
     return at == surplus
 
 
-def _aged(
-    body: bytes, ttl_offsets: tuple[int, ...], age: Callable[[int], int]
-) -> bytes:
+def _aged(body: bytes, ttl_offsets: Sequence[int], age: Callable[[int], int]) -> bytes:
     octets = bytearray(body)
     for at in ttl_offsets:
         _TTL.pack_into(octets, at, max(0, age(_TTL.unpack_from(octets, at)[0])))

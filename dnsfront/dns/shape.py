@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from dnsfront.dns import wire
-from dnsfront.dns.cache import Entry, view_of
+from dnsfront.dns.entry import Entry, view_of
 
 _HEAD = struct.Struct("!4H")
 _HEADER_TAIL = struct.Struct("!5H")

@@ -60,6 +60,7 @@ class Counter(IntEnum):
     MOVE_SENT = 24  # a gauge
     #: What another worker passed here and no sense could be made of.
     HANDOVER_REFUSED = 25
+    CACHE_OCTETS = 26  # a gauge
     RCODE_0 = 32
 
 

@@ -63,6 +63,7 @@ _PLAIN_COUNTERS: Final = (
 )  # fmt: skip
 _PLAIN_GAUGES: Final = (
     ("cache_entries", "Responses in the cache.", Counter.CACHE_ENTRIES),
+    ("cache_size_bytes", "Memory of these responses.", Counter.CACHE_OCTETS),
     ("pending_queries", "Queries sent to upstreams and not matched.", Counter.PENDING),
 )  # fmt: skip
 #: One word of a page, one value of a label.
@@ -230,6 +231,12 @@ class _FrontCollector(Collector):
             "1 for a configured worker that serves, or was drained on purpose.",
             "worker",
             {name: int(state in serving) for name, state in states.items()},
+        )
+        yield _gauge(
+            "cache_max_size_bytes",
+            "What cache.max_size allows.",
+            "worker",
+            dict.fromkeys(states, self._front.candidate.config.cache.max_size_octets),
         )
         family = GaugeMetricFamily(
             "dnsfront_worker_state",

@@ -140,6 +140,7 @@ def _traffic(tally: Tally) -> dict[str, Any]:
         "queries": words[Counter.QUERIES_UDP] + words[Counter.QUERIES_TCP],
         "hit_ratio": hit_ratio(tally),
         "cache_entries": words[Counter.CACHE_ENTRIES],
+        "cache_bytes": words[Counter.CACHE_OCTETS],
         "pending": words[Counter.PENDING],
         "connections": words[Counter.TCP_OPEN],
         "restarts": tally.restarts,

@@ -10,6 +10,7 @@ from dnsfront.ipc.stats import Counter
 
 _GAUGES: Final = (
     Counter.CACHE_ENTRIES,
+    Counter.CACHE_OCTETS,
     Counter.PENDING,
     Counter.TCP_OPEN,
     Counter.MOVE_ENTRIES,

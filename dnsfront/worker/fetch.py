@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from dnsfront.dns import wire
-from dnsfront.dns.cache import VIEWS, Entry
+from dnsfront.dns.entry import VIEWS, Entry
 
 if TYPE_CHECKING:
     from dnsfront.worker.pool import Port, Server

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from dnsfront.dns import wire
-from dnsfront.dns.cache import ODD_ZONE, Cache, Entry
+from dnsfront.dns.cache import Cache
+from dnsfront.dns.entry import ODD_ZONE, Entry
 from dnsfront.dns.response import Response
 from dnsfront.dns.shape import Shapes
 from dnsfront.errors import WireError
@@ -262,6 +263,7 @@ class Frontend:
         entry = self.cache.put(
             fetch.view, fetch.key, fetch.exact[-4:], response, self.now_s
         )
+        assert entry is not None, "no question is local to the cache yet"
         rcode, head, body = response.rcode, entry.head, entry.body
         for waiter in fetch.waiters:
             self.meter.sent(rcode, Source.MISS, waiter.received_at_ns)

@@ -21,7 +21,7 @@ from dnsfront.dns.cache import Cache, Limits
 from dnsfront.dns.shape import Shapes
 from dnsfront.ipc import channel, stats
 from dnsfront.ipc.spec import WorkerSpec
-from dnsfront.ipc.stats import Counter
+from dnsfront.ipc.stats import Counter, Limit
 from dnsfront.worker import privileges
 from dnsfront.worker.access import AccessList
 from dnsfront.worker.frontend import Frontend
@@ -73,6 +73,7 @@ class Worker:
         self.spec = spec
         self._is_serving = False
         self._is_draining = False
+        self._is_trimming = False
         self._retiring: list[Resolver] = []
         self._health = memoryview(mmap.mmap(health_fd, 0)).cast("Q")
         self._meter = Meter(stats.words(stats_fd))
@@ -235,15 +236,23 @@ class Worker:
     def _flush_counts(self) -> None:
         self.peers.flush()
         self._meter.flush()
-        if self.cache.evictions:
-            self._meter.count(Counter.CACHE_EVICTIONS, self.cache.evictions)
-            self.cache.evictions = 0
+        residents = self.cache.residents
+        if residents.evictions:
+            self._meter.count(Counter.CACHE_EVICTIONS, residents.evictions)
+            self._meter.count(Limit.CACHE_SIZE, residents.size_evictions)
+            residents.evictions = residents.size_evictions = 0
+        if self.cache.oversized:
+            self._meter.count(Limit.CACHE_ENTRY_SIZE, self.cache.oversized)
+            self.cache.oversized = 0
+        self._is_trimming = self.cache.trim()
 
     def _wait_s(self) -> float | None:
         """Return how long there is nothing to do but to wait for others."""
         for tcp in self.listening.all_tcp:
             if tcp.written:
                 return 0
+        if self._is_trimming:
+            return 0
         waits = [resolver.wait_s() for resolver in self.resolvers()]
         if self._orders.is_under_way:
             waits.append(self._orders.wait_s)
@@ -273,6 +282,7 @@ class Worker:
     def _on_tick(self, now_ns: int) -> None:
         resolver = self.frontend.resolver
         self._meter.set_gauge(Counter.CACHE_ENTRIES, len(self.cache))
+        self._meter.set_gauge(Counter.CACHE_OCTETS, self.cache.residents.octets)
         self._meter.set_gauge(Counter.PENDING, resolver.pending if resolver else 0)
         self._meter.set_gauge(Counter.TCP_OPEN, self.listening.connections)
         if self.peers.failed:
@@ -304,6 +314,8 @@ class Worker:
 def _limits(spec: WorkerSpec) -> Limits:
     return Limits(
         max_entries=spec.cache_max_entries,
+        max_octets=spec.cache_max_octets,
+        max_entry_octets=spec.cache_max_entry_octets,
         min_ttl_s=spec.cache_min_ttl_s,
         max_ttl_s=spec.cache_max_ttl_s,
         serve_stale_s=spec.cache_serve_stale_s,

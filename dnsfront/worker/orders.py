@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from dnsfront import logs
 from dnsfront.dns import wire
 from dnsfront.dns.cache import is_under
+from dnsfront.dns.entry import ODD_ZONE, Entry
 from dnsfront.dns.zones.zone_set import ZoneSet, load_zone
 from dnsfront.errors import DnsfrontError
 from dnsfront.ipc import channel
@@ -43,6 +44,8 @@ class Orders:
         self._receivers: Receivers | None = None
         self._move_until_ns = 0
         self._leave_until_ns = 0
+        # Work that is done a piece a round, and tells of its end by itself.
+        self._jobs: list[Generator[None, None, None]] = []
         #: Whether :meth:`go_on` has something to do, looked at in every round.
         self.is_under_way = False
         self._handlers: dict[str, _Handler] = {
@@ -90,7 +93,7 @@ class Orders:
     @property
     def wait_s(self) -> float | None:
         """How long the next piece of work may wait; None if there is none."""
-        if self._transfer is not None:
+        if self._transfer is not None or self._jobs:
             return 0
         return _LOOK_EVERY_S if self._leave_until_ns else None
 
@@ -100,10 +103,23 @@ class Orders:
             self._move_on(self._transfer)
         if self._leave_until_ns:
             self._leave_on()
+        for job in tuple(self._jobs):
+            self._do_a_piece(job)
         self._note()
 
+    def _do_a_piece(self, job: Generator[None, None, None]) -> None:
+        try:
+            next(job)
+        except StopIteration:
+            self._jobs.remove(job)
+        except Exception:  # noqa: BLE001 - whoever waits for its end is told by silence
+            self._jobs.remove(job)
+            self._worker.frontend.caught("order")
+
     def _note(self) -> None:
-        self.is_under_way = self._transfer is not None or self._leave_until_ns > 0
+        self.is_under_way = (
+            self._transfer is not None or self._leave_until_ns > 0 or bool(self._jobs)
+        )
 
     # -- who is there, and who owns what
 
@@ -187,34 +203,48 @@ class Orders:
         worker.resize_cache()
         if spec.access_allow != before.access_allow:
             worker.access.replace(spec.access_allow)
-        if spec.zones != before.zones:
-            worker.frontend.zones = zones
-            self._forget_zones(before, spec)
         if _upstreams(spec) != _upstreams(before):
             worker.open_upstreams()
             worker.frontend.forget_failures()
+        if spec.zones != before.zones:
+            worker.frontend.zones = zones
+            self._jobs.append(self._change_zones(before, spec))
+        else:
+            self.tell({"op": "configured"})
+
+    def _change_zones(
+        self, before: WorkerSpec, after: WorkerSpec
+    ) -> Generator[None, None, None]:
+        """Forget what zones said, and what upstreams said about names in new zones."""
+        worker = self._worker
+        known = {zone.origin for zone in before.zones}
+        origins = [
+            wire.qname_from_text(zone.origin)
+            for zone in after.zones
+            if zone.origin not in known
+        ]
+
+        def is_outdated(entry: Entry) -> bool:
+            return bool(entry.odd & ODD_ZONE) or any(
+                is_under(entry.key[:-4], origin) for origin in origins
+            )
+
+        yield from worker.cache.flushing(is_outdated)
         self.tell({"op": "configured"})
 
-    def _forget_zones(self, before: WorkerSpec, after: WorkerSpec) -> None:
-        """Forget what zones said, and what upstreams said about names in new zones."""
-        cache = self._worker.cache
-        cache.flush_zones()
-        known = {zone.origin for zone in before.zones}
-        for zone in after.zones:
-            if zone.origin not in known:
-                origin = wire.qname_from_text(zone.origin)
-                cache.flush(partial(is_under, origin=origin))
-
     def _on_flush(self, message: channel.Message, _fds: list[int]) -> None:
-        cache = self._worker.cache
+        self._jobs.append(self._flush(message))
+
+    def _flush(self, message: channel.Message) -> Generator[None, None, None]:
+        """Forget what *message* names, a piece a round, and tell how much it was."""
+        is_wanted: Callable[[bytes], bool] = lambda _qname: True  # noqa: E731
         if "qname" in message:
-            wanted = wire.qname_from_text(message["qname"])
-            entries = cache.flush(lambda qname: qname == wanted)
+            is_wanted = wire.qname_from_text(message["qname"]).__eq__
         elif "zone" in message:
-            origin = wire.qname_from_text(message["zone"])
-            entries = cache.flush(lambda qname: is_under(qname, origin))
-        else:
-            entries = cache.flush(lambda _qname: True)
+            is_wanted = partial(is_under, origin=wire.qname_from_text(message["zone"]))
+        entries = yield from self._worker.cache.flushing(
+            lambda entry: is_wanted(entry.key[:-4])
+        )
         self._worker.frontend.forget_failures()
         self.tell({"op": "flushed", "token": message["token"], "entries": entries})
 

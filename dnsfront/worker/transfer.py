@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Final
 
-from dnsfront.dns.cache import ODD_ZONE, VIEWS, Entry
+from dnsfront.dns.entry import ODD_ZONE, VIEWS, Entry
 
 #: Entries that were sent, and that are to be sent as far as that is known.
 Progress = tuple[int, int]
@@ -28,9 +28,9 @@ MAX_PARCEL_OCTETS: Final = 96 << 10
 
 #: The octets of all entries, which follow.
 _HEAD = struct.Struct("=I")
-#: View, odd, counts of TTL offsets and of octets of key and body; lifetime_s, stamp and
-#: expires_at; head and tail. Offsets, key and body follow.
-_ENTRY = struct.Struct("=BBHHHIqq8s4s")
+#: View, odd, counts of TTL offsets and of octets of key and body; lifetime_s, stamp,
+#: aged_at and expires_at; head and tail. Offsets, key and body follow.
+_ENTRY = struct.Struct("=BBHHHIqqq8s4s")
 _TTL_OCTETS: Final = 4
 
 
@@ -106,6 +106,7 @@ def _pack(entry: Entry) -> bytes | None:
                 len(entry.body),
                 entry.lifetime_s,
                 entry.stamp,
+                entry.aged_at,
                 entry.expires_at,
                 entry.head,
                 entry.tail,
@@ -145,6 +146,7 @@ def _unpack_one(parcel: bytes, at: int) -> tuple[Entry, int]:
         body_octets,
         lifetime_s,
         stamp,
+        aged_at,
         expires_at,
         head,
         tail,
@@ -163,5 +165,6 @@ def _unpack_one(parcel: bytes, at: int) -> tuple[Entry, int]:
     entry.odd = odd
     entry.lifetime_s = lifetime_s
     entry.stamp = stamp
+    entry.aged_at = aged_at
     entry.expires_at = expires_at
     return entry, end

@@ -11,7 +11,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Final
 
-from dnsfront.dns.cache import ODD_TAIL, ODD_ZONE
+from dnsfront.dns.entry import ODD_TAIL, ODD_ZONE
 from dnsfront.ipc.stats import Counter, Source
 from dnsfront.worker.batch import (
     ADDRESS_OCTETS,
@@ -27,7 +27,7 @@ from dnsfront.worker.waiter import Waiter
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from dnsfront.dns.cache import Entry
+    from dnsfront.dns.entry import Entry
     from dnsfront.dns.shape import Shape
     from dnsfront.worker.access import AccessList
     from dnsfront.worker.frontend import Frontend

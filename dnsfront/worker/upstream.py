@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from dnsfront.dns import wire
-from dnsfront.dns.cache import VIEWS, Entry
+from dnsfront.dns.entry import VIEWS, Entry
 from dnsfront.dns.response import Response, parse_response
 from dnsfront.errors import WireError
 from dnsfront.ipc.spec import UpstreamServer

@@ -11,11 +11,8 @@ import dns.rcode
 import dns.rrset
 
 from dnsfront.dns import wire
-from dnsfront.dns.cache import (
-    Cache,
-    Entry,
-    Limits,
-)
+from dnsfront.dns.cache import Cache, Limits
+from dnsfront.dns.entry import ODD_ZONE, Entry
 from dnsfront.dns.response import Response, parse_response
 from dnsfront.dns.sections import Sections
 
@@ -27,6 +24,8 @@ DAY_S = 86400
 def limits(**changes: Any) -> Limits:  # noqa: ANN401 - as Limits has them
     wanted = {
         "max_entries": 100,
+        "max_octets": 64 << 20,
+        "max_entry_octets": 64 << 10,
         "min_ttl_s": 0,
         "max_ttl_s": DAY_S,
         "serve_stale_s": DAY_S,
@@ -77,7 +76,9 @@ def put(
     now_s: int = 0,
 ) -> Entry:
     tail = tail_of(qtype)
-    return cache.put(view, (name + tail).lower(), tail, response, now_s)
+    entry = cache.put(view, (name + tail).lower(), tail, response, now_s)
+    assert entry is not None, "no zone is known"
+    return entry
 
 
 def get(
@@ -109,3 +110,14 @@ def entries_alive() -> int:
 def name_of(number: int) -> bytes:
     text = str(number).encode()
     return bytes((len(text),)) + text + NAME
+
+
+def flush_zones(cache: Cache) -> None:
+    for _ in cache.flushing(lambda entry: bool(entry.odd & ODD_ZONE)):
+        pass
+
+
+def trim(cache: Cache) -> None:
+    """Bring *cache* within its bounds, as the rounds of a worker do."""
+    while cache.trim():
+        pass

@@ -9,13 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnsfront.dns import wire
-from dnsfront.dns.cache import (
-    ODD_RCODE,
-    ODD_TAIL,
-    STALE_TTL_S,
-    Cache,
-    view_of,
-)
+from dnsfront.dns.cache import STALE_TTL_S, Cache
+from dnsfront.dns.entry import ODD_RCODE, ODD_TAIL, view_of
 from dnsfront.dns.response import Response, parse_response
 from tests.unit.caching import (
     DAY_S,

@@ -17,12 +17,8 @@ from hypothesis.stateful import (
 )
 
 from dnsfront.dns import wire
-from dnsfront.dns.cache import (
-    ODD_ZONE,
-    Cache,
-    head_of,
-    is_under,
-)
+from dnsfront.dns.cache import Cache, is_under
+from dnsfront.dns.entry import ODD_ZONE, head_of
 from tests.unit.caching import (
     DAY_S,
     HTTPS,
@@ -32,11 +28,13 @@ from tests.unit.caching import (
     address,
     ask,
     entries_alive,
+    flush_zones,
     get,
     limits,
     name_of,
     put,
     tail_of,
+    trim,
     ttls_of,
     zone_sections,
 )
@@ -53,7 +51,7 @@ def test_full_cache_forgets_what_came_first() -> None:
     kept = [number for number in range(5) if get(cache, name=name_of(number))]
     assert kept == [2, 3, 4]
     assert len(cache) == 3
-    assert cache.evictions == 2
+    assert cache.residents.evictions == 2
 
 
 def test_full_cache_keeps_what_is_asked_for() -> None:
@@ -78,15 +76,16 @@ def test_full_cache_where_all_are_asked_for_forgets_one() -> None:
 
     assert len(cache) == 10
     assert get(cache, name=name_of(10)) is not None
-    assert cache.evictions == 1
+    assert cache.residents.evictions == 1
 
 
-def test_smaller_limit_applies_at_once() -> None:
+def test_smaller_limit_applies_piece_by_piece() -> None:
     cache = Cache(limits(max_entries=10))
     for number in range(10):
         put(cache, address(3000), name=name_of(number))
 
     cache.resize(limits(max_entries=4, max_ttl_s=5))
+    trim(cache)
 
     assert len(cache) == 4
     put(cache, address(3000), name=name_of(10))
@@ -185,7 +184,7 @@ def test_flushing_zones_leaves_the_others() -> None:
     zone_entry = cache.put_zone(1, NAME + tail, tail, zone_sections(), 0)
     put(cache, address(300), name=name_of(1))
 
-    cache.flush_zones()
+    flush_zones(cache)
 
     assert get(cache) is None
     assert not zone_entry.is_live
@@ -314,8 +313,7 @@ class CacheMachine(RuleBasedStateMachine):
             now_s=self.now_s,
         )
         tail = tail_of(qtype)
-        if ttl:
-            kept_s = max(self.low, min(ttl, 60))
+        if kept_s := max(self.low, min(ttl, 60)):
             place = (view, (name + tail).lower())
             self.known[place] = (tail, self.mark, self.now_s + kept_s, kept_s)
             self.zone.discard(place)
@@ -364,7 +362,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule()
     def flush_zones(self) -> None:
-        self.cache.flush_zones()
+        flush_zones(self.cache)
         for place in self.zone:
             del self.known[place]
         self.zone.clear()
@@ -375,6 +373,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.cache.resize(
             limits(max_entries=max_entries, min_ttl_s=self.low, max_ttl_s=60)
         )
+        trim(self.cache)
 
     @precondition(lambda self: hasattr(self, "cache"))
     @invariant()

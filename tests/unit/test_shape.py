@@ -11,10 +11,12 @@ import dns.rcode
 import pytest
 
 from dnsfront.dns import wire
-from dnsfront.dns.cache import Cache, Limits, head_of
+from dnsfront.dns.cache import Cache
+from dnsfront.dns.entry import head_of
 from dnsfront.dns.response import Response, parse_response
 from dnsfront.dns.sections import Sections
 from dnsfront.dns.shape import Shape, Shapes
+from tests.unit.caching import limits
 
 QUESTION = b"\3wWw\7eXample\4test\0\0\1\0\1"
 RECORD = b"\xc0\x0c" + struct.pack("!HHIH4s", 1, 1, 300, 4, b"\xc0\0\2\1")
@@ -22,7 +24,7 @@ SWITCHES = [False, True]
 
 
 def shapes() -> Shapes:
-    cache = Cache(Limits(10, 0, 86400, 0, prefetch=False))
+    cache = Cache(limits(serve_stale_s=0, prefetch=False))
     return Shapes(cache.views, nsid=b"w1")
 
 

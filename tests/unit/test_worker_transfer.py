@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsfront.dns.cache import ODD_ZONE, VIEWS, Cache, Entry, Limits
+from dnsfront.dns.cache import Cache
+from dnsfront.dns.entry import ODD_ZONE, VIEWS, Entry
 from dnsfront.worker.transfer import MAX_PARCEL_OCTETS, transfer, unpack
+from tests.unit.caching import limits
 
-LIMITS = Limits(
-    max_entries=10_000, min_ttl_s=0, max_ttl_s=86400, serve_stale_s=0, prefetch=False
-)
+LIMITS = limits(max_entries=10_000, serve_stale_s=0, prefetch=False)
 NOW_S = 1000
 FIELDS = (
     "view",
@@ -26,6 +26,7 @@ FIELDS = (
     "ttl_offsets",
     "lifetime_s",
     "stamp",
+    "aged_at",
     "expires_at",
 )
 
@@ -34,6 +35,7 @@ def an_entry(number: int, *, stamp: int = NOW_S, expires_at: int = NOW_S + 60) -
     label = b"n%06d" % number
     entry = Entry(1, bytes([len(label)]) + label + b"\0\0\1\0\1", b"\0\1\0\1")
     entry.stamp, entry.expires_at, entry.lifetime_s = stamp, expires_at, 300
+    entry.aged_at = stamp
     entry.head = b"\x81\x80\0\1\0\0\0\0"
     entry.body = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + number.to_bytes(4, "big")
     entry.ttl_offsets = (6,)
@@ -175,7 +177,7 @@ def test_own_entry_is_kept_and_an_expired_one_is_not_adopted() -> None:
 
 
 def test_adopting_keeps_the_bound() -> None:
-    cache = Cache(Limits(5, 0, 86400, 0, prefetch=False))
+    cache = Cache(limits(max_entries=5))
 
     for number in range(20):
         cache.adopt(an_entry(number), NOW_S)

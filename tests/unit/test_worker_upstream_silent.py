@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 
 import dns.edns
 import dns.flags
@@ -11,11 +12,11 @@ import dns.message
 import dns.rcode
 import pytest
 
-from dnsfront.dns.cache import Limits
 from dnsfront.ipc.spec import UpstreamServer
 from dnsfront.ipc.stats import Counter
 from tests.unit.worker_rig import (
     ADDRESS,
+    LIMITS,
     NS,
     TIMEOUT_S,
     FakeUpstream,
@@ -415,7 +416,7 @@ def test_stale_answer_is_preferred_to_a_failure(
 
 
 def test_stale_answer_has_an_age_limit(upstream: FakeUpstream) -> None:
-    limits = Limits(100, 0, 86400, 60, prefetch=False)
+    limits = replace(LIMITS, serve_stale_s=60, prefetch=False)
     with Rig(upstreams=[upstream], limits=limits) as rig:
         cached(rig, upstream)
         rig.now_ns += (300 + 60) * NS

@@ -48,7 +48,7 @@ interpreted: Final = pytest.mark.skipif(
     not upstream.__file__.endswith(".py"), reason="what is compiled is fixed"
 )
 KEY: Final = bytes(range(16))
-LIMITS: Final = Limits(1000, 0, 86400, 86400, prefetch=True)
+LIMITS: Final = Limits(1000, 64 << 20, 64 << 10, 0, 86400, 86400, prefetch=True)
 TIMEOUT_S: Final = 0.8
 
 #: The record that a fake upstream gives for the question of `query_for()`.

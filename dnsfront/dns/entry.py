@@ -1,0 +1,102 @@
+"""One cached response, in the form in which it leaves, and what it weighs."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+from dnsfront.dns import wire
+from dnsfront.dns.sections import Sections
+
+VIEWS: Final = 8
+
+#: Why an entry needs a second look before it is sent; 0 for most.
+ODD_TAIL: Final = 1  # qtype and qclass must be compared: see `dns/cache.py`
+ODD_RCODE: Final = 2  # the response code is not NOERROR
+ODD_ZONE: Final = 4  # made from a zone of ours, so it is no hit of the cache
+
+#: The value of `stamp` before the first hit, and after a second chance.
+NOT_ASKED_FOR: Final = -1
+
+#: Octets of an entry beside its key and its records: the object, its numbers, its place
+#: in a dictionary and in a queue. Measured, and checked by a test of memory.
+_ENTRY_OCTETS: Final = 400
+
+_HEAD = struct.Struct("!4H")
+
+
+def view_of(flags: int, *, is_dnssec_ok: bool) -> int:
+    """Return the view of a query with these header *flags*."""
+    return (
+        (1 if flags & wire.RD else 0)
+        | (2 if flags & wire.CD else 0)
+        | (4 if is_dnssec_ok else 0)
+    )
+
+
+def head_of(sections: Sections) -> bytes:
+    """Return flags and record counts in the eight octets that entries keep."""
+    flags = wire.QR | wire.RA | sections.rcode
+    flags |= wire.AA if sections.is_authoritative else 0
+    flags |= wire.AD if sections.is_authentic else 0
+    return _HEAD.pack(
+        flags, sections.answers, sections.authorities, sections.additionals
+    )
+
+
+class Entry:
+    """A response to one question in one view.
+
+    *head* is flags and counts, *body* the records with their TTLs at *ttl_offsets*,
+    true as of *aged_at*. *stamp* is the second in which it was last asked for: a reader
+    who finds it at the current second may send the body as it is; anyone else asks
+    :meth:`Cache.fresh`. Both and *expires_at* are monotonic seconds. *place* is the
+    queue it stands in (`dns/residents.py`).
+    """
+
+    __slots__ = (
+        "aged_at",
+        "body",
+        "expires_at",
+        "head",
+        "key",
+        "lifetime_s",
+        "odd",
+        "place",
+        "stamp",
+        "tail",
+        "ttl_offsets",
+        "view",
+    )
+
+    def __init__(self, view: int, key: bytes, tail: bytes) -> None:
+        self.view = view
+        self.key = key
+        self.tail = tail
+        self.stamp = NOT_ASKED_FOR
+        self.aged_at = 0
+        self.expires_at = 0
+        self.lifetime_s = 0
+        self.odd = 0
+        self.place = 0
+        self.head = b""
+        self.body = b""
+        self.ttl_offsets: Sequence[int] = ()
+
+    @property
+    def rcode(self) -> int:
+        """The response code."""
+        return self.head[1] & 15
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the entry is still in the cache."""
+        return self.expires_at != 0
+
+    @property
+    def weight_octets(self) -> int:
+        """The memory that it takes, as counted against `cache.max_size`."""
+        return (
+            _ENTRY_OCTETS + len(self.key) + len(self.body) + 2 * len(self.ttl_offsets)
+        )

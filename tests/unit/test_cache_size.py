@@ -1,0 +1,258 @@
+"""What the cache may weigh, who goes first, and who stays."""
+
+from __future__ import annotations
+
+import tracemalloc
+from itertools import count, pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dnsfront.dns.cache import Cache
+from dnsfront.dns.entry import Entry
+from tests.unit.caching import (
+    A,
+    address,
+    ask,
+    get,
+    limits,
+    name_of,
+    put,
+    tail_of,
+    trim,
+    zone_sections,
+)
+
+KIB = 1 << 10
+MIB = 1 << 20
+#: Records of 16 octets each.
+LARGE = [300] * 1000
+SMALL = [300]
+
+
+def weight_of(cache: Cache) -> int:
+    entries: list[Entry] = [x for view in cache.views for x in view.values()]
+    return sum(entry.weight_octets for entry in entries)
+
+
+# The bound in octets
+
+
+def test_large_responses_weigh_what_they_take() -> None:
+    cache = Cache(limits(max_entries=10_000, max_octets=MIB))
+
+    for number in range(1000):
+        put(cache, address(*LARGE), name=name_of(number))
+
+    assert cache.residents.octets == weight_of(cache) <= MIB
+    assert 40 < len(cache) < 64
+    assert cache.residents.size_evictions == 1000 - len(cache)
+
+
+def test_response_that_is_too_large_is_passed_on_and_counted() -> None:
+    cache = Cache(limits(max_entry_octets=15 * KIB))
+    put(cache, address(*SMALL))
+
+    entry = put(cache, address(*LARGE))
+
+    assert len(entry.body) == 16_000
+    assert cache.oversized == 1
+    # What it takes the place of is out of date.
+    assert get(cache) is None
+    assert cache.residents.octets == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 400)), max_size=60))
+def test_octets_are_those_of_what_is_kept(puts: list[tuple[int, int]]) -> None:
+    cache = Cache(limits(max_entries=20, max_octets=20 * KIB))
+
+    for now_s, (number, records) in enumerate(puts):
+        put(cache, address(*[300] * records), name=name_of(number), now_s=now_s)
+        if number % 3 == 0:
+            ask(cache, now_s, name=name_of(number))
+        if number % 7 == 0:
+            cache.flush(name_of(number + 1).__eq__)
+        trim(cache)
+
+        assert cache.residents.octets == weight_of(cache) <= 20 * KIB
+        assert len(cache) <= 20
+
+
+def test_weight_covers_the_memory_that_entries_take() -> None:
+    for records in (1, 6, 30, 1000):
+        cache = Cache(limits(max_entries=10_000))
+        tracemalloc.start()
+        try:
+            before, _peak = tracemalloc.get_traced_memory()
+            for number in range(2000 // records + 200):
+                put(cache, address(*[300] * records), name=name_of(number))
+            after, _peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+        # Shared numbers and the dictionary's spare room come on top of few entries.
+        assert after - before < cache.residents.octets + 64 * KIB
+
+
+def test_an_entry_of_100_octets_weighs_less_than_600() -> None:
+    cache = Cache(limits())
+
+    entry = put(cache, address(*[300] * 6))
+
+    assert len(entry.body) == 96
+    assert entry.weight_octets < 600
+
+
+# Who goes first
+
+
+def test_flood_of_large_responses_leaves_small_names_in_use() -> None:
+    cache = Cache(limits(max_entries=10_000, max_octets=MIB))
+    small = [name_of(number) for number in range(1000)]
+    for name in small:
+        put(cache, address(*SMALL), name=name)
+        ask(cache, 1, name=name)
+
+    for number in range(2000):
+        put(cache, address(*LARGE), name=name_of(5000 + number), now_s=1)
+
+    assert all(get(cache, name=name) for name in small)
+    assert cache.residents.octets <= MIB
+
+
+def test_large_response_finds_room_among_small_ones() -> None:
+    cache = Cache(limits(max_entries=10_000, max_octets=256 * KIB))
+    for number in range(2000):
+        put(cache, address(*SMALL), name=name_of(number))
+
+    put(cache, address(*LARGE), name=name_of(9999))
+    for number in range(20):
+        put(cache, address(*SMALL), name=name_of(3000 + number))
+    trim(cache)
+
+    assert get(cache, name=name_of(9999)) is not None
+    assert cache.residents.octets <= 256 * KIB
+
+
+def test_answers_from_zones_take_no_more_than_their_share() -> None:
+    cache = Cache(limits(max_entries=10_000, max_octets=256 * KIB))
+    tail = tail_of(A)
+    for number in range(300):
+        put(cache, address(*SMALL), name=name_of(number))
+        ask(cache, 1, name=name_of(number))
+
+    for number in range(4000):
+        cache.put_zone(1, name_of(5000 + number) + tail, tail, zone_sections(), 0)
+
+    assert all(get(cache, name=name_of(number)) for number in range(300))
+    assert cache.residents.octets <= 256 * KIB
+
+
+# Recency
+
+
+def test_hit_in_the_second_of_the_fetch_counts() -> None:
+    cache = Cache(limits(max_entries=10))
+    put(cache, address(*SMALL), name=name_of(0))
+    assert ask(cache, 0, name=name_of(0)) == SMALL
+
+    for number in range(1, 100):
+        put(cache, address(*SMALL), name=name_of(number))
+        ask(cache, 0, name=name_of(0))
+
+    assert get(cache, name=name_of(0)) is not None
+
+
+def test_scan_of_names_asked_for_once_leaves_what_is_in_use() -> None:
+    cache = Cache(limits(max_entries=100))
+    used = [name_of(number) for number in range(80)]
+    for now_s in (0, 1):
+        for name in used:
+            if get(cache, name=name) is None:
+                put(cache, address(3000), name=name, now_s=now_s)
+            ask(cache, now_s, name=name)
+
+    # A hundred new names between two questions for the same one.
+    for number in range(10_000):
+        put(cache, address(3000), name=name_of(1000 + number), now_s=2)
+        if number % 100 == 0:
+            ask(cache, 2, name=used[number // 100 % 80])
+
+    assert sum(get(cache, name=name) is not None for name in used) >= 76
+
+
+def test_name_that_comes_back_soon_stays() -> None:
+    cache = Cache(limits(max_entries=100))
+    for number in range(200):
+        put(cache, address(3000), name=name_of(number))
+    [gone] = [n for n in range(200) if n == 0 and get(cache, name=name_of(n)) is None]
+
+    put(cache, address(3000), name=name_of(gone))
+    for number in range(300, 800):
+        put(cache, address(3000), name=name_of(number))
+
+    assert get(cache, name=name_of(gone)) is not None
+
+
+def test_cache_in_which_all_is_asked_for_is_not_walked() -> None:
+    cache = Cache(limits(max_entries=5000))
+    for number in range(5000):
+        put(cache, address(3000), name=name_of(number))
+        ask(cache, 0, name=name_of(number))
+
+    put(cache, address(3000), name=name_of(5000))
+
+    reset = sum(entry.stamp < 0 for entry in cache.entries())
+    assert reset < 100
+    assert len(cache) == 5000
+
+
+# In small steps
+
+
+def test_shrinking_goes_in_small_steps() -> None:
+    cache = Cache(limits(max_entries=10_000))
+    for number in range(10_000):
+        put(cache, address(*SMALL), name=name_of(number))
+
+    cache.resize(limits(max_entries=10))
+    assert len(cache) == 10_000
+    sizes = [len(cache)]
+    while cache.trim():
+        sizes.append(len(cache))
+
+    assert len(cache) == 10
+    assert max(a - b for a, b in pairwise(sizes)) <= 1000
+
+
+def test_flush_goes_in_small_steps_and_spares_what_comes_meanwhile() -> None:
+    cache = Cache(limits(max_entries=10_000))
+    for number in range(9000):
+        put(cache, address(*SMALL), name=name_of(number))
+    numbers = count(9000)
+    left = [len(cache.views[1])]
+
+    for _ in cache.flushing(lambda _entry: True):
+        put(cache, address(*SMALL), name=name_of(next(numbers)))
+        left.append(len(cache.views[1]))
+
+    assert max(a - b for a, b in pairwise(left)) <= 2000
+    assert len(cache) == len(cache.views[1]) == next(numbers) - 9000
+    assert cache.residents.octets == weight_of(cache)
+
+
+# The door
+
+
+def test_what_a_zone_of_ours_answers_does_not_get_in() -> None:
+    cache, other = Cache(limits()), Cache(limits())
+    adopted = put(other, address(*SMALL))
+    cache.is_local = lambda exact: exact.startswith(b"\3www")
+    tail = tail_of(A)
+
+    key = adopted.key
+    assert cache.put(1, key, tail, address(*SMALL), 0) is None
+    assert not cache.adopt(adopted, 0)
+    assert len(cache) == 0
+    put(cache, address(*SMALL), name=name_of(1))
+    assert len(cache) == 1
