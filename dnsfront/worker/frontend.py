@@ -20,6 +20,7 @@ from dnsfront.worker.transfer import unpack
 from dnsfront.worker.waiter import Waiter
 
 if TYPE_CHECKING:
+    from dnsfront.dns.zones.authority import Zone
     from dnsfront.dns.zones.zone_set import ZoneSet
     from dnsfront.worker.fetch import Fetch
     from dnsfront.worker.meter import Meter
@@ -60,7 +61,7 @@ class Frontend:
         self.shapes = shapes
         self.meter = meter
         self.faults = Faults(meter)
-        self.zones: ZoneSet | None = None
+        self._zones: ZoneSet | None = None
         self.resolver: Resolver | None = None
         self.now_s = 0
         self.now_ns = 0
@@ -70,6 +71,40 @@ class Frontend:
             Counter.HANDOVER_MISPLACED if is_steered else Counter.HANDOVER_USERSPACE
         )
         self._failures: dict[tuple[int, bytes], tuple[int, int]] = {}
+
+    @property
+    def zones(self) -> ZoneSet | None:
+        """The zones that are answered here, None without any."""
+        return self._zones
+
+    @zones.setter
+    def zones(self, zones: ZoneSet | None) -> None:
+        self._zones = zones
+        self.cache.is_local = None if zones is None else self._is_local
+
+    def _is_local(self, exact: bytes) -> bool:
+        return self._zone_for(exact) is not None
+
+    def _zone_for(self, exact: bytes) -> Zone | None:
+        """Return the zone that answers the question *exact*, None for an upstream."""
+        return None if self._zones is None else self._zones.find(exact[:-4])
+
+    def reclaim(self, resolver: Resolver) -> None:
+        """Answer what *resolver* asks and a zone of ours answers now.
+
+        What is cached of such names is the caller's to forget.
+        """
+        self.cache.due.clear()
+        for fetch in resolver.take_back(self._is_local):
+            self._answer_here(fetch)
+
+    def _answer_here(self, fetch: Fetch) -> None:
+        for waiter in fetch.waiters:
+            try:
+                self._is_answered_here(fetch.exact, fetch.key, waiter)
+            except Exception:  # noqa: BLE001 - as in survive()
+                self.faults.caught("reclaim")
+                self._break([waiter])
 
     def query(self, octets: bytes, waiter: Waiter) -> None:
         """Answer any message from a client, well formed or not."""
@@ -176,7 +211,7 @@ class Frontend:
             entry = None
         if not waiter.is_placed and self._handed_over(key[:-4], octets, waiter):
             return
-        if (tail not in _PLAIN or self.zones is not None) and self._is_answered_here(
+        if (tail not in _PLAIN or self._zones is not None) and self._is_answered_here(
             exact, key, waiter
         ):
             return
@@ -207,17 +242,15 @@ class Frontend:
         if tail[2:] != _IN or int.from_bytes(tail[:2], "big") in _META_TYPES:
             self._send_rcode(waiter, wire.REFUSED)
             return True
-        if self.zones is not None:
-            qname = exact[:-4]
-            zone = self.zones.find(qname)
-            if zone is not None:
-                qtype = int.from_bytes(tail[:2], "big")
-                sections = zone.respond(qname, qtype, wire.CLASS_IN, exact)
-                entry = self.cache.put_zone(
-                    waiter.shape.view, key, tail, sections, self.now_s
-                )
-                self._send(waiter, entry, Source.ZONE)
-                return True
+        zone = self._zone_for(exact)
+        if zone is not None:
+            qtype = int.from_bytes(tail[:2], "big")
+            sections = zone.respond(exact[:-4], qtype, wire.CLASS_IN, exact)
+            entry = self.cache.put_zone(
+                waiter.shape.view, key, tail, sections, self.now_s
+            )
+            self._send(waiter, entry, Source.ZONE)
+            return True
         if tail == _ANY_IN and not waiter.is_tcp:
             # RFC 8482, 4.4: over UDP, ANY is a tool of amplification; TCP proves the
             # client's address.
@@ -263,7 +296,9 @@ class Frontend:
         entry = self.cache.put(
             fetch.view, fetch.key, fetch.exact[-4:], response, self.now_s
         )
-        assert entry is not None, "no question is local to the cache yet"
+        if entry is None:
+            self._answer_here(fetch)
+            return
         rcode, head, body = response.rcode, entry.head, entry.body
         for waiter in fetch.waiters:
             self.meter.sent(rcode, Source.MISS, waiter.received_at_ns)

@@ -229,6 +229,9 @@ class Orders:
                 is_under(entry.key[:-4], origin) for origin in origins
             )
 
+        # From now on no response of an upstream gets in; those that did go.
+        for resolver in worker.resolvers():
+            worker.frontend.reclaim(resolver)
         yield from worker.cache.flushing(is_outdated)
         self.tell({"op": "configured"})
 

@@ -382,6 +382,21 @@ class Resolver:
         if self._answers.send_stale(fetch.entry, fetch.waiters):
             fetch.waiters.clear()
 
+    def take_back(self, is_wanted: Callable[[bytes], bool]) -> list[Fetch]:
+        """End the fetches whose question *is_wanted* takes, and return them.
+
+        Who waits for them is the caller's to answer.
+        """
+        fetches = [
+            fetch
+            for fetches in self.under_way
+            for exact, fetch in fetches.items()
+            if is_wanted(exact)
+        ]
+        for fetch in fetches:
+            self._finish(fetch)
+        return fetches
+
     def join(self, fetch: Fetch, waiter: Waiter) -> None:
         """Let *waiter* wait for a fetch that is under way."""
         self._meter.count(Counter.COALESCED)

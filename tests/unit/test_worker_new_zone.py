@@ -1,0 +1,125 @@
+"""From the moment a zone is served, every answer under it is the zone's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from dnsfront.dns.zones.zone_set import ZoneSet, load_zone
+from dnsfront.ipc.stats import Counter
+from tests.unit.worker_rig import (
+    ADDRESS,
+    FakeUpstream,
+    Rig,
+    cached,
+    miss,
+    query_for,
+    received_one,
+)
+
+ZONE = """\
+$TTL 60
+@ SOA ns1 hostmaster 1 7200 900 1209600 300
+@ NS ns1
+ns1 A 192.0.2.53
+www A 192.0.2.99
+"""
+
+
+def zones() -> ZoneSet:
+    return ZoneSet([load_zone("example.com", ZONE, "test")])
+
+
+@pytest.fixture
+def rig(upstream: FakeUpstream) -> Iterator[Rig]:
+    with Rig(upstreams=[upstream]) as made:
+        yield made
+
+
+def test_who_waits_for_an_upstream_is_answered_by_the_new_zone(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    client = miss(rig)
+    resolver = rig.resolver
+    assert resolver is not None
+
+    rig.frontend.zones = zones()
+    rig.frontend.reclaim(resolver)
+    rig.round()
+
+    assert "192.0.2.99" in received_one(client).answer[0].to_text()
+    assert resolver.pending == 0
+    upstream.answer(ADDRESS)
+    rig.round()
+    assert client.receive() == []
+    assert "192.0.2.99" in rig.ask_for(query_for()).answer[0].to_text()
+
+
+def test_response_that_comes_after_the_zone_is_not_kept(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    client = miss(rig)
+
+    rig.frontend.zones = zones()
+    upstream.answer(ADDRESS)
+    rig.round()
+
+    assert "192.0.2.99" in received_one(client).answer[0].to_text()
+    assert len(rig.cache) == 0
+
+
+def test_other_fetches_go_on(rig: Rig, upstream: FakeUpstream) -> None:
+    client = miss(rig, query_for("www.example.net"))
+    assert rig.resolver is not None
+
+    rig.frontend.zones = zones()
+    rig.frontend.reclaim(rig.resolver)
+
+    assert rig.resolver.pending == 1
+    upstream.answer("www.example.net. 300 A 192.0.2.7")
+    rig.round()
+    assert "192.0.2.7" in received_one(client).answer[0].to_text()
+
+
+def test_entries_from_another_worker_do_not_hide_a_zone(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    cached(rig, upstream)
+    [entry] = rig.cache.entries()
+    with Rig() as other:
+        other.frontend.zones = zones()
+
+        assert not other.cache.adopt(entry, other.frontend.now_s)
+
+        answer = other.ask_for(query_for()).answer[0].to_text()
+        assert "192.0.2.99" in answer
+
+
+def test_what_is_due_is_not_fetched_for_a_zone(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    cached(rig, upstream)
+    rig.cache.due += rig.cache.entries()
+    assert rig.resolver is not None
+
+    rig.frontend.zones = zones()
+    rig.frontend.reclaim(rig.resolver)
+
+    assert rig.cache.due == []
+
+
+def test_names_go_to_the_upstream_when_the_zone_is_gone(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    rig.frontend.zones = zones()
+    assert "192.0.2.99" in rig.ask_for(query_for()).answer[0].to_text()
+
+    rig.frontend.zones = None
+    rig.cache.flush(lambda _qname: True)
+
+    client = miss(rig)
+    upstream.answer(ADDRESS)
+    rig.round()
+    assert "192.0.2.1" in received_one(client).answer[0].to_text()
+    assert rig.count(Counter.CACHE_REQUESTS) == 1
