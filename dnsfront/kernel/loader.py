@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from dnsfront.errors import DnsfrontError, KernelError, PrivilegeError
+from dnsfront.ipc import signals
 from dnsfront.kernel.maps import SK_REUSEPORT, load_program
 from dnsfront.kernel.sources import kern_directory
 
@@ -127,6 +128,7 @@ class Loading:
 def main() -> None:
     """Do one job in the child; the only argument is the descriptor of the channel."""
     # A child that outlived its supervisor would hold its maps.
+    signals.ignore(signal.SIGHUP)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     channel = socket.socket(fileno=int(sys.argv[1]))
     octets = channel.recv(_MAX_PACKET_OCTETS)

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from dnsfront import logs
 from dnsfront.errors import DnsfrontError
+from dnsfront.ipc import signals
 from dnsfront.supervisor import candidate, memory, notify
 from dnsfront.supervisor.candidate import Candidate
 from dnsfront.supervisor.commands import Commands
@@ -47,6 +48,8 @@ def run(config_path: Path, *, is_takeover: bool = False) -> int:
         DnsfrontError: the front end cannot start; nothing is left of it.
     """
     started_at = time.monotonic()
+    # Until there is a loop to tell of them; a reload has nothing to reload yet.
+    signals.ignore(signal.SIGHUP)
     memory.use_one_arena()
     wanted = candidate.read(config_path)
     logs.set_up(wanted.config.log.level, "supervisor")
@@ -64,6 +67,7 @@ class _Supervisor:
         self._stop_asked = asyncio.Event()
         self._reload_asked = asyncio.Event()
         self._stopped = asyncio.Event()
+        self._ignored: set[int] = set()
 
     async def run(self, *, is_takeover: bool) -> None:
         """Start, serve, stop. What was opened is closed in the opposite order."""
@@ -71,6 +75,8 @@ class _Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_asked.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload_asked.set)
+        for number in signals.WITHOUT_MEANING:
+            loop.add_signal_handler(number, self._ignore, number)
         path = self._wanted.config.admin.socket
         predecessor = await Predecessor.meet(path) if is_takeover else None
         if predecessor is None:
@@ -79,6 +85,15 @@ class _Supervisor:
         else:
             await self._run_after(predecessor)
         _LOG.info("stopped")
+
+    def _ignore(self, number: int) -> None:
+        """Tell, once, of a signal that means nothing here."""
+        if number not in self._ignored:
+            self._ignored.add(number)
+            _LOG.warning(
+                "signal_ignored signal=%s reason=%s", signals.name_of(number),
+                "SIGTERM stops, SIGHUP reloads; this one means nothing here",
+            )  # fmt: skip
 
     async def _run_alone(self, control: ControlSocket) -> None:
         async with AsyncExitStack() as stack:

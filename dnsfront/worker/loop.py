@@ -19,7 +19,7 @@ from typing import Final
 from dnsfront import logs
 from dnsfront.dns.cache import Cache, Limits
 from dnsfront.dns.shape import Shapes
-from dnsfront.ipc import channel, stats
+from dnsfront.ipc import channel, signals, stats
 from dnsfront.ipc.spec import WorkerSpec
 from dnsfront.ipc.stats import Counter, Limit
 from dnsfront.worker import privileges
@@ -45,9 +45,8 @@ _GC_THRESHOLDS: Final = (50_000, 20, 100)
 
 def main(control_fd: int) -> int:
     """Serve until the supervisor says so or is gone; return the exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # A stop comes over the channel: who signals the whole group gets a drain too.
-        signal.signal(number, signal.SIG_IGN)
+    # A stop comes over the channel: who signals the whole group gets a drain too.
+    signals.ignore(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     control = socket.socket(fileno=control_fd)
     started = channel.receive(control)
     if started is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import dns.message
 import pytest
 
+from dnsfront.ipc import signals
 from tests.kern.queries import qname_of
 from tests.system.clients import ask, nsid_query, receive
 from tests.system.front import DEMO_ZONE, Address, FrontEnd
@@ -57,6 +58,29 @@ def test_signal_ends_the_front_end_and_leaves_nothing(
 
         assert front.program.wait() == 0
         assert_nothing_is_left(front, held)
+
+
+def test_signals_without_a_meaning_end_nobody_and_are_told_once(
+    tmp_path: Path,
+) -> None:
+    with demo(tmp_path) as front:
+        pids = front.pids()
+        for pid in (front.program.pid, *pids.values()):
+            for number in (*signals.WITHOUT_MEANING, signal.SIGPIPE) * 2:
+                os.kill(pid, number)
+        for pid in pids.values():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                os.kill(pid, number)
+
+        count = len(signals.WITHOUT_MEANING)
+        eventually(lambda: front.log().count(" signal_ignored ") >= count, within_s=5)
+        assert ask(front.address, "www.example.test").answer
+        assert front.pids() == pids
+        told = [x for x in front.log().splitlines() if " signal_ignored " in x]
+        assert len(told) == count
+        for name in ("SIGUSR1", "SIGUSR2", "SIGQUIT"):
+            [line] = [x for x in told if f"signal={name} " in x]
+            assert "SIGTERM stops, SIGHUP reloads" in line
 
 
 def test_stop_command_returns_when_nothing_is_left(tmp_path: Path) -> None:
