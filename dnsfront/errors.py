@@ -22,6 +22,12 @@ class UsageError(DnsfrontError):
     exit_code = os.EX_USAGE
 
 
+class OutputError(DnsfrontError):
+    """What a command has to say could not be written where it was to go."""
+
+    exit_code = os.EX_IOERR
+
+
 @dataclass(frozen=True, slots=True)
 class Mistake:
     """One thing wrong in a config: where it stands, what was found, what is wanted.

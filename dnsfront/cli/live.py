@@ -9,12 +9,11 @@ edited or wrong otherwise.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from dnsfront.cli.output import print_json, tell
 from dnsfront.cli.progress import shown
 from dnsfront.config.control import control_socket
 from dnsfront.dns.wire import qname_from_text, qname_to_text
@@ -30,7 +29,7 @@ def status(arguments: argparse.Namespace) -> int:
     """Show the running server."""
     shown = status_of(socket_path(arguments))
     if arguments.json:
-        print(json.dumps(shown, indent=2))
+        print_json(shown)
         return 0
     from dnsfront.cli.views import show, status_view  # noqa: PLC0415 - for people only
 
@@ -132,9 +131,12 @@ def _act(
             response = ask(path, request, _ACT_TIMEOUT_S)
     except ControlError as exc:
         if arguments.json:
-            print(json.dumps({"ok": False, "reason": str(exc)}, indent=2))
+            print_json({"ok": False, "reason": str(exc)})
         else:
-            print(exc, file=sys.stderr)
+            tell(str(exc))
         return 1
-    print(json.dumps(response, indent=2) if arguments.json else describe(response))
+    if arguments.json:
+        print_json(response)
+    else:
+        print(describe(response))
     return 0

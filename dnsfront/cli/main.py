@@ -4,20 +4,18 @@ Each command lives in the module of its group, which is imported when the comman
 known: serving needs no rich, and showing a ring needs no supervisor.
 """
 
-# ruff: noqa: T201 - what a command has to say, it prints
-
 from __future__ import annotations
 
 import argparse
 import importlib
 import logging
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
 from dnsfront import __version__
+from dnsfront.cli import output
 from dnsfront.errors import ConfigError, DnsfrontError, UsageError
 
 DEFAULT_CONFIG: Final = Path("/etc/dnsfront/dnsfront.yaml")
@@ -30,28 +28,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(argv)
     except ConfigError as exc:
-        print(exc, file=sys.stderr)
+        output.tell(str(exc))
         return exc.exit_code
     except DnsfrontError as exc:
-        print(f"dnsfront: {exc}", file=sys.stderr)
+        output.tell(f"dnsfront: {exc}")
         return exc.exit_code
     except KeyboardInterrupt:
         return 130  # as a shell tells it: 128 + SIGINT
-    except BrokenPipeError:
-        # The reader has seen enough. Nothing may be flushed to it at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141  # 128 + SIGPIPE
     except Exception:
         _logger.exception("command_failed")
         return os.EX_SOFTWARE
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    arguments = _parser().parse_args(argv)
+    was_closed = output.stand_in()
+    with output.written(was_closed=False):
+        arguments = _parser().parse_args(argv)
     group = importlib.import_module(f"dnsfront.cli.{arguments.group}")
-    code: int = getattr(group, arguments.command)(arguments)
-    sys.stdout.flush()  # here, where a closed pipe is still expected
-    return code
+    command: Callable[[argparse.Namespace], int] = getattr(group, arguments.command)
+    if arguments.group == "serve":
+        return command(arguments)  # it logs, and prints nothing
+    with output.written(was_closed=was_closed):
+        return command(arguments)
 
 
 class _Parser(argparse.ArgumentParser):

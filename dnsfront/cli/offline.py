@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import argparse
 import errno
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dnsfront.cli.output import print_json, tell
 from dnsfront.config.load import load
 from dnsfront.config.model import json_schema
 from dnsfront.dns.wire import qname_from_text
@@ -31,7 +31,7 @@ from dnsfront.ring.table import SlotTable, moves
 def check(arguments: argparse.Namespace) -> int:
     """Validate a config and the zones that it names, or print the schema."""
     if arguments.schema:
-        _print_json(json_schema())
+        print_json(json_schema())
         return 0
     from dnsfront.supervisor.candidate import ZoneFiles  # noqa: PLC0415 - loads dnspython
 
@@ -40,15 +40,15 @@ def check(arguments: argparse.Namespace) -> int:
     except ConfigError as exc:
         if not arguments.json:
             raise
-        _print_json({"ok": False, "mistakes": exc.lines(), "warnings": []})
+        print_json({"ok": False, "mistakes": exc.lines(), "warnings": []})
         return exc.exit_code
     if arguments.json:
         warnings = [warning.line_in(arguments.config) for warning in config.told]
-        _print_json({"ok": True, "mistakes": [], "warnings": warnings})
+        print_json({"ok": True, "mistakes": [], "warnings": warnings})
         return 0
     for warning in config.told:
         text = Mistake(warning.line, warning.key, f"warning: {warning.text}")
-        print(text.line_in(arguments.config), file=sys.stderr)
+        tell(text.line_in(arguments.config))
     counts = (
         _counted(len(config.listen), "address", "es"),
         _counted(len(config.ring.workers), "worker"),
@@ -73,7 +73,7 @@ def ring(arguments: argparse.Namespace) -> int:
         _write(arguments.svg, svg(table))
     shares = table.summary(section.workers)
     if arguments.json:
-        _print_json(shares)
+        print_json(shares)
         return 0
     from dnsfront.cli.views import ring_view, show  # noqa: PLC0415 - only people need it
 
@@ -97,7 +97,7 @@ def lookup(arguments: argparse.Namespace) -> int:
     table, key = section.table(), hash_key(section.seed)
     names = [*_names(arguments.names)]
     if arguments.json:
-        _print_json([_placed(name, table, key) for name in names])
+        print_json([_placed(name, table, key) for name in names])
         return 0
     for name in names:
         placed = _placed(name, table, key)
@@ -137,13 +137,9 @@ def diff(arguments: argparse.Namespace) -> int:
     # any two unrelated tables, so the figures hold for names all the same.
     change["seed_changed"] = old.seed != new.seed
     if arguments.json:
-        _print_json(change)
+        print_json(change)
         return 0
     from dnsfront.cli.views import diff_view, show  # noqa: PLC0415 - only people need it
 
     show(diff_view(change))
     return 0
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from dnsfront.errors import DnsfrontError
@@ -37,7 +39,7 @@ def progress_of(status: Status) -> list[str]:
     return lines
 
 
-@contextmanager
+@contextlib.contextmanager
 def shown(status: Callable[[], Status]) -> Iterator[None]:
     """Show on a terminal how far the server is while the body waits for it."""
     if not sys.stderr.isatty():
@@ -53,6 +55,19 @@ def shown(status: Callable[[], Status]) -> Iterator[None]:
         watching.join()
 
 
+def one_line(lines: Sequence[str], columns: int) -> str:
+    """Return *lines* as one that fits: what wraps could not be cleared again."""
+    text = "; ".join(lines)
+    return text if len(text) < columns else f"{text[: max(columns - 2, 0)]}…"
+
+
+def _write(text: str) -> None:
+    # Whoever closes the terminal does not want to know.
+    with contextlib.suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
 def _show(status: Callable[[], Status], is_over: threading.Event) -> None:
     has_written = False
     while not is_over.wait(_LOOK_EVERY_S):
@@ -60,9 +75,11 @@ def _show(status: Callable[[], Status], is_over: threading.Event) -> None:
             lines = progress_of(status())
         except DnsfrontError:
             continue  # whoever waits hears of it
-        sys.stderr.write(_ANEW + "; ".join(lines))
-        sys.stderr.flush()
+        # Asked for each time: a window changes its size.
+        columns = shutil.get_terminal_size().columns
+        with contextlib.suppress(OSError):
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns or columns
+        _write(_ANEW + one_line(lines, columns))
         has_written = True
     if has_written:
-        sys.stderr.write(_ANEW)
-        sys.stderr.flush()
+        _write(_ANEW)

@@ -20,12 +20,20 @@ _FILE_WIDTH = 160
 _STATE_STYLES = {"up": "green", "down": "red", "failed": "red"}
 
 
+class _Console(Console):
+    """rich's, which would end the process by itself when a pipe is closed."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave the exception, which is being handled, to the caller."""
+        raise  # noqa: PLE0704 - that one
+
+
 def console() -> Console:
     """Return standard output, which is plain, and wide, where it is no terminal.
 
     Nothing in it is markup: `[fe80::1]` would be a tag.
     """
-    return Console(
+    return _Console(
         markup=False,
         emoji=False,
         highlight=False,
