@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dnsfront.dns.entry import (
+    ODD_ERRORS,
     ODD_RCODE,
     ODD_TAIL,
     ODD_ZONE,
@@ -168,9 +169,8 @@ class Cache:
         entry.head = self._shared_head(head)
         entry.body = body
         entry.ttl_offsets = self._shared_offsets(response.ttl_offsets)
-        entry.odd = ODD_RCODE if response.rcode else 0
-        if not key.endswith(tail) or tail.upper() != tail:
-            entry.odd |= ODD_TAIL
+        entry.odd = _odd(key, tail, response)
+        entry.errors = response.errors
         entry.aged_at = now_s
         if ttl_s:
             entry.lifetime_s = ttl_s
@@ -294,6 +294,16 @@ class Cache:
         if count:
             yield from self.residents.compact()
         return count
+
+
+def _odd(key: bytes, tail: bytes, response: Response) -> int:
+    """Return why an entry with *response* needs a second look."""
+    odd = ODD_RCODE if response.rcode else 0
+    if response.errors:
+        odd |= ODD_ERRORS
+    if not key.endswith(tail) or tail.upper() != tail:
+        odd |= ODD_TAIL
+    return odd
 
 
 def is_under(qname: bytes, origin: bytes) -> bool:

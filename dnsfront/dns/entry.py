@@ -15,6 +15,7 @@ VIEWS: Final = 8
 ODD_TAIL: Final = 1  # qtype and qclass must be compared: see `dns/cache.py`
 ODD_RCODE: Final = 2  # the response code is not NOERROR
 ODD_ZONE: Final = 4  # made from a zone of ours, so it is no hit of the cache
+ODD_ERRORS: Final = 8  # there are Extended DNS Errors to send with it
 
 #: The value of `stamp` before the first hit, and after a second chance.
 NOT_ASKED_FOR: Final = -1
@@ -49,7 +50,8 @@ class Entry:
     """A response to one question in one view.
 
     *head* is flags and counts, *body* the records with their TTLs at *ttl_offsets*,
-    true as of *aged_at*. *stamp* is the second in which it was last asked for: a reader
+    true as of *aged_at*, *errors* are the upstream's Extended DNS Errors as EDNS
+    options. *stamp* is the second in which it was last asked for: a reader
     who finds it at the current second may send the body as it is; anyone else asks
     :meth:`Cache.fresh`. Both and *expires_at* are monotonic seconds. *place* is the
     queue it stands in (`dns/residents.py`).
@@ -58,6 +60,7 @@ class Entry:
     __slots__ = (
         "aged_at",
         "body",
+        "errors",
         "expires_at",
         "head",
         "key",
@@ -83,6 +86,7 @@ class Entry:
         self.head = b""
         self.body = b""
         self.ttl_offsets: Sequence[int] = ()
+        self.errors = b""
 
     @property
     def rcode(self) -> int:
@@ -98,5 +102,9 @@ class Entry:
     def weight_octets(self) -> int:
         """The memory that it takes, as counted against `cache.max_size`."""
         return (
-            _ENTRY_OCTETS + len(self.key) + len(self.body) + 2 * len(self.ttl_offsets)
+            _ENTRY_OCTETS
+            + len(self.key)
+            + len(self.body)
+            + len(self.errors)
+            + 2 * len(self.ttl_offsets)
         )

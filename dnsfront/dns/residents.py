@@ -136,7 +136,7 @@ class Residents:
         self._octets[entry.place] -= weight
         self.octets -= weight
         entry.expires_at = 0
-        entry.body = b""
+        entry.body = entry.errors = b""
         entry.ttl_offsets = ()
 
     def compact(self) -> Iterator[None]:

@@ -92,7 +92,20 @@ class Shape:
 
     def with_error(self, code: int) -> Shape:
         """Return this shape with an Extended DNS Error in its OPT record."""
-        opt = wire.with_error(self.opt, code)
+        return self.with_options(wire.error_option(code))
+
+    def with_errors(self, errors: bytes, size: int) -> Shape:
+        """Return this shape with Extended DNS *errors*, unless they do not fit.
+
+        *size* is that of question and records: no record is worth leaving out for them.
+        """
+        if wire.HEADER_OCTETS + size + len(self.opt) + len(errors) > self.limit:
+            return self
+        return self.with_options(errors)
+
+    def with_options(self, options: bytes) -> Shape:
+        """Return this shape with EDNS *options* added to its OPT record, if any."""
+        opt = wire.with_options(self.opt, options)
         return Shape(self.view, self.lookup, self.heads, self.limit, opt)
 
 

@@ -19,21 +19,27 @@ class Fetch:
     *exact* is the question as it is sent: qname in lower case, true qtype and qclass.
     *key* is where the cache keeps the response, *entry* the expired one it has.
     *candidates* are the servers still to be tried, the next one last; *plain_server* is
-    one that took offence at EDNS; *places* the ids pending on ports.
+    one that took offence at EDNS; *places* the ids pending on ports. *asked* is what
+    is being asked now: *exact*, or the name that the aliases of *partial*, a response,
+    end with. *errors* are an upstream's Extended DNS Errors, as EDNS options.
     """
 
     __slots__ = (
+        "asked",
         "candidates",
         "connection",
         "entry",
         "error",
+        "errors",
         "exact",
         "failed_rcode",
         "has_edns",
         "is_done",
         "key",
+        "partial",
         "places",
         "plain_server",
+        "restarts",
         "sends",
         "sent_at_ns",
         "server",
@@ -53,6 +59,9 @@ class Fetch:
         self.view = view
         self.key = key
         self.exact = exact
+        self.asked = exact
+        self.partial = b""
+        self.restarts = 0
         self.entry = entry
         self.waiters = waiters
         self.candidates = candidates
@@ -66,6 +75,7 @@ class Fetch:
         self.is_done = False
         self.failed_rcode = wire.SERVFAIL
         self.error: int | None = wire.EDE_NO_REACHABLE_AUTHORITY
+        self.errors = b""
 
     def forget_places(self) -> None:
         """Take no response to what was sent so far."""
@@ -108,7 +118,7 @@ PLAIN_QUERY: Final = tuple(
 def message(identity: bytes, fetch: Fetch) -> bytes:
     """Return the query that asks for *fetch* under the id *identity*."""
     head, opt = (EDNS_QUERY if fetch.has_edns else PLAIN_QUERY)[fetch.view]
-    return identity + head + fetch.exact + opt
+    return identity + head + fetch.asked + opt
 
 
 #: What a server says that did not get as far as the question.

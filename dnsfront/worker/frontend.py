@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from dnsfront.dns import wire
 from dnsfront.dns.cache import Cache
-from dnsfront.dns.entry import ODD_ZONE, Entry
+from dnsfront.dns.entry import ODD_ERRORS, ODD_ZONE, Entry
 from dnsfront.dns.response import Response
 from dnsfront.dns.shape import Shapes
 from dnsfront.errors import WireError
@@ -70,7 +70,7 @@ class Frontend:
         self._handover_counter = (
             Counter.HANDOVER_MISPLACED if is_steered else Counter.HANDOVER_USERSPACE
         )
-        self._failures: dict[tuple[int, bytes], tuple[int, int]] = {}
+        self._failures: dict[tuple[int, bytes], tuple[int, int, bytes]] = {}
 
     @property
     def zones(self) -> ZoneSet | None:
@@ -219,9 +219,12 @@ class Frontend:
             self.fail(entry, [waiter], wire.REFUSED, wire.EDE_NOT_AUTHORITATIVE)
             return
         self.meter.count(Counter.CACHE_REQUESTS)
-        rcode = self.failure(view, exact) if self._failures else None
-        if rcode is not None:
-            self.fail(entry, [waiter], rcode, wire.EDE_CACHED_ERROR)
+        failure = self.failure(view, exact) if self._failures else None
+        if failure is not None:
+            rcode, errors = failure
+            # RFC 8914, 4.14: this one is about SERVFAIL alone.
+            error = wire.EDE_CACHED_ERROR if rcode == wire.SERVFAIL else None
+            self.fail(entry, [waiter], rcode, error, errors)
             return
         resolver.fetch(view, key, exact, entry, waiter)
 
@@ -263,10 +266,12 @@ class Frontend:
 
     def _send(self, waiter: Waiter, entry: Entry, source: Source) -> None:
         self.meter.sent(entry.rcode, source, waiter.received_at_ns)
+        shape = waiter.shape
+        if entry.odd & ODD_ERRORS:
+            size = len(waiter.question) + len(entry.body)
+            shape = shape.with_errors(entry.errors, size)
         waiter.respond(
-            waiter.shape.message(
-                waiter.identity, waiter.question, entry.head, entry.body
-            )
+            shape.message(waiter.identity, waiter.question, entry.head, entry.body)
         )
 
     def _send_rcode(self, waiter: Waiter, rcode: int) -> None:
@@ -300,7 +305,11 @@ class Frontend:
             self._answer_here(fetch)
             return
         rcode, head, body = response.rcode, entry.head, entry.body
+        errors = response.errors
         for waiter in fetch.waiters:
+            if errors:
+                size = len(waiter.question) + len(body)
+                waiter.shape = waiter.shape.with_errors(errors, size)
             self.meter.sent(rcode, Source.MISS, waiter.received_at_ns)
             waiter.respond(
                 waiter.shape.message(waiter.identity, waiter.question, head, body)
@@ -312,16 +321,20 @@ class Frontend:
         waiters: list[Waiter],
         rcode: int,
         error: int | None,
+        errors: bytes = b"",
     ) -> None:
         """Send the expired *entry* if it may still be used (RFC 8767), or *rcode*.
 
-        *error* is the Extended DNS Error for those who speak EDNS.
+        *error* is the Extended DNS Error for those who speak EDNS, *errors* are those
+        of the upstream, as EDNS options.
         """
         if entry is not None and self.send_stale(entry, waiters):
             return
+        if error is not None:
+            errors = wire.error_option(error) + errors
         for waiter in waiters:
-            if error is not None:
-                waiter.shape = waiter.shape.with_error(error)
+            if errors:
+                waiter.shape = waiter.shape.with_options(errors)
             self._send_rcode(waiter, rcode)
 
     def send_stale(self, entry: Entry, waiters: list[Waiter]) -> bool:
@@ -345,16 +358,23 @@ class Frontend:
         adopted = sum(self.cache.adopt(entry, self.now_s) for entry in unpack(parcel))
         self.meter.count(Counter.CACHE_ADOPTED, adopted)
 
-    def remember_failure(self, view: int, exact: bytes, rcode: int) -> None:
+    def remember_failure(
+        self, view: int, exact: bytes, rcode: int, errors: bytes = b""
+    ) -> None:
         """Answer the same question with *rcode* for a while without asking upstream."""
         if len(self._failures) >= _MAX_FAILURES:
             self._failures.clear()
-        self._failures[view, exact] = (self.now_s + FAILURE_TTL_S, rcode)
+        self._failures[view, exact] = (self.now_s + FAILURE_TTL_S, rcode, errors)
 
-    def failure(self, view: int, exact: bytes) -> int | None:
-        """Return the rcode of a failure that is remembered; do not ask meanwhile."""
+    def failure(self, view: int, exact: bytes) -> tuple[int, bytes] | None:
+        """Return what failure is remembered, if any; do not ask meanwhile.
+
+        It is an rcode, and the upstream's Extended DNS Errors as EDNS options.
+        """
         failure = self._failures.get((view, exact))
-        return failure[1] if failure is not None and failure[0] > self.now_s else None
+        if failure is None or failure[0] <= self.now_s:
+            return None
+        return failure[1:]
 
     def caught(self, part: str) -> None:
         """Take note of the exception at hand, met in *part* of the worker."""

@@ -28,9 +28,9 @@ MAX_PARCEL_OCTETS: Final = 96 << 10
 
 #: The octets of all entries, which follow.
 _HEAD = struct.Struct("=I")
-#: View, odd, counts of TTL offsets and of octets of key and body; lifetime_s, stamp,
-#: aged_at and expires_at; head and tail. Offsets, key and body follow.
-_ENTRY = struct.Struct("=BBHHHIqqq8s4s")
+#: View, odd, counts of TTL offsets and of octets of key, body and errors; lifetime_s,
+#: stamp, aged_at and expires_at; head and tail. Offsets, key, body and errors follow.
+_ENTRY = struct.Struct("=BBHHHHIqqq8s4s")
 _TTL_OCTETS: Final = 4
 
 
@@ -94,6 +94,7 @@ def _pack(entry: Entry) -> bytes | None:
     """Return *entry* in octets, or None where they would not fit a message."""
     offsets = entry.ttl_offsets
     size = _ENTRY.size + 2 * len(offsets) + len(entry.key) + len(entry.body)
+    size += len(entry.errors)
     if size > MAX_PARCEL_OCTETS - _PARCEL_OCTETS or len(entry.body) > 0xFFFF:
         return None
     return b"".join(
@@ -104,6 +105,7 @@ def _pack(entry: Entry) -> bytes | None:
                 len(offsets),
                 len(entry.key),
                 len(entry.body),
+                len(entry.errors),
                 entry.lifetime_s,
                 entry.stamp,
                 entry.aged_at,
@@ -114,6 +116,7 @@ def _pack(entry: Entry) -> bytes | None:
             struct.pack(f"={len(offsets)}H", *offsets),
             entry.key,
             entry.body,
+            entry.errors,
         )
     )
 
@@ -144,6 +147,7 @@ def _unpack_one(parcel: bytes, at: int) -> tuple[Entry, int]:
         offsets,
         key_octets,
         body_octets,
+        errors_octets,
         lifetime_s,
         stamp,
         aged_at,
@@ -154,13 +158,15 @@ def _unpack_one(parcel: bytes, at: int) -> tuple[Entry, int]:
     at += _ENTRY.size
     key_at = at + 2 * offsets
     body_at = key_at + key_octets
-    end = body_at + body_octets
+    errors_at = body_at + body_octets
+    end = errors_at + errors_octets
     entry = Entry(view, parcel[key_at:body_at], tail)
     entry.ttl_offsets = struct.unpack_from(f"={offsets}H", parcel, at)
     last = max(entry.ttl_offsets, default=-_TTL_OCTETS)
     if end > len(parcel) or view >= VIEWS or last + _TTL_OCTETS > body_octets:
         raise ValueError("got a parcel with an entry that is not whole")
-    entry.body = parcel[body_at:end]
+    entry.body = parcel[body_at:errors_at]
+    entry.errors = parcel[errors_at:end]
     entry.head = head
     entry.odd = odd
     entry.lifetime_s = lifetime_s

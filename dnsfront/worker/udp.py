@@ -11,7 +11,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Final
 
-from dnsfront.dns.entry import ODD_TAIL, ODD_ZONE
+from dnsfront.dns.entry import ODD_ERRORS, ODD_TAIL, ODD_ZONE
 from dnsfront.ipc.stats import Counter, Source
 from dnsfront.worker.batch import (
     ADDRESS_OCTETS,
@@ -213,6 +213,11 @@ class UdpListener:
                         continue
                     if odd & ODD_ZONE:
                         zone_hits += 1
+                    if odd & ODD_ERRORS:
+                        size -= len(shape.opt)
+                        inner = len(question) + len(entry.body)
+                        shape = shape.with_errors(entry.errors, inner)
+                        size += len(shape.opt)
                     rcode = entry.rcode
                     if rcode:
                         odd_rcodes += 1

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from dnsfront.dns import wire
+from dnsfront.dns.chain import joined
 from dnsfront.dns.entry import VIEWS, Entry
-from dnsfront.dns.response import Response, parse_response
+from dnsfront.dns.response import NEVER_KEPT, Response, parse_response
 from dnsfront.errors import WireError
 from dnsfront.ipc.spec import UpstreamServer
 from dnsfront.ipc.stats import Counter
@@ -28,6 +29,9 @@ from dnsfront.worker.waiter import Waiter
 _MAX_SENDS: Final = 3
 #: Fetches under way at most; what comes on top is answered at once.
 MAX_PENDING: Final = 20000
+
+#: Names asked for one after the other because each was an alias of the next.
+_MAX_RESTARTS: Final = 11
 
 #: Words of a server that another server may know better.
 _RETRY_ELSEWHERE: Final = frozenset(
@@ -51,6 +55,7 @@ class Answers(Protocol):
         waiters: list[Waiter],
         rcode: int,
         error: int | None,
+        errors: bytes = b"",
     ) -> None:
         """Send a failure, or stale data, to all who wait."""
 
@@ -58,7 +63,9 @@ class Answers(Protocol):
         """Send the expired *entry*; return whether it may still be used."""
         ...
 
-    def remember_failure(self, view: int, exact: bytes, rcode: int) -> None:
+    def remember_failure(
+        self, view: int, exact: bytes, rcode: int, errors: bytes = b""
+    ) -> None:
         """Do not ask the same again for a while."""
 
     def caught(self, part: str) -> None:
@@ -204,7 +211,7 @@ class Resolver:
             identity = octets[:2]
             fetch = pending.get(identity)
             if fetch is None or not (
-                is_response(octets, fetch.exact) or self._is_bare(fetch, port, octets)
+                is_response(octets, fetch.asked) or self._is_bare(fetch, port, octets)
             ):
                 continue
             del pending[identity]
@@ -232,7 +239,7 @@ class Resolver:
         """
         is_late = server is not fetch.server
         try:
-            response = parse_response(octets, wire.HEADER_OCTETS + len(fetch.exact))
+            response = parse_response(octets, wire.HEADER_OCTETS + len(fetch.asked))
         except WireError:
             if not is_late:
                 self._failed(fetch)
@@ -245,8 +252,52 @@ class Resolver:
         if rcode in _RETRY_ELSEWHERE or rcode > wire.RCODE_MASK:
             self._refused(fetch, server, response)
             return
+        if response.ttl_s == NEVER_KEPT or fetch.partial:
+            whole = self._whole(fetch, server, octets, response)
+            if whole is None:
+                return
+            response = whole
         self._finish(fetch)
         self._answers.deliver(fetch, response)
+
+    def _whole(
+        self, fetch: Fetch, server: Server, octets: bytes, response: Response
+    ) -> Response | None:
+        """Return the *response* with all that its aliases lead to, if that is known.
+
+        If not it is asked for, or, where *server* had nothing to say at all, another.
+        """
+        if fetch.view & 1 == 0:
+            return response  # nobody wants recursion
+        if response.is_lame:
+            self._refused(fetch, server, response)
+            return None
+        if fetch.partial:
+            try:
+                octets = joined(fetch.partial, octets)
+                end = wire.HEADER_OCTETS + len(fetch.exact)
+                response = parse_response(octets, end)
+            except WireError:
+                if server is fetch.server:
+                    self._failed(fetch)
+                return None
+        target = response.target
+        if target in (b"", fetch.asked[:-4]) or fetch.restarts >= _MAX_RESTARTS:
+            return response
+        self._restart(fetch, octets, target)
+        return None
+
+    def _restart(self, fetch: Fetch, octets: bytes, target: bytes) -> None:
+        """Ask for the *target* that the aliases of the response *octets* end with."""
+        fetch.restarts += 1
+        fetch.partial = octets
+        fetch.asked = target + fetch.exact[-4:]
+        fetch.forget_places()
+        fetch.hang_up()
+        if fetch.server is not None:
+            fetch.server.outstanding -= 1
+        fetch.candidates = self._only[:] or self._candidates(target)
+        self._send_next(fetch)
 
     def _refused(self, fetch: Fetch, server: Server, response: Response) -> None:
         """Go on without *server*, which could not say; the last one's word stands.
@@ -255,13 +306,14 @@ class Resolver:
         EDNS (RFC 6891, 7) is asked once more without it, and some of those send the
         query's OPT record back.
         """
-        rcode = response.rcode
+        rcode = response.rcode or wire.SERVFAIL
         fetch.candidates = [x for x in fetch.candidates if x is not server]
         if rcode in _OFFENDED and fetch.has_edns and server is fetch.server:
             fetch.plain_server = server
             fetch.candidates.append(server)
         fetch.failed_rcode = rcode if rcode <= wire.RCODE_MASK else wire.SERVFAIL
-        fetch.error = None
+        fetch.error = wire.EDE_NO_REACHABLE_AUTHORITY if response.is_lame else None
+        fetch.errors = response.errors
         if server is fetch.server:
             self._failed(fetch)
 
@@ -281,6 +333,7 @@ class Resolver:
                 fetch.candidates.append(server)
         fetch.failed_rcode = rcode
         fetch.error = None
+        fetch.errors = b""
         self._meter.upstream_answered(server.index, fetch.sent_at_ns)
         self._failed(fetch)
 
@@ -301,7 +354,7 @@ class Resolver:
                 self._refused_barely(fetch, server, octets)
                 return
             # TC over TCP says that even the whole is not whole (RFC 2181, 9).
-            if octets is None or octets[2] & 2 or not is_response(octets, fetch.exact):
+            if octets is None or octets[2] & 2 or not is_response(octets, fetch.asked):
                 self._failed(fetch)
                 return
             try:
@@ -334,8 +387,9 @@ class Resolver:
             self._send_next(fetch)
             return
         self._finish(fetch)
-        self._answers.remember_failure(fetch.view, fetch.exact, fetch.failed_rcode)
-        self._answers.fail(fetch.entry, fetch.waiters, fetch.failed_rcode, fetch.error)
+        rcode, errors = fetch.failed_rcode, fetch.errors
+        self._answers.remember_failure(fetch.view, fetch.exact, rcode, errors)
+        self._answers.fail(fetch.entry, fetch.waiters, rcode, fetch.error, errors)
 
     def _finish(self, fetch: Fetch) -> None:
         fetch.is_done = True

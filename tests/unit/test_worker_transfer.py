@@ -28,6 +28,7 @@ FIELDS = (
     "stamp",
     "aged_at",
     "expires_at",
+    "errors",
 )
 
 
@@ -72,6 +73,7 @@ def test_entry_arrives_as_it_was(data: st.DataObject, body: bytes) -> None:
     entry = an_entry(1)
     offsets = data.draw(st.lists(st.integers(0, len(body) - 4), max_size=20))
     entry.body, entry.ttl_offsets = body, tuple(offsets)
+    entry.errors = data.draw(st.binary(max_size=256))
 
     [arrived] = unpack(sent([entry])[2])
 
