@@ -16,6 +16,7 @@ from dnsfront.worker.frontend import Frontend
 from dnsfront.worker.handover import Peers
 from dnsfront.worker.ownership import Ownership
 from dnsfront.worker.reactor import Reactor
+from dnsfront.worker.streams import Streams
 from dnsfront.worker.tcp import TcpListener
 from dnsfront.worker.udp import UdpListener
 from dnsfront.worker.upstream import Resolver
@@ -36,17 +37,18 @@ class Listening:
         access: AccessList,
         peers: Peers,
         reactor: Reactor,
+        streams: Streams,
     ) -> None:
         self.udp: dict[int, UdpListener] = {}
         self.tcp: dict[int, TcpListener] = {}
         # What every round goes through, ready made.
         self.all_udp: tuple[UdpListener, ...] = ()
-        self.all_tcp: tuple[TcpListener, ...] = ()
         self._frontend = frontend
         self._ownership = ownership
         self._access = access
         self._peers = peers
         self._reactor = reactor
+        self._streams = streams
         self._leaving: set[int] = set()
         self._kept: set[int] = set()
 
@@ -74,17 +76,12 @@ class Listening:
                 clock=time.monotonic_ns,
             )
             self.tcp[listener.number] = TcpListener(
-                tcp,
-                frontend=self._frontend,
-                reactor=self._reactor,
-                access=self._access,
-                peers=self._peers,
+                tcp, streams=self._streams, access=self._access
             )
         self._note()
 
     def _note(self) -> None:
         self.all_udp = tuple(self.udp.values())
-        self.all_tcp = tuple(self.tcp.values())
 
     def settle(self) -> None:
         """Take what waited for a predecessor, and forget what that one had taken."""
@@ -106,7 +103,9 @@ class Listening:
             self._unwatch(number)
 
     def _unwatch(self, number: int) -> None:
-        for listener in (self.udp[number].fileno(), self.tcp[number].fileno()):
+        tcp = self.tcp[number]
+        tcp.is_paused = False
+        for listener in (self.udp[number].fileno(), tcp.fileno()):
             self._reactor.forget(listener)
 
     def drain(self, kept: Collection[int]) -> None:
@@ -154,7 +153,7 @@ class Listening:
     @property
     def connections(self) -> int:
         """How many TCP connections there are."""
-        return sum(len(tcp.connections) for tcp in self.tcp.values())
+        return len(self._streams)
 
     def flush_udp(self) -> None:
         """Send the responses over UDP."""
@@ -163,5 +162,6 @@ class Listening:
 
     def expire(self, now_ns: int) -> None:
         """Close connections on which nothing happens."""
+        self._streams.expire(now_ns)
         for tcp in self.tcp.values():
-            tcp.expire(now_ns)
+            tcp.resume()

@@ -22,7 +22,7 @@ from dnsfront.dns.shape import Shapes
 from dnsfront.ipc import channel, signals, stats
 from dnsfront.ipc.spec import WorkerSpec
 from dnsfront.ipc.stats import Counter, Limit
-from dnsfront.worker import privileges
+from dnsfront.worker import descriptors, privileges
 from dnsfront.worker.access import AccessList
 from dnsfront.worker.frontend import Frontend
 from dnsfront.worker.handover import Peers
@@ -32,6 +32,7 @@ from dnsfront.worker.orders import Orders, zones_of
 from dnsfront.worker.ownership import Ownership
 from dnsfront.worker.policy import order_of
 from dnsfront.worker.reactor import Reactor
+from dnsfront.worker.streams import Streams
 from dnsfront.worker.upstream import Resolver
 
 _NS: Final = 1_000_000_000
@@ -99,12 +100,21 @@ class Worker:
         self.frontend.zones = zones_of(spec)
         self.open_upstreams()
         self.peers = Peers(spec.worker_id, socket.socket(fileno=handover_fd))
+        self._descriptors = descriptors.left()
+        self.streams = Streams(
+            frontend=self.frontend,
+            reactor=self.reactor,
+            peers=self.peers,
+            limits=spec.limits,
+            descriptors=self._descriptors_for_clients(),
+        )
         self.listening = Listening(
             frontend=self.frontend,
             ownership=self.ownership,
             access=self.access,
             peers=self.peers,
             reactor=self.reactor,
+            streams=self.streams,
         )
         self.listening.add(spec.listeners, fds[7:])
         self._orders = Orders(self, control)
@@ -112,7 +122,7 @@ class Worker:
             self._expire,
             self._go_on,
             # Ahead of the upstreams: the query behind an answer may be a miss.
-            self._flush_tcp,
+            self._serve_tcp,
             self._flush_upstreams,
             self._flush_udp,
             self._flush_counts,
@@ -152,6 +162,17 @@ class Worker:
     def resize_cache(self) -> None:
         """Have the cache as the spec wants it."""
         self.cache.resize(_limits(self.spec))
+
+    def limit_clients(self) -> None:
+        """Have clients allowed, and cost, what the spec wants."""
+        self.streams.configure(self.spec.limits, self._descriptors_for_clients())
+
+    def _descriptors_for_clients(self) -> int:
+        return descriptors.for_clients(
+            self._descriptors,
+            servers=len(self.spec.upstream_servers),
+            wanted=self.spec.limits.tcp_connections,
+        )
 
     def open_upstreams(self) -> None:
         """Ask the upstreams of the spec; fetches under way end where they began."""
@@ -219,10 +240,8 @@ class Worker:
         if self._orders.is_under_way:
             self._orders.go_on()
 
-    def _flush_tcp(self) -> None:
-        for tcp in self.listening.all_tcp:
-            if tcp.written:
-                tcp.flush()
+    def _serve_tcp(self) -> None:
+        self.streams.work()
 
     def _flush_upstreams(self) -> None:
         for resolver in self.resolvers():
@@ -247,10 +266,7 @@ class Worker:
 
     def _wait_s(self) -> float | None:
         """Return how long there is nothing to do but to wait for others."""
-        for tcp in self.listening.all_tcp:
-            if tcp.written:
-                return 0
-        if self._is_trimming:
+        if self._is_trimming or self.streams.has_work:
             return 0
         waits = [resolver.wait_s() for resolver in self.resolvers()]
         if self._orders.is_under_way:

@@ -230,6 +230,8 @@ class Orders:
         worker.resize_cache()
         if spec.access_allow != before.access_allow:
             worker.access.replace(spec.access_allow)
+            worker.streams.keep_out(worker.access)
+        worker.limit_clients()
         if _upstreams(spec) != _upstreams(before):
             worker.open_upstreams()
             worker.frontend.forget_failures()

@@ -11,21 +11,20 @@ import dns.message
 import dns.rcode
 import pytest
 
-from dnsfront.ipc.stats import Counter
-from dnsfront.worker import tcp as tcp_module
-from dnsfront.worker.tcp import IDLE_S, MAX_OUTSTANDING, SILENT_S
+from dnsfront.ipc.stats import Counter, Limit
+from dnsfront.worker.connection import MAX_OUTSTANDING, QUERIES_A_TURN
+from dnsfront.worker.streams import SILENT_S, STUCK_S
+from tests.unit.streaming import BIG, Stream, away, respond_upstream, www
 from tests.unit.worker_rig import (
     NS,
     ZONE,
     FakeUpstream,
     Rig,
-    interpreted,
     open_descriptors,
     query_for,
-    said_to,
 )
 
-BIG = ZONE + "".join(f'big 60 TXT "{n:03d}{"x" * 240}"\n' for n in range(200))
+IDLE_S = 10
 
 
 @pytest.fixture
@@ -34,100 +33,11 @@ def rig(upstream: FakeUpstream) -> Iterator[Rig]:
         yield made
 
 
-class Stream:
-    """A client's connection, which speaks in whole messages."""
-
-    def __init__(self, rig: Rig, *, buffer_octets: int = 0) -> None:
-        self._rig = rig
-        self.socket = socket.socket()
-        if buffer_octets:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_octets)
-        self.socket.connect(rig.address)
-        self.socket.settimeout(0)
-        self._octets = bytearray()
-        self.has_ended = False
-
-    def send(self, *queries: dns.message.Message | bytes) -> None:
-        for query in queries:
-            octets = query if isinstance(query, bytes) else query.to_wire()
-            self.socket.send(len(octets).to_bytes(2, "big") + octets)
-
-    def read(self) -> list[dns.message.Message]:
-        """Return the responses that are there."""
-        return [dns.message.from_wire(octets) for octets in self.read_octets()]
-
-    def read_octets(self) -> list[bytes]:
-        """Return what :meth:`read` does, unread."""
-        try:
-            while True:
-                octets = self.socket.recv(1 << 20)
-                if not octets:
-                    self.has_ended = True
-                    break
-                self._octets += octets
-        except BlockingIOError:
-            pass
-        except ConnectionResetError:
-            self.has_ended = True
-        found = []
-        while len(self._octets) >= 2:
-            end = 2 + int.from_bytes(self._octets[:2], "big")
-            if len(self._octets) < end:
-                break
-            found.append(bytes(self._octets[2:end]))
-            del self._octets[:end]
-        return found
-
-    def until(self, count: int) -> list[dns.message.Message]:
-        """Do rounds until *count* responses have come."""
-        found: list[dns.message.Message] = []
-
-        def has_all() -> bool:
-            found.extend(self.read())
-            return len(found) >= count
-
-        self._rig.until(has_all)
-        return found
-
-    def until_closed(self) -> list[dns.message.Message]:
-        """Do rounds until the worker has closed; return what came before."""
-        found: list[dns.message.Message] = []
-
-        def is_over() -> bool:
-            found.extend(self.read())
-            return self.has_ended
-
-        self._rig.until(is_over)
-        return found
-
-    def close(self) -> None:
-        self.socket.close()
-
-
 @pytest.fixture
 def stream(rig: Rig) -> Iterator[Stream]:
     made = Stream(rig)
     yield made
     made.close()
-
-
-def www(name: str = "www") -> dns.message.Message:
-    return query_for(f"{name}.example.test")
-
-
-def away(number: int) -> dns.message.Message:
-    """Return a query that has to be asked upstream."""
-    query = query_for(f"n{number}.example.com")
-    query.id = number
-    return query
-
-
-def respond_upstream(upstream: FakeUpstream, *, backwards: bool = False) -> int:
-    taken = upstream.take()
-    for query, sender in reversed(taken) if backwards else taken:
-        name = query.question[0].name.to_text()
-        upstream.send(said_to(query, f"{name} 60 A 192.0.2.1").to_wire(), sender)
-    return len(taken)
 
 
 # The plain way
@@ -211,10 +121,11 @@ def test_garbage_closes_the_connection(rig: Rig, stream: Stream, octets: bytes) 
     if octets.startswith(b"GET"):
         # Its first octets announce a message of 18245, which never comes.
         rig.round()
-        rig.tcp.expire(rig.now_ns + (IDLE_S + 1) * NS)
+        rig.streams.expire(rig.now_ns + (IDLE_S + 1) * NS)
 
     assert stream.until_closed() == []
-    assert not rig.tcp.connections
+    stream.close()
+    rig.until(lambda: not rig.tcp.connections)
     assert rig.count(Counter.QUERIES_TCP) == 0
 
 
@@ -249,11 +160,12 @@ def test_queries_under_way_are_bounded(
 ) -> None:
     total = MAX_OUTSTANDING + 50
     stream.send(*map(away, range(total)))
-    for _ in range(5):
+    for _ in range(total // QUERIES_A_TURN):
         rig.round()
 
     first = respond_upstream(upstream, backwards=True)
     found = stream.until(first)
+    rig.until(lambda: rig.resolver and rig.resolver.pending == 50)
     second = respond_upstream(upstream)
     found += stream.until(second)
 
@@ -302,14 +214,93 @@ def test_connection_that_was_idle_too_long_is_closed(rig: Rig, stream: Stream) -
     stream.send(www())
     stream.until(1)
     rig.now_ns += IDLE_S * NS
-    rig.tcp.expire(rig.now_ns)
+    rig.streams.expire(rig.now_ns)
     assert rig.tcp.connections
 
     rig.now_ns += 1
-    rig.tcp.expire(rig.now_ns)
+    rig.streams.expire(rig.now_ns)
 
     assert stream.until_closed() == []
     assert not rig.tcp.connections
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\0\5hello", b"\0\x0c" + b"\0\0\x80" + bytes(9)],
+    ids=["short message", "a response"],
+)
+def test_garbage_takes_no_answer_along_that_was_asked_for_before(
+    rig: Rig, stream: Stream, upstream: FakeUpstream, garbage: bytes
+) -> None:
+    stream.send(away(1), www())
+    stream.socket.send(garbage)
+    stream.send(www(), www())
+    [quick] = stream.until(1)
+
+    respond_upstream(upstream)
+    late = stream.until_closed()
+
+    assert quick.answer
+    assert [response.id for response in late] == [1]
+    stream.close()
+    rig.until(lambda: not rig.tcp.connections)
+    assert rig.count(Counter.QUERIES_TCP) == 2
+    garbled = rig.count(Counter.IGNORED_SHORT) + rig.count(Counter.IGNORED_RESPONSE)
+    assert garbled == 1
+
+
+def test_client_that_does_not_hear_goodbye_is_closed_after_a_moment(
+    rig: Rig, stream: Stream
+) -> None:
+    stream.socket.send(b"\0\0")
+    assert stream.until_closed() == []
+    stream.send(www())
+    rig.round()
+    assert rig.tcp.connections
+
+    rig.streams.expire(rig.now_ns + SILENT_S * NS + 1)
+
+    assert not rig.tcp.connections
+    assert rig.count(Limit.TCP_IDLE) == 0
+
+
+def test_connection_with_a_query_pending_is_not_idle(
+    rig: Rig, stream: Stream, upstream: FakeUpstream
+) -> None:
+    stream.send(away(1))
+    rig.until(lambda: rig.resolver and rig.resolver.pending)
+    rig.streams.expire(rig.now_ns + 3 * IDLE_S * NS)
+
+    respond_upstream(upstream)
+
+    assert len(stream.until(1)) == 1
+    assert rig.count(Limit.TCP_IDLE) == 0
+
+
+def test_connection_whose_query_was_lost_does_not_stay_for_ever(
+    rig: Rig, stream: Stream
+) -> None:
+    stream.send(away(1))
+    rig.until(lambda: rig.resolver and rig.resolver.pending)
+
+    rig.streams.expire(rig.now_ns + STUCK_S * NS + 1)
+
+    assert stream.until_closed() == []
+    assert rig.count(Limit.TCP_IDLE) == 1
+
+
+def test_query_that_comes_in_drops_keeps_no_connection(
+    rig: Rig, stream: Stream
+) -> None:
+    octets = www().to_wire()
+    for at in range(IDLE_S + 1):
+        stream.socket.send((len(octets).to_bytes(2, "big") + octets)[at : at + 1])
+        rig.round()
+        rig.now_ns += NS
+        rig.streams.expire(rig.now_ns)
+
+    assert stream.until_closed() == []
+    assert rig.count(Limit.TCP_IDLE) == 1
 
 
 def test_query_in_between_keeps_a_connection(rig: Rig, stream: Stream) -> None:
@@ -317,7 +308,7 @@ def test_query_in_between_keeps_a_connection(rig: Rig, stream: Stream) -> None:
         stream.send(www())
         stream.until(1)
         rig.now_ns += (IDLE_S - 1) * NS
-        rig.tcp.expire(rig.now_ns)
+        rig.streams.expire(rig.now_ns)
 
     assert rig.tcp.connections
 
@@ -356,55 +347,6 @@ def test_closed_connections_leave_no_descriptor(rig: Rig) -> None:
     assert open_descriptors() <= before
 
 
-# Limits
-
-
-@interpreted
-def test_connections_make_room_for_each_other(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tcp_module, "MAX_CONNECTIONS", 3)
-    streams = []
-    for _ in range(3):
-        streams.append(Stream(rig))
-        rig.round()
-        rig.now_ns += NS
-    streams[0].send(www())
-    streams[0].until(1)
-
-    streams.append(Stream(rig))
-    rig.round()
-
-    assert streams[1].until_closed() == []
-    assert len(rig.tcp.connections) == 3
-    for stream in (streams[0], streams[2], streams[3]):
-        stream.send(www())
-        assert len(stream.until(1)) == 1
-    for stream in streams:
-        stream.close()
-
-
-@interpreted
-def test_nobody_who_waits_for_an_answer_is_put_out(
-    rig: Rig, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tcp_module, "MAX_CONNECTIONS", 1)
-    busy = Stream(rig)
-    busy.send(away(1))
-    rig.until(lambda: rig.resolver and rig.resolver.pending)
-
-    late = Stream(rig)
-    rig.round()
-
-    assert late.until_closed() == []
-    respond_upstream(upstream)
-    assert len(busy.until(1)) == 1
-    assert rig.count(Counter.TCP_REFUSED) == 1
-    assert rig.count(Counter.TCP_CONNECTIONS) == 1
-    busy.close()
-    late.close()
-
-
 def test_client_that_is_not_allowed_is_not_connected() -> None:
     with Rig(zone=ZONE, allow=("192.0.2.0/24",)) as rig:
         stream = Stream(rig)
@@ -413,29 +355,6 @@ def test_client_that_is_not_allowed_is_not_connected() -> None:
 
         assert rig.counted() == {"TCP_REFUSED": 1}
         stream.close()
-
-
-def test_lack_of_descriptors_makes_room_and_harms_nobody(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    idle = Stream(rig)
-    rig.round()
-    accept = socket.socket.accept
-    refusals = [OSError(24, "Too many open files"), ConnectionAbortedError()]
-
-    def accept_at_last(sock: socket.socket) -> tuple[socket.socket, object]:
-        if refusals:
-            raise refusals.pop(0)
-        return accept(sock)
-
-    late = Stream(rig)
-    monkeypatch.setattr(socket.socket, "accept", accept_at_last)
-    late.send(www())
-
-    assert len(late.until(1)) == 1
-    assert idle.until_closed() == []
-    idle.close()
-    late.close()
 
 
 def test_client_that_does_not_read_is_not_served_on(rig: Rig) -> None:
@@ -474,7 +393,60 @@ def test_half_closed_client_that_reads_slowly_gets_all(rig: Rig) -> None:
     stream.close()
 
 
+@pytest.mark.parametrize("is_reading", [True, False], ids=["a little", "nothing"])
+def test_client_that_takes_nothing_of_its_answers_is_closed_in_time(
+    *, rig: Rig, is_reading: bool
+) -> None:
+    stream = Stream(rig, buffer_octets=4096)
+    stream.send(*[query_for("big.example.test", "TXT") for _ in range(40)])
+    for _ in range(20):
+        rig.round()
+    [connection] = rig.tcp.connections
+    assert connection.is_stalled
+
+    for _ in range(2):
+        rig.now_ns += (IDLE_S * NS * 3) // 4
+        if is_reading:
+            sent = rig.streams.octets
+            rig.until(
+                lambda sent=sent: stream.read_octets() or rig.streams.octets != sent
+            )
+        rig.streams.expire(rig.now_ns)
+
+    assert bool(rig.tcp.connections) == is_reading
+    assert rig.count(Limit.TCP_IDLE) == int(not is_reading)
+    stream.close()
+
+
+def test_client_that_breaks_while_it_is_owed_much_is_forgotten(rig: Rig) -> None:
+    stream = Stream(rig, buffer_octets=4096)
+    stream.send(*[query_for("big.example.test", "TXT") for _ in range(40)])
+    for _ in range(20):
+        rig.round()
+    assert rig.streams.octets
+
+    reset = b"\1\0\0\0\0\0\0\0"
+    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+    stream.close()
+
+    rig.until(lambda: not rig.tcp.connections)
+    assert rig.streams.octets == 0
+    assert "EXCEPTIONS" not in rig.counted()
+
+
 # The drain
+
+
+def test_drained_client_that_reads_slowly_gets_all(rig: Rig) -> None:
+    stream = Stream(rig, buffer_octets=4096)
+    stream.send(*[query_for("big.example.test", "TXT") for _ in range(40)])
+    rig.until(lambda: rig.streams.octets)
+
+    rig.tcp.drain(is_kept=False)
+
+    assert len(stream.until_closed()) == 40
+    stream.close()
+    rig.until(lambda: not rig.tcp.connections)
 
 
 def test_drained_listener_answers_what_was_asked_and_closes(
@@ -493,8 +465,9 @@ def test_drained_listener_answers_what_was_asked_and_closes(
 
     [response] = stream.until_closed()
     assert response.id == 1
-    assert not rig.tcp.connections
     idle.close()
+    stream.close()
+    rig.until(lambda: not rig.tcp.connections)
 
 
 def test_drained_listener_waits_for_the_first_query_of_a_connection(rig: Rig) -> None:
@@ -506,11 +479,12 @@ def test_drained_listener_waits_for_the_first_query_of_a_connection(rig: Rig) ->
     late.send(www())
 
     assert len(early.until_closed()) == len(late.until_closed()) == 1
-    assert len(rig.tcp.connections) == 1
-    rig.tcp.expire(rig.now_ns + (SILENT_S + 1) * NS)
+    early.close()
+    late.close()
+    rig.until(lambda: len(rig.tcp.connections) == 1)
+    rig.streams.expire(rig.now_ns + (SILENT_S + 1) * NS)
     assert silent.until_closed() == []
-    for stream in (early, late, silent):
-        stream.close()
+    silent.close()
 
 
 def test_drained_listener_takes_all_who_were_waiting(rig: Rig) -> None:

@@ -26,6 +26,7 @@ from dnsfront.dns.shape import Shapes
 from dnsfront.dns.zones.zone_set import ZoneSet, load_zone
 from dnsfront.ipc import stats
 from dnsfront.ipc.channel import memfd
+from dnsfront.ipc.spec import Limits as Bounds
 from dnsfront.ipc.spec import UpstreamServer
 from dnsfront.ipc.stats import RCODES, Counter
 from dnsfront.ipc.stats import Upstream as Word
@@ -37,6 +38,7 @@ from dnsfront.worker.meter import Meter
 from dnsfront.worker.ownership import Ownership
 from dnsfront.worker.policy import order_of
 from dnsfront.worker.reactor import Reactor
+from dnsfront.worker.streams import Streams
 from dnsfront.worker.tcp import TcpListener
 from dnsfront.worker.udp import UdpListener
 from dnsfront.worker.upstream import Resolver
@@ -50,6 +52,17 @@ interpreted: Final = pytest.mark.skipif(
 KEY: Final = bytes(range(16))
 LIMITS: Final = Limits(1000, 64 << 20, 64 << 10, 0, 86400, 86400, prefetch=True)
 TIMEOUT_S: Final = 0.8
+#: What the config has by default.
+BOUNDS: Final = Bounds(
+    tcp_connections=1000,
+    tcp_connections_per_client=100,
+    tcp_queries_per_connection=0,
+    tcp_idle_s=10,
+    tcp_memory_octets=1 << 26,
+    pending=20000,
+    pending_per_zone=2000,
+    waiters_per_fetch=1000,
+)
 
 #: The record that a fake upstream gives for the question of `query_for()`.
 ADDRESS: Final = "www.example.com. 300 A 192.0.2.1"
@@ -264,6 +277,8 @@ class Rig:
         load: Load | None = None,
         is_steered: bool = True,
         host: str = "127.0.0.1",
+        bounds: Bounds = BOUNDS,
+        descriptors: int = 1000,
     ) -> None:
         self.now_ns = 1_000_000 * NS
         self.load = load or Load()
@@ -309,12 +324,15 @@ class Rig:
         self._tcp_socket.listen(1024)
         self.address = (host, self._udp_socket.getsockname()[1])
         self.udp = self.udp_listener(0, self._udp_socket, is_wildcard=False)
-        self.tcp = TcpListener(
-            self._tcp_socket,
+        self.streams = Streams(
             frontend=self.frontend,
             reactor=self.reactor,
-            access=self.access,
             peers=self.peers,
+            limits=bounds,
+            descriptors=descriptors,
+        )
+        self.tcp = TcpListener(
+            self._tcp_socket, streams=self.streams, access=self.access
         )
         self.reactor.watch(self.udp.fileno(), self.udp.ready)
         self.reactor.watch(self.tcp.fileno(), self.tcp.ready)
@@ -357,8 +375,7 @@ class Rig:
     def _after_round(self) -> float | None:
         if self.resolver is not None:
             self.resolver.expire()
-        if self.tcp.written:
-            self.tcp.flush()
+        self.streams.work()
         if self.resolver is not None:
             self.resolver.flush()
             self.wait_s = self.resolver.wait_s()
@@ -427,8 +444,7 @@ class Rig:
     def close(self) -> None:
         for client in self._clients:
             client.close()
-        for connection in list(self.tcp.connections):
-            connection.close()
+        self.streams.close()
         if self.resolver is not None:
             self.resolver.close()
         self.peers.replace({})
