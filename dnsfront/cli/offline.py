@@ -33,7 +33,7 @@ def check(arguments: argparse.Namespace) -> int:
     if arguments.schema:
         print_json(json_schema())
         return 0
-    from dnsfront.supervisor.candidate import ZoneFiles  # noqa: PLC0415 - loads dnspython
+    from dnsfront.supervisor.zone_files import ZoneFiles  # noqa: PLC0415 - only here
 
     try:
         config = load(arguments.config, inspect=ZoneFiles())

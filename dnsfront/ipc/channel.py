@@ -3,16 +3,14 @@
 A connected AF_UNIX SOCK_SEQPACKET pair: one packet is one message, so there is no
 framing, and the end of file means that the other side is gone.
 
-A message that wants a reply has an `id`, and the reply has the same one, so that any
-number of requests may be under way. `ipc/replies.py` has the shape of every reply; one
-that met a fault of the worker's is answered `failed` (reason).
-
 Supervisor to worker (`op`: fields; descriptors):
 
 - `start`: generation, slots; spec, stats, live, load, health, table, handover receive
   end, then for every listener its UDP and its TCP socket. `live` and `load` are
   mmapable BPF arrays, or memfds of the same layout where no BPF may be loaded; `health`
   holds one 64-bit word an upstream, 1 for up.
+- `images`: packs, up to :data:`MAX_IMAGES` names, and for each a sealed memfd with
+  images of zones. Comes before the `start` or the `configure` whose spec names them.
 - `peers`: ids; for each id the send end of that worker's handover socket. Replaces
   the peers named before. The first one says that the worker is live, and to serve.
 - `table`: generation, slots; a memfd with the slot table (see `SLOT_OCTETS`).
@@ -34,8 +32,7 @@ Supervisor to worker (`op`: fields; descriptors):
 - `drain`: kept, the numbers of listeners whose sockets a successor reads. The worker
   takes what its other sockets hold, finishes what is pending, answers `drained` and
   exits.
-- `flush`: qname (text) or zone (text) or neither for everything.
-- `ping`: nothing. The worker says `pong` as soon as it gets to it.
+- `flush`: token, and qname (text) or zone (text) or neither for everything.
 
 Worker to supervisor:
 
@@ -43,9 +40,7 @@ Worker to supervisor:
 - `moved`: entries, how many it sent.
 - `settled`, `paused`, `listening`, `unlistened`, `closed`: see above.
 - `configured`, `refused` (reason): what came of a `configure`.
-- `flushed`: entries.
-- `pong`: its loop goes round.
-- `failed`: reason; an order met a fault of the worker's, which is to be replaced.
+- `flushed`: token, entries.
 - `drained`: nothing more will be answered.
 """
 
@@ -62,6 +57,8 @@ SLOT_OCTETS = 4
 _MAX_PACKET_OCTETS = 1 << 16
 #: The kernel passes at most SCM_MAX_FD (253) descriptors at once, include/net/scm.h.
 _MAX_DESCRIPTORS = 253
+#: Descriptors of one `images` message.
+MAX_IMAGES = 200
 
 Message = dict[str, Any]
 
@@ -91,23 +88,15 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
 
     Raises:
         BlockingIOError: the channel is non-blocking and holds no message.
-        ValueError: the message is no JSON, or was cut; its descriptors are closed.
     """
-    octets, fds, flags, _address = socket.recv_fds(
+    octets, fds, _flags, _address = socket.recv_fds(
         channel, _MAX_PACKET_OCTETS, _MAX_DESCRIPTORS
     )
-    if not octets and not fds:
+    if not octets:
         return None
-    try:
-        for fd in fds:
-            os.set_inheritable(fd, False)  # noqa: FBT003 - its only form
-        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-            raise ValueError("the message was cut")
-        message: Message = json.loads(octets)
-    except (ValueError, RecursionError) as exc:
-        for fd in fds:
-            os.close(fd)
-        raise ValueError(str(exc)) from exc
+    for fd in fds:
+        os.set_inheritable(fd, False)  # noqa: FBT003 - its only form
+    message: Message = json.loads(octets)
     return message, fds
 
 

@@ -51,12 +51,17 @@ class UpstreamServer:
 
 
 @dataclass(frozen=True)
-class ZoneText:
-    """A zone answered here: its origin, the text of its file and the file's name."""
+class ZoneImage:
+    """A zone answered here: its origin, the digest of its file, and where its image is.
+
+    *pack* names the memory, which other zones may share; what is in it never changes.
+    """
 
     origin: str
-    text: str
-    path: str
+    digest: str
+    pack: str
+    at: int
+    octets: int
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class WorkerSpec:
     upstream_policy: str  # "chash", "ordered" or "least_outstanding"
     upstream_timeout_s: float
     upstream_servers: tuple[UpstreamServer, ...]
-    zones: tuple[ZoneText, ...]
+    zones: tuple[ZoneImage, ...]
     cache_max_entries: int
     cache_max_octets: int
     cache_max_entry_octets: int
@@ -110,6 +115,6 @@ class WorkerSpec:
             UpstreamServer(**x) for x in fields["upstream_servers"]
         )
         fields["limits"] = Limits(**fields["limits"])
-        fields["zones"] = tuple(ZoneText(**x) for x in fields["zones"])
+        fields["zones"] = tuple(ZoneImage(**x) for x in fields["zones"])
         fields["access_allow"] = tuple(fields["access_allow"])
         return cls(**fields)

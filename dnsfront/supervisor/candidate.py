@@ -6,18 +6,17 @@ before anything is touched.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dnsfront.config.load import load
 from dnsfront.config.model import Config
-from dnsfront.config.sections import Fault
-from dnsfront.dns.zones.zone_set import load_zone
-from dnsfront.errors import ControlError, ZoneError
-from dnsfront.ipc.spec import Limits, Listener, UpstreamServer, WorkerSpec, ZoneText
+from dnsfront.errors import ControlError
+from dnsfront.ipc.spec import Limits, Listener, UpstreamServer, WorkerSpec
 from dnsfront.ring.qhash import hash_key
 from dnsfront.ring.table import SlotTable, build
+from dnsfront.supervisor.zone_files import LoadedZone, ZoneFiles
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Candidate:
     """A valid config, its zones, and the table of the workers that may own slots."""
 
     config: Config
-    zones: tuple[ZoneText, ...]
+    zones: tuple[LoadedZone, ...]
     table: SlotTable
 
     @property
@@ -63,7 +62,7 @@ class Candidate:
             upstream_policy=config.upstreams.policy,
             upstream_timeout_s=config.upstreams.timeout_s,
             upstream_servers=tuple(servers),
-            zones=self.zones,
+            zones=tuple(zone.image for zone in self.zones),
             cache_max_entries=config.cache.max_entries,
             cache_max_octets=config.cache.max_size_octets,
             cache_max_entry_octets=config.cache.max_entry_size_octets,
@@ -77,43 +76,20 @@ class Candidate:
         )
 
 
-class ZoneFiles:
-    """Reads the zone files of a config and keeps the texts of those that can be served.
-
-    An instance is an inspection for `dnsfront.config.load.load`.
-    """
-
-    def __init__(self) -> None:
-        self.texts: list[ZoneText] = []
-
-    def __call__(self, config: Config) -> Iterator[Fault]:
-        """Yield what is wrong with each zone file."""
-        for index, zone in enumerate(config.zones):
-            try:
-                text = zone.file.read_text("utf-8")
-                load_zone(zone.origin, text, str(zone.file))
-            except ZoneError as exc:
-                wrong = f"{exc}, want a zone that can be served"
-            except UnicodeDecodeError as exc:
-                wrong = f"{zone.file} has octets that are not UTF-8 at {exc.start}"
-            except OSError as exc:
-                wrong = f"{zone.file}: {exc.strerror}, want a file that can be read"
-            else:
-                self.texts.append(ZoneText(zone.origin, text, str(zone.file)))
-                continue
-            yield Fault(("zones", index, "file"), wrong)
-
-
-def read(path: Path, drained: Collection[str] = ()) -> Candidate:
+def read(
+    path: Path, drained: Collection[str] = (), zone_files: ZoneFiles | None = None
+) -> Candidate:
     """Return the candidate in the file at *path*, without the workers in *drained*.
+
+    *zone_files* may know zones of before, and can be stopped.
 
     Raises:
         ConfigError: with every mistake, those of zone files included.
         RingError: nobody would be left to own slots.
     """
-    zone_files = ZoneFiles()
+    zone_files = zone_files or ZoneFiles()
     config = load(path, inspect=zone_files)
-    return Candidate(config, tuple(zone_files.texts), table_without(config, drained))
+    return Candidate(config, tuple(zone_files.zones), table_without(config, drained))
 
 
 def table_without(config: Config, drained: Collection[str]) -> SlotTable:

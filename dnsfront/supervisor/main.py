@@ -30,6 +30,7 @@ from dnsfront.supervisor.reload import Reloader
 from dnsfront.supervisor.start import start, start_after
 from dnsfront.supervisor.successor import Succession
 from dnsfront.supervisor.watchdog import Watchdog
+from dnsfront.supervisor.zone_files import ZoneFiles
 
 _LOG = logging.getLogger(__name__)
 
@@ -51,20 +52,43 @@ def run(config_path: Path, *, is_takeover: bool = False) -> int:
     # Until there is a loop to tell of them; a reload has nothing to reload yet.
     signals.ignore(signal.SIGHUP)
     memory.use_one_arena()
-    wanted = candidate.read(config_path)
+    asyncio.run(_run(config_path, started_at, is_takeover=is_takeover))
+    return os.EX_OK
+
+
+async def _run(config_path: Path, started_at: float, *, is_takeover: bool) -> None:
+    stop_asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop_asked.set)
+    zone_files = ZoneFiles()
+    # Large zones take a while; whoever wants to stop does not have to wait for them.
+    reading = asyncio.create_task(
+        asyncio.to_thread(candidate.read, config_path, (), zone_files)
+    )
+    stopping = asyncio.create_task(stop_asked.wait())
+    await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if stop_asked.is_set():
+        zone_files.stop()
+        await asyncio.wait({reading})
+        reading.exception()  # what it says of a config that nobody waits for
+        return
+    wanted = reading.result()
     logs.set_up(wanted.config.log.level, "supervisor")
     _raise_descriptor_limit()
-    asyncio.run(_Supervisor(wanted, started_at).run(is_takeover=is_takeover))
-    return os.EX_OK
+    await _Supervisor(wanted, started_at, stop_asked).run(is_takeover=is_takeover)
 
 
 class _Supervisor:
     """One run, from the first socket to the last."""
 
-    def __init__(self, wanted: Candidate, started_at: float) -> None:
+    def __init__(
+        self, wanted: Candidate, started_at: float, stop_asked: asyncio.Event
+    ) -> None:
         self._wanted = wanted
         self._started_at = started_at
-        self._stop_asked = asyncio.Event()
+        self._stop_asked = stop_asked
         self._reload_asked = asyncio.Event()
         self._stopped = asyncio.Event()
         self._ignored: set[int] = set()
@@ -72,8 +96,6 @@ class _Supervisor:
     async def run(self, *, is_takeover: bool) -> None:
         """Start, serve, stop. What was opened is closed in the opposite order."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop_asked.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload_asked.set)
         for number in signals.WITHOUT_MEANING:
             loop.add_signal_handler(number, self._ignore, number)
@@ -195,23 +217,22 @@ async def _report_drops(front: Front) -> None:
 
 
 async def _watch_for_hangs(front: Front) -> None:
-    """Have workers that hang replaced."""
-    watchdog, loop = Watchdog(), asyncio.get_running_loop()
-    looked_at = loop.time()
-    watched_s = 0.0
+    """Have workers that hang replaced; in user space nobody knows their backlog."""
+    watchdog, steering = Watchdog(), front.steering
+    loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(_HANGS_EVERY_S)
-        # While this process stood still it saw no sign of life of anybody's.
-        watched_s += min(loop.time() - looked_at, 2 * _HANGS_EVERY_S)
-        looked_at = loop.time()
-        is_serving = front.phase is Phase.SERVING
-        vitals = {
-            worker: signs
-            for worker in front.fleet
-            if (signs := worker.vitals(is_serving=is_serving)) is not None
-        }
-        for worker in watchdog.hung(vitals, watched_s):
-            worker.end_hung()
+        if front.phase is not Phase.SERVING:
+            continue  # whoever was told not to take does not hang
+        for worker in front.fleet:
+            number = worker.worker_id
+            if not worker.should_take:
+                watchdog.forget(number)
+                continue
+            taken, backlog = steering.taken(number), steering.backlog(number)
+            if watchdog.is_hung(number, taken, backlog, loop.time()):
+                watchdog.forget(number)
+                worker.end_hung()
 
 
 async def _first_of(*waits: Awaitable[object]) -> None:

@@ -17,6 +17,7 @@ from dnsfront.supervisor import candidate, memory
 from dnsfront.supervisor.apply import Change, apply
 from dnsfront.supervisor.candidate import Candidate
 from dnsfront.supervisor.front import Front
+from dnsfront.supervisor.zone_files import ZoneFiles
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class Reloader:
         self._lock = asyncio.Lock()
         self._current: asyncio.Task[Any] | None = None
         self._is_closed = False
+        self._zone_files: ZoneFiles | None = None
         self._files = front.candidate.files
         self._seen = _signature(self._files)
 
@@ -117,6 +119,8 @@ class Reloader:
     async def close(self) -> None:
         """Break off the change that is under way, and refuse those that wait."""
         self.refuse_more()
+        if self._zone_files is not None:
+            self._zone_files.stop()
         if self._current is not None:
             self._current.cancel()
         async with self._lock:
@@ -148,7 +152,10 @@ class Reloader:
         path = front.candidate.config.path
         self._seen = _signature(self._files)
         try:
-            after = await asyncio.to_thread(candidate.read, path, front.drained)
+            self._zone_files = ZoneFiles(front.candidate.zones)
+            after = await asyncio.to_thread(
+                candidate.read, path, front.drained, self._zone_files
+            )
         except RingError as exc:
             left = ", ".join(sorted(front.drained))
             raise ControlError(

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -15,14 +15,14 @@ from typing import Final
 from dnsfront.errors import DnsfrontError
 from dnsfront.ipc import channel
 from dnsfront.ipc.channel import Message
-from dnsfront.ipc.spec import Place, WorkerSpec
+from dnsfront.ipc.spec import Place, WorkerSpec, ZoneImage
 from dnsfront.supervisor.groups import SocketGroups
 from dnsfront.supervisor.process import WorkerProcess
 from dnsfront.supervisor.respawn import LEFT_OUT_S, RespawnPolicy
 from dnsfront.supervisor.steering import Steering
 from dnsfront.supervisor.tables import Publisher
 from dnsfront.supervisor.tally import Tally
-from dnsfront.supervisor.watchdog import Vitals
+from dnsfront.supervisor.zone_files import pack_named
 
 _LOG = logging.getLogger(__name__)
 
@@ -75,6 +75,8 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._policy = RespawnPolicy()
         self._process: WorkerProcess | None = None
+        #: The names of the memory that the process has.
+        self._shared: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._gone: asyncio.Future[None] | None = None
         # Connected both ways, so that only the buffer bounds what may wait, and not
@@ -114,6 +116,8 @@ class Worker:
             return
         spec = replace(around.spec, name=self.name, worker_id=self.worker_id)
         spec_fd = channel.memfd("dnsfront-spec", spec.to_json())
+        self._shared = set()
+        self.share_images(spec.zones)
         fds = [
             spec_fd,
             self.tally.fd,
@@ -129,12 +133,28 @@ class Worker:
         os.close(spec_fd)
         self._set_timer(READY_WITHIN_S, self._on_late)
 
+    def share_images(self, zones: Iterable[ZoneImage]) -> None:
+        """Give the process what it needs of the memory that *zones* lie in.
+
+        What it has of others it gives up when it acts on the spec that names *zones*.
+        """
+        wanted = {zone.pack for zone in zones}
+        new = sorted(wanted - self._shared)
+        self._shared = wanted
+        for at in range(0, len(new), channel.MAX_IMAGES):
+            packs = new[at : at + channel.MAX_IMAGES]
+            if self._process is not None:
+                fds = [pack_named(name).fd for name in packs]
+                self._process.send({"op": "images", "packs": packs}, fds)
+
     def _on_message(self, message: Message) -> None:
         match message.get("op"):
             case "ready":
                 self._on_ready()
             case "drained":
                 _LOG.debug("worker_drained worker=%s", self.name)
+            case op:
+                _LOG.warning("worker_message worker=%s op=%s", self.name, op)
 
     def _on_ready(self) -> None:
         if self.state is not State.STARTING:
@@ -160,25 +180,11 @@ class Worker:
 
     # -- death and respawn
 
-    def vitals(self, *, is_serving: bool) -> Vitals | None:
-        """Ask for a sign of life and return those there are, None while it starts.
-
-        Unless *is_serving*, workers may have been told to take nothing.
-        """
+    @property
+    def should_take(self) -> bool:
+        """Whether nothing but a fault keeps it from taking datagrams."""
         process = self._process
-        if process is None or self.state not in {State.UP, State.DRAINING}:
-            return None
-        process.ping()
-        steering = self._around.steering
-        return Vitals(
-            pid=process.pid,
-            taken=steering.taken(self.worker_id),
-            backlog=steering.backlog(self.worker_id),
-            should_take=is_serving and self.state is State.UP,
-            is_configuring=process.is_doing("configure"),
-            is_answer_due=process.pings > process.pongs,
-            answers=process.pongs,
-        )
+        return self.state is State.UP and process is not None and not process.is_asked
 
     def end_hung(self) -> None:
         """End a process that hangs; the next in line has its names at once."""

@@ -26,9 +26,10 @@ from dnsfront.worker import descriptors, privileges
 from dnsfront.worker.access import AccessList
 from dnsfront.worker.frontend import Frontend
 from dnsfront.worker.handover import Peers
+from dnsfront.worker.images import Images
 from dnsfront.worker.listening import Listening
 from dnsfront.worker.meter import Meter
-from dnsfront.worker.orders import Orders, zones_of
+from dnsfront.worker.orders import Orders
 from dnsfront.worker.ownership import Ownership
 from dnsfront.worker.policy import order_of
 from dnsfront.worker.reactor import Reactor
@@ -49,11 +50,16 @@ def main(control_fd: int) -> int:
     # A stop comes over the channel: who signals the whole group gets a drain too.
     signals.ignore(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     control = socket.socket(fileno=control_fd)
-    started = channel.receive(control)
-    if started is None:
-        return os.EX_UNAVAILABLE
-    message, fds = started
-    worker = Worker(control, message, fds)
+    images = Images()
+    while True:
+        received = channel.receive(control)
+        if received is None:
+            return os.EX_UNAVAILABLE
+        message, fds = received
+        if message["op"] == "start":
+            break
+        images.take(message["packs"], fds)
+    worker = Worker(control, message, fds, images)
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
     privileges.drop()
@@ -65,12 +71,17 @@ class Worker:
     """The parts of a worker and the order in which a round goes through them."""
 
     def __init__(
-        self, control: socket.socket, start: channel.Message, fds: list[int]
+        self,
+        control: socket.socket,
+        start: channel.Message,
+        fds: list[int],
+        images: Images,
     ) -> None:
         spec_fd, stats_fd, live_fd, load_fd, health_fd, table_fd, handover_fd = fds[:7]
         spec = WorkerSpec.from_json(channel.read_memfd(spec_fd))
         logs.set_up(spec.log_level, spec.name)
         self.spec = spec
+        self.images = images
         self._is_serving = False
         self._is_draining = False
         self._is_trimming = False
@@ -97,7 +108,8 @@ class Worker:
             is_steered=spec.steering == "ebpf",
         )
         self._before_round(time.monotonic_ns())
-        self.frontend.zones = zones_of(spec)
+        self.frontend.zones = images.zones(spec.zones)
+        images.keep(spec.zones)
         self.open_upstreams()
         self.peers = Peers(spec.worker_id, socket.socket(fileno=handover_fd))
         self._descriptors = descriptors.left()

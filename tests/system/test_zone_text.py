@@ -11,11 +11,10 @@ import dns.name
 import pytest
 
 from dnsfront.dns.wire import CLASS_IN, qname_from_text
-from dnsfront.dns.zones.zone_set import load_zone
 from dnsfront.errors import ZoneError
 from tests.system.nsd import Nsd, refusal
 from tests.system.zone_snippets import ONLY_NSD_TAKES, RIGHT, WRONG
-from tests.unit.asking import HEAD, question_of
+from tests.unit.asking import HEAD, load_zone, question_of
 
 ORIGIN = "example.test"
 #: Types whose names may be compressed (RFC 3597, 4), and what stands before the name.

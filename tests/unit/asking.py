@@ -9,11 +9,14 @@ import dns.message
 import dns.name
 import dns.rdatatype
 
+from dnsfront.dns.zones.authority import Zone
+from dnsfront.dns.zones.compiling import compile_zone
+from dnsfront.dns.zones.image import Image
+
 if TYPE_CHECKING:
     import dns.rrset
 
     from dnsfront.dns.sections import Sections
-    from dnsfront.dns.zones.authority import Zone
 
 #: The least that a zone needs, in four lines.
 HEAD = """\
@@ -22,6 +25,13 @@ $TTL 1h
 @ NS ns1
 ns1 A 192.0.2.53
 """
+
+
+def load_zone(origin: str, text: str, path: str) -> Zone:
+    """Return the zone that *text* describes, by way of its image."""
+    pieces, _records = compile_zone(origin, text, path)
+    image = b"".join(pieces)
+    return Zone(Image(memoryview(image)))
 
 
 def question_of(qname: bytes, qtype: int, qclass: int = 1) -> bytes:

@@ -66,7 +66,7 @@ class PlayedProcess:
     """
 
     events: list[tuple[Any, ...]]
-    pings = pongs = 0
+    is_asked = False
     refuses: str | None
     fails_to_start: set[str]
     by_name: dict[str, PlayedProcess]
@@ -83,6 +83,7 @@ class PlayedProcess:
         self.started_at = asyncio.get_running_loop().time()
         self.ending = "status=0"
         self.spec: WorkerSpec | None = None
+        self.packs: set[str] = set()
         self._on_message = on_message
         self._on_exit = on_exit
         self.events.append(("spawned", name))
@@ -90,6 +91,9 @@ class PlayedProcess:
 
     def send(self, message: Message, fds: list[int] | None = None) -> None:
         op = message["op"]
+        if op == "images":
+            self.packs.update(message["packs"])
+            return
         self.events.append((op, self.name, *message.get("ids", ())))
         soon = asyncio.get_running_loop().call_soon
         if op == "start":
@@ -103,9 +107,14 @@ class PlayedProcess:
             soon(self.die)
 
     async def ask(
-        self, message: Message, fds: list[int] | None = None, *, timeout_s: float
+        self,
+        message: Message,
+        fds: list[int] | None = None,
+        *,
+        replies: frozenset[str],
+        timeout_s: float,
     ) -> Message | None:
-        del timeout_s
+        del replies, timeout_s
         self.events.append((message["op"], self.name))
         if message["op"] == "flush":
             return {"op": "flushed", "entries": 3}
@@ -118,13 +127,6 @@ class PlayedProcess:
             return {"op": "refused", "reason": "too much"}
         self.spec = WorkerSpec.from_json(read_memfd(fds[0]))
         return {"op": "configured"}
-
-    def ping(self) -> None:
-        self.events.append(("ping", self.name))
-
-    def is_doing(self, op: str) -> bool:
-        del op
-        return False
 
     def die(self) -> None:
         self._on_exit()

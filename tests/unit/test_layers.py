@@ -38,7 +38,7 @@ OWNER = {
 }
 
 #: The worker's memory budget has no room for these.
-NOT_IN_A_WORKER = {"bcc", "prometheus_client", "pydantic", "rich", "yaml"}
+NOT_IN_A_WORKER = {"bcc", "dns", "prometheus_client", "pydantic", "rich", "yaml"}
 
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
@@ -111,14 +111,22 @@ def test_foreign_libraries_are_imported_by_their_owner(file: str) -> None:
     assert not wrong
 
 
-def test_worker_never_reaches_heavy_libraries() -> None:
+def libraries_reached_from(waiting: set[str]) -> set[str]:
+    """Return the foreign libraries that come with the modules *waiting*."""
     reached: set[str] = set()
-    waiting = {module for module in MODULES if module.startswith("worker")}
-
     while waiting:
         module = waiting.pop()
         reached.add(module)
         waiting |= inner_imports_of(MODULES[module]) - reached
+    return {x for module in reached for x in foreign_imports_of(MODULES[module])}
 
-    libraries = {x for module in reached for x in foreign_imports_of(MODULES[module])}
-    assert not libraries & NOT_IN_A_WORKER
+
+def test_worker_never_reaches_heavy_libraries() -> None:
+    workers = {module for module in MODULES if module.startswith("worker")}
+
+    assert not libraries_reached_from(workers) & NOT_IN_A_WORKER
+
+
+def test_the_supervisor_never_reaches_what_reads_zone_text() -> None:
+    assert "dns" not in libraries_reached_from({"supervisor.main", "cli.main"})
+    assert "dns" in libraries_reached_from({"supervisor.zone_child"})

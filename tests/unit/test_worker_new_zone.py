@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from dnsfront.dns.zones.zone_set import ZoneSet, load_zone
+from dnsfront.dns.zones.zone_set import ZoneSet
 from dnsfront.ipc.stats import Counter
+from tests.unit.asking import load_zone
 from tests.unit.worker_rig import (
     ADDRESS,
     FakeUpstream,

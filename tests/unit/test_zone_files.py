@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnsfront.dns.zones.text import read_records
-from dnsfront.dns.zones.zone_set import load_zone
 from dnsfront.errors import ZoneError
-from tests.unit.asking import HEAD, ask, lines
+from tests.unit.asking import HEAD, ask, lines, load_zone
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from dnsfront.dns.wire import NOERROR, NXDOMAIN, REFUSED, qname_from_text
 from dnsfront.dns.zones.authority import Zone
-from dnsfront.dns.zones.zone_set import ZoneSet, load_zone
-from tests.unit.asking import HEAD, ask, lines, message_of, question_of
+from dnsfront.dns.zones.zone_set import ZoneSet
+from tests.unit.asking import HEAD, ask, lines, load_zone, message_of, question_of
 
 DEMO = Path(__file__).parents[2] / "deploy" / "example.test.zone"
 

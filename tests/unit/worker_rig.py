@@ -23,7 +23,7 @@ import pytest
 
 from dnsfront.dns.cache import Cache, Limits
 from dnsfront.dns.shape import Shapes
-from dnsfront.dns.zones.zone_set import ZoneSet, load_zone
+from dnsfront.dns.zones.zone_set import ZoneSet
 from dnsfront.ipc import stats
 from dnsfront.ipc.channel import memfd
 from dnsfront.ipc.spec import Limits as Bounds
@@ -42,6 +42,7 @@ from dnsfront.worker.streams import Streams
 from dnsfront.worker.tcp import TcpListener
 from dnsfront.worker.udp import UdpListener
 from dnsfront.worker.upstream import Resolver
+from tests.unit.asking import load_zone
 
 NS: Final = 1_000_000_000
 #: These tests also run against the compiled form, where constants are constant and

@@ -7,8 +7,7 @@ that a look-up is a dict look-up and a parent is a slice.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from itertools import takewhile
 from typing import Final
 
@@ -26,15 +25,19 @@ from dnsfront.dns.wire import (
     A,
     skip_name,
 )
-
-ROOT: Final = b"\0"
-NS: Final = 2
-CNAME: Final = 5
-PTR: Final = 12
-MX: Final = 15
-AAAA: Final = 28
-SRV: Final = 33
-DS: Final = 43
+from dnsfront.dns.zones.image import Image, Node
+from dnsfront.dns.zones.records import (
+    AAAA,
+    CNAME,
+    DS,
+    MX,
+    NS,
+    PTR,
+    ROOT,
+    RRset,
+    ancestors,
+)
+from dnsfront.errors import ZoneError
 
 #: A chain ends after so many CNAME records; longer ones are mistakes, or attacks.
 _MAX_CHAIN: Final = 16
@@ -42,61 +45,24 @@ _MAX_POINTER: Final = 0x3FFF
 _RECORD_FIXED: Final = struct.Struct("!HHI")
 _LENGTH: Final = struct.Struct("!H")
 
-#: Where the name that additional processing, or a CNAME chain, goes on with begins.
-_TARGET_AT: Final = {NS: 0, CNAME: 0, MX: 2, SRV: 6}
-
-
-@dataclass(frozen=True, slots=True)
-class RRset:
-    """The records of one owner and type, their data with all names written out."""
-
-    rtype: int
-    ttl_s: int
-    rdatas: tuple[bytes, ...]
-
-    @property
-    def size_octets(self) -> int:
-        """The size in an answer, each owner a pointer and other names written out."""
-        return sum(map(len, self.rdatas)) + 12 * len(self.rdatas)
-
-    @property
-    def targets(self) -> tuple[bytes, ...]:
-        """The names that the data point to, for those types where that matters."""
-        at = _TARGET_AT.get(self.rtype)
-        if at is None:
-            return ()
-        return tuple(rdata[at:].lower() for rdata in self.rdatas)
-
-
-#: The RRsets of one name by type; empty for a name that exists only by those below it.
-Node = Mapping[int, RRset]
-
-
-def ancestors(name: bytes) -> Iterator[bytes]:
-    """Yield *name*, its parent, and so on up to the root."""
-    at = 0
-    while True:
-        yield name[at:]
-        if not name[at]:
-            return
-        at += name[at] + 1
-
 
 class Zone:
     """The records of one zone, answered with authority."""
 
-    def __init__(self, origin: bytes, nodes: Mapping[bytes, Node]) -> None:
-        """Take over *nodes*: a valid zone, with SOA and NS at *origin*."""
-        self.origin: Final = origin
-        self._nodes: dict[bytes, Node] = dict(nodes)
-        for name in nodes:
-            # RFC 4592, 2.2.2: a name with others below it exists, even if it is empty.
-            for ancestor in self._below_origin(name):
-                self._nodes.setdefault(ancestor, {})
-        self._cuts = frozenset(
-            name for name, node in nodes.items() if NS in node and name != origin
-        )
-        self._soa = nodes[origin][SOA]
+    def __init__(self, image: Image) -> None:
+        """Answer from *image*, in place.
+
+        Raises:
+            ZoneError: it lacks the SOA record.
+        """
+        self.origin: Final = image.origin
+        self._image = image
+        apex = image.get(image.origin)
+        soa = None if apex is None else apex.get(SOA)
+        if apex is None or soa is None:
+            raise ZoneError("the image of a zone is without its SOA record")
+        self._apex = apex
+        self._soa = soa
         self._find: Callable[[bytes], Zone | None] = self._find_here
 
     @property
@@ -123,10 +89,9 @@ class Zone:
             return message.to_sections(REFUSED, is_authoritative=False)
         name = qname
         for _ in range(_MAX_CHAIN):
-            cut = zone.cut_above(name, qtype)
+            cut, node = zone.locate(name, qtype)
             if cut is not None:
-                return zone.refer(message, cut)
-            node = zone.node_for(name)
+                return zone.refer(message, cut, node)
             if node is None:
                 return zone.deny(message, NXDOMAIN)
             rrset = _chosen(node, qtype)
@@ -143,32 +108,29 @@ class Zone:
             zone = following
         return message.to_sections(NOERROR, is_authoritative=True)
 
-    def node_for(self, name: bytes) -> Node | None:
-        """Return what answers for *name*, by itself or by a wildcard (RFC 4592, 3.3.1).
+    def locate(self, name: bytes, qtype: int) -> tuple[bytes | None, Node | None]:
+        """Return the highest delegation at or above *name*, and what answers.
 
-        None says that the name does not exist. An empty node says that it does.
+        With a delegation that is its own node. Else it is that of the name or of a
+        wildcard (RFC 4592, 3.3.1), empty for a name that has nothing, and None for one
+        that does not exist.
         """
-        node = self._nodes.get(name)
-        if node is not None:
-            return node
-        encloser = next(above for above in ancestors(name) if above in self._nodes)
-        return self._nodes.get(b"\1*" + encloser)
+        image = self._image
+        node, encloser = self._apex, self.origin
+        for ancestor in reversed(list(self._below_origin(name))):
+            below = image.get(ancestor)
+            if below is None:
+                return None, image.get(b"\1*" + encloser)
+            # A cut's DS is the one type that the parent has (RFC 4035, 3.1.4.1).
+            if NS in below and (qtype != DS or ancestor != name):
+                return ancestor, below
+            node, encloser = below, ancestor
+        return None, node
 
-    def cut_above(self, name: bytes, qtype: int) -> bytes | None:
-        """Return the delegation at or above *name*, the highest one, if there is any.
-
-        Its DS is the one type that the parent has at the cut (RFC 4035, 3.1.4.1).
-        """
-        cut = None
-        if self._cuts:
-            for ancestor in self._below_origin(name):
-                if ancestor in self._cuts:
-                    cut = ancestor
-        return None if cut == name and qtype == DS else cut
-
-    def refer(self, message: _Message, cut: bytes) -> Sections:
+    def refer(self, message: _Message, cut: bytes, node: Node | None) -> Sections:
         """Return *message* with the delegation at *cut*, and all glue (RFC 9471)."""
-        delegation = self._nodes[cut][NS]
+        delegation = None if node is None else node.get(NS)
+        assert delegation is not None, "a cut has NS"
         message.add_authority(cut, delegation)
         self.add_addresses(message, delegation)
         # RFC 1035, 4.1.1: AA belongs to the first owner name of the answer section.
@@ -190,10 +152,11 @@ class Zone:
         if rrset.rtype == CNAME:
             return
         for target in rrset.targets:
-            node = self._nodes.get(target, {})
+            node = self._image.get(target)
             for rtype in (A, AAAA):
-                if rtype in node and not message.add_additional(
-                    target, node[rtype], limit_octets
+                addresses = None if node is None else node.get(rtype)
+                if addresses is not None and not message.add_additional(
+                    target, addresses, limit_octets
                 ):
                     return
 
@@ -215,7 +178,7 @@ class Zone:
 def _chosen(node: Node, qtype: int) -> RRset | None:
     if qtype == ANY:
         # RFC 8482, 4.1: one RRset is enough, and the smallest amplifies the least.
-        return min(node.values(), key=lambda rrset: rrset.size_octets, default=None)
+        return node.smallest()
     return node.get(qtype) or node.get(CNAME)
 
 

@@ -1,0 +1,173 @@
+"""Zone text to the image of a zone: every record checked, so that it can be served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from dnsfront.dns.cache import is_under
+from dnsfront.dns.wire import SOA, qname_from_text, qname_to_text
+from dnsfront.dns.zones.image import (
+    decode_single,
+    encode,
+    encode_rrset,
+    in_buckets,
+)
+from dnsfront.dns.zones.records import CNAME, NS, RECORD_OCTETS
+from dnsfront.dns.zones.text import Record, read_records, type_text
+from dnsfront.errors import WireError, ZoneError
+
+#: A message has 65535; this leaves room for a question, a CNAME chain and OPT.
+_MAX_RRSET_OCTETS: Final = 60000
+
+
+def compile_zone(
+    origin: str, text: str, path: str
+) -> tuple[list[bytes | bytearray | memoryview], int]:
+    """Return the image of the zone at *origin* that *text* describes.
+
+    It comes in pieces, to be written one behind the other, with its number of records.
+
+    *path* is for messages only. An RRset whose records differ in TTL gets the least
+    (RFC 2181, 5.2); a record that is written twice counts once.
+
+    Raises:
+        ZoneError: the first mistake, with the line it stands on.
+    """
+    try:
+        apex = qname_from_text(origin)
+    except WireError as exc:
+        raise ZoneError(f"{path}: origin: {exc}") from exc
+    records = _Records(apex)
+    for record in read_records(apex, text, path):
+        try:
+            records.add(record)
+        except ValueError as exc:
+            owner = qname_to_text(record.owner)
+            raise ZoneError(
+                f"{path}:{record.line}: {owner} {type_text(record.rtype)}: {exc}"
+            ) from exc
+    try:
+        records.check_whole()
+        return records.image(), records.count
+    except ValueError as exc:
+        raise ZoneError(f"{path}: {exc}") from exc
+
+
+class _RRset:
+    """The records of one owner and type, while they come."""
+
+    __slots__ = ("rdatas", "size", "ttl_s")
+
+    def __init__(self, ttl_s: int, rdata: bytes) -> None:
+        self.ttl_s = ttl_s
+        self.rdatas = {rdata: None}
+        self.size = len(rdata) + RECORD_OCTETS
+
+
+class _Records:
+    """The names of a zone and what they have.
+
+    Most names of large zones have one record: it is kept encoded, which takes a fifth
+    of the memory. A name that gets another has its RRsets by type.
+    """
+
+    def __init__(self, apex: bytes) -> None:
+        self._apex = apex
+        self._nodes: dict[bytes, bytes | dict[int, _RRset]] = {}
+        self.count = 0
+
+    def add(self, record: Record) -> None:
+        """Take in a record.
+
+        Raises:
+            ValueError: it cannot stand where it stands.
+        """
+        _line, owner, ttl_s, rtype, rdata = record
+        self._check_place(owner, rtype)
+        _check_size(len(rdata) + RECORD_OCTETS)
+        node = self._nodes.get(owner)
+        self.count += 1
+        if node is None:
+            self._nodes[owner] = encode_rrset(rtype, ttl_s, (rdata,))
+            return
+        if isinstance(node, bytes):
+            first_type, first_ttl_s, first = decode_single(node)
+            node = {first_type: _RRset(first_ttl_s, first)}
+            self._nodes[owner] = node
+        rrset = node.get(rtype)
+        if rrset is None:
+            if rtype == CNAME or CNAME in node:
+                raise ValueError(
+                    "CNAME and other records share an owner (RFC 1034, 3.6.2)"
+                )
+            node[rtype] = _RRset(ttl_s, rdata)
+            return
+        rrset.ttl_s = min(rrset.ttl_s, ttl_s)
+        if rdata in rrset.rdatas:
+            self.count -= 1
+            return
+        if rtype in {CNAME, SOA}:
+            raise ValueError("the owner has another record of this type, want one")
+        rrset.rdatas[rdata] = None
+        rrset.size += len(rdata) + RECORD_OCTETS
+        _check_size(rrset.size)
+
+    def check_whole(self) -> None:
+        """Look for what every zone has.
+
+        Raises:
+            ValueError: what it lacks.
+        """
+        if not self._nodes:
+            raise ValueError("the file holds no record")
+        node = self._nodes.get(self._apex, b"")
+        types = {decode_single(node)[0]} if isinstance(node, bytes) and node else node
+        for mnemonic, rtype in (("SOA", SOA), ("NS", NS)):
+            if rtype not in types:
+                raise ValueError(
+                    f"no {mnemonic} record at {qname_to_text(self._apex)}, want one"
+                )
+
+    def image(self) -> list[bytes | bytearray | memoryview]:
+        """Return the image in pieces; nothing can be added after that."""
+        nodes, apex = self._nodes, self._apex
+        for name in list(nodes):
+            # RFC 4592, 2.2.2: a name with others below it exists, even if it is empty.
+            parent = name
+            while parent != apex:
+                parent = parent[parent[0] + 1 :]
+                if parent in nodes:
+                    break
+                nodes[parent] = b""
+        names = in_buckets(nodes)
+        return encode(apex, names, self._encoded(names), self.count)
+
+    def _encoded(self, names: list[bytes]) -> Iterator[tuple[int, bytes]]:
+        """Yield what each of *names* has, and give it up."""
+        for name in names:
+            node = self._nodes.pop(name)
+            if isinstance(node, bytes):
+                yield bool(node), node
+            else:
+                rrsets = [
+                    encode_rrset(rtype, rrset.ttl_s, rrset.rdatas)
+                    for rtype, rrset in node.items()
+                ]
+                yield len(rrsets), b"".join(rrsets)
+
+    def _check_place(self, owner: bytes, rtype: int) -> None:
+        apex = self._apex
+        if not is_under(owner, apex):
+            raise ValueError(f"the owner is outside the zone {qname_to_text(apex)}")
+        if rtype == SOA and owner != apex:
+            raise ValueError(f"the owner is not the origin {qname_to_text(apex)}")
+        if rtype == NS and owner.startswith(b"\1*"):
+            raise ValueError("a wildcard cannot delegate (RFC 4592, 4.2)")
+
+
+def _check_size(octets: int) -> None:
+    if octets > _MAX_RRSET_OCTETS:
+        raise ValueError(
+            f"the records have {octets} octets, want at most {_MAX_RRSET_OCTETS}"
+        )

@@ -1,0 +1,48 @@
+"""What zones are made of: the records of one owner and type, and names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+ROOT: Final = b"\0"
+NS: Final = 2
+CNAME: Final = 5
+PTR: Final = 12
+MX: Final = 15
+AAAA: Final = 28
+SRV: Final = 33
+DS: Final = 43
+
+#: Where the name that additional processing, or a CNAME chain, goes on with begins.
+_TARGET_AT: Final = {NS: 0, CNAME: 0, MX: 2, SRV: 6}
+#: What a record takes in an answer besides its data, its owner a pointer.
+RECORD_OCTETS: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class RRset:
+    """The records of one owner and type, their data with all names written out."""
+
+    rtype: int
+    ttl_s: int
+    rdatas: tuple[bytes, ...]
+
+    @property
+    def targets(self) -> tuple[bytes, ...]:
+        """The names that the data point to, for those types where that matters."""
+        at = _TARGET_AT.get(self.rtype)
+        if at is None:
+            return ()
+        return tuple(rdata[at:].lower() for rdata in self.rdatas)
+
+
+def ancestors(name: bytes) -> Iterator[bytes]:
+    """Yield *name*, its parent, and so on up to the root."""
+    at = 0
+    while True:
+        yield name[at:]
+        if not name[at]:
+            return
+        at += name[at] + 1

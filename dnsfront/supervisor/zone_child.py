@@ -1,0 +1,170 @@
+"""The child that reads zone files and compiles them, so that nobody who serves does.
+
+It gets one zone after the other over a socket, and says what is wrong with it or where
+its image lies: in a sealed memfd, which small zones share. What it takes is bounded: a
+zone that needs more memory than a zone of its size may is refused, and for time it is
+the parent that looks.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import gc
+import hashlib
+import json
+import os
+import resource
+import signal
+import socket
+import stat
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from dnsfront.dns.zones.compiling import compile_zone
+from dnsfront.errors import ZoneError
+
+#: The largest zone file that is read, some ten million records.
+MAX_FILE_OCTETS: Final = 1 << 30
+#: What a zone may take while it is read: so much, and this for each octet of its file.
+_MEMORY_OCTETS: Final = 128 << 20
+_MEMORY_PER_OCTET: Final = 40
+#: Zones share a memfd up to this size: descriptors are few, and one change of a small
+#: zone must not keep much of what it replaces.
+_PACK_OCTETS: Final = 4 << 20
+
+_ALL_SEALS: Final = (
+    fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+)
+_MAX_PACKET_OCTETS: Final = 1 << 16
+_PR_SET_PDEATHSIG: Final = 1
+#: Behind whoever serves, on a machine that has too few processors for both.
+_NICE: Final = 5
+
+
+def main() -> None:
+    """Compile what is asked for; the only argument is the descriptor of the socket."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    os.nice(_NICE)
+    # Records make no cycles, and looking for some takes a third of the time.
+    gc.disable()
+    packs = _Packs(channel)
+    while octets := channel.recv(_MAX_PACKET_OCTETS):
+        request = json.loads(octets)
+        if "path" not in request:
+            packs.hand_over()
+            channel.send(b"{}")
+            return
+        try:
+            answer = _compile(Path(request["path"]), request["origin"], packs)
+        except ZoneError as exc:
+            answer = {"reason": str(exc)}
+        except MemoryError:
+            limit = resource.getrlimit(resource.RLIMIT_AS)[0] >> 20
+            answer = {"reason": f"{request['path']}: reading it takes over {limit} MiB"}
+        channel.send(json.dumps(answer).encode())
+
+
+class _Packs:
+    """The memfds that images go to, one at a time."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._fd = -1
+        self._size = 0
+        self._number = 0
+
+    def add(self, pieces: Iterable[bytes | bytearray | memoryview]) -> dict[str, int]:
+        """Return where the image in *pieces* lies from now on."""
+        if self._fd < 0:
+            self._fd = os.memfd_create(
+                "dnsfront-zones", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+            )
+            self._size = 0
+            self._number += 1
+        at = self._size
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                written = os.write(self._fd, rest)
+                rest = rest[written:]
+                self._size += written
+        place = {"pack": self._number, "at": at, "octets": self._size - at}
+        if self._size >= _PACK_OCTETS:
+            self.hand_over()
+        return place
+
+    def hand_over(self) -> None:
+        """Seal what there is and pass it on: from now on nobody can change it."""
+        if self._fd < 0:
+            return
+        fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, _ALL_SEALS)
+        message = json.dumps({"memory": self._number}).encode()
+        socket.send_fds(self._channel, [message], [self._fd])
+        os.close(self._fd)
+        self._fd = -1
+
+
+def _compile(path: Path, origin: str, packs: _Packs) -> dict[str, Any]:
+    """Return what became of the zone file at *path*.
+
+    Raises:
+        ZoneError: it cannot be served.
+        MemoryError: it takes more than it may.
+    """
+    octets = _read(path)
+    _bound_memory(len(octets))
+    try:
+        digest = hashlib.blake2b(octets, digest_size=16).hexdigest()
+        try:
+            text = octets.decode("utf-8")
+        except UnicodeDecodeError as exc:
+            raise ZoneError(
+                f"{path} has octets that are not UTF-8 at {exc.start}"
+            ) from exc
+        del octets
+        pieces, records = compile_zone(origin, text, str(path))
+        place = packs.add(pieces)
+    finally:
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"digest": digest, "records": records, "peak_kib": peak_kib, **place}
+
+
+def _read(path: Path) -> bytes:
+    """Return what the file at *path* holds.
+
+    Raises:
+        ZoneError: it cannot be read, or has no end.
+    """
+    try:
+        # Opening what became a FIFO must not wait for a writer.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise ZoneError(f"{path} is no regular file")
+            octets = file.read(MAX_FILE_OCTETS + 1)
+    except OSError as exc:
+        raise ZoneError(f"{path}: {exc.strerror}") from exc
+    if len(octets) > MAX_FILE_OCTETS:
+        raise ZoneError(f"{path} has over {MAX_FILE_OCTETS >> 20} MiB")
+    return octets
+
+
+def _bound_memory(file_octets: int) -> None:
+    """Let no more be taken than a zone file of this size may need."""
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+    present = pages * resource.getpagesize()
+    limit = present + _MEMORY_OCTETS + _MEMORY_PER_OCTET * file_octets
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+if __name__ == "__main__":
+    main()

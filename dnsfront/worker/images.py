@@ -1,0 +1,48 @@
+"""The zones' images of this worker: mapped, and shared with every other one."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Collection, Sequence
+
+from dnsfront.dns.zones.authority import Zone
+from dnsfront.dns.zones.image import Image
+from dnsfront.dns.zones.zone_set import ZoneSet
+from dnsfront.errors import ZoneError
+from dnsfront.ipc.spec import ZoneImage
+
+
+class Images:
+    """Mapped memory by name; what is in it never changes, and is looked up in place."""
+
+    def __init__(self) -> None:
+        self._packs: dict[str, memoryview] = {}
+
+    def take(self, names: Sequence[str], fds: Sequence[int]) -> None:
+        """Map *fds*, which have these *names*; the cost does not grow with the size."""
+        for name, fd in zip(names, fds, strict=True):
+            memory = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+            os.close(fd)
+            self._packs[name] = memoryview(memory)
+
+    def zones(self, wanted: Collection[ZoneImage]) -> ZoneSet | None:
+        """Return the zones in the images *wanted*, None without any.
+
+        Raises:
+            ZoneError: an image is missing, or of another version.
+        """
+        if not wanted:
+            return None
+        return ZoneSet([self._zone(image) for image in wanted])
+
+    def keep(self, wanted: Collection[ZoneImage]) -> None:
+        """Give up what holds none of the images *wanted*."""
+        names = {image.pack for image in wanted}
+        self._packs = {k: v for k, v in self._packs.items() if k in names}
+
+    def _zone(self, image: ZoneImage) -> Zone:
+        memory = self._packs.get(image.pack)
+        if memory is None:
+            raise ZoneError(f"the image of the zone {image.origin} did not come")
+        return Zone(Image(memory[image.at : image.at + image.octets]))

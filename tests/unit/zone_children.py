@@ -1,0 +1,43 @@
+"""Children that compile zones, and meet what the real one may meet."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from dnsfront.supervisor import zone_child
+
+_compile = zone_child._compile
+
+
+def _die(path: Path, origin: str, packs: zone_child._Packs) -> dict[str, Any]:
+    if "bad" in path.name:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return _compile(path, origin, packs)
+
+
+def _fail(path: Path, origin: str, packs: zone_child._Packs) -> dict[str, Any]:
+    if "bad" in path.name:
+        raise ZeroDivisionError
+    return _compile(path, origin, packs)
+
+
+def _hang(path: Path, origin: str, packs: zone_child._Packs) -> dict[str, Any]:
+    if "bad" in path.name:
+        time.sleep(1000)
+    return _compile(path, origin, packs)
+
+
+if __name__ == "__main__":
+    kind = os.environ["CHILD"]
+    if kind == "short of memory":
+        zone_child._MEMORY_OCTETS = 1 << 20  # type: ignore[misc]
+        zone_child._MEMORY_PER_OCTET = 0  # type: ignore[misc]
+    else:
+        played = {"dies": _die, "fails": _fail, "hangs": _hang}[kind]
+        zone_child._compile = played
+    sys.exit(zone_child.main())
