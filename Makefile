@@ -6,7 +6,7 @@ PYTEST := $(VENV)/python -m pytest -p tests.gate
 C_SOURCES := $(wildcard kern/*.c kern/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-bench compiled run test test-unit test-kern test-system test-compiled test-systemd check fmt bench clean help
+.PHONY: setup setup-bench compiled run test test-unit test-kern test-system test-compiled test-systemd check fmt bench soak clean help
 
 setup: ## install what is missing: Debian packages (as root) and .venv
 	@deploy/setup.sh
@@ -57,6 +57,11 @@ fmt: setup ## bring all sources into the project's form
 
 bench: setup-bench compiled ## measure against the peers, side by side
 	@$(VENV)/python -m tests.bench
+
+# MINUTES=60 for long; SEED=... and OPS=FILE do again what a report tells.
+soak: setup ## a model beside the real server, random operations; wants root
+	@$(VENV)/python -m tests.soak $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(OPS),--ops $(OPS))
 
 clean: ## remove caches and builds; .venv stays
 	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,220 @@
+"""Operations on processes: kills, hangs, and too few descriptors."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import resource
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Final, Self
+
+from tests.soak.model import CUT, FAILED, LATE, LOST, STALE, ZONES
+from tests.soak.operations import RARELY, SOMETIMES, Operation
+from tests.soak.world import MENDED_WITHIN_S, World, is_running
+from tests.system.remains import children_of
+
+#: Five deaths within a minute, and a worker is left out for one.
+_DEATHS_AT_MOST: Final = 3
+_WITHIN_S: Final = 65.0
+#: What a worker answers before it counts that.
+_BATCH: Final = 64
+
+
+def _victim(world: World, number: int) -> tuple[str, int] | None:
+    """Return the name and pid of a worker that owns names and did not die lately."""
+    now_s = world.now()
+    workers = [
+        (name, worker["pid"])
+        for name, worker in sorted(world.workers().items())
+        if worker["pid"] and worker["slots"] and worker["state"] == "up"
+    ]
+    name, pid = workers[number % len(workers)]
+    deaths = [x for x in world.deaths.get(name, []) if now_s - x < _WITHIN_S]
+    if len(deaths) >= _DEATHS_AT_MOST:
+        return None
+    world.deaths[name] = [*deaths, now_s]
+    world.unsure += _BATCH
+    return name, pid
+
+
+def _expect_replaced(world: World, name: str, pid: int, invariant: str) -> None:
+    def is_back() -> bool:
+        worker = world.workers()[name]
+        assert worker["state"] == "up", worker
+        assert worker["pid"] != pid, f"{name} is still {pid}"
+        return True
+
+    world.eventually(is_back, invariant, MENDED_WITHIN_S)
+
+
+@dataclass(frozen=True)
+class KillWorker(Operation):
+    """Kill a worker: what it had in hand is lost, and nothing else."""
+
+    number: int
+
+    excuses: ClassVar[tuple[str, ...]] = (LOST, CUT)
+    before_s: ClassVar[float] = 3.0
+
+    @classmethod
+    def draw(cls, rng: random.Random) -> Self:
+        return cls(rng.randrange(6))
+
+    def apply(self, world: World) -> None:
+        victim = _victim(world, self.number)
+        if victim is None:
+            return
+        name, pid = victim
+        os.kill(pid, signal.SIGKILL)
+        _expect_replaced(world, name, pid, "a dead worker is replaced")
+
+
+@dataclass(frozen=True)
+class StopWorker(Operation):
+    """Have a worker hang: it is replaced, and its queue answered by others."""
+
+    number: int
+
+    excuses: ClassVar[tuple[str, ...]] = (LOST, CUT, LATE)
+    before_s: ClassVar[float] = 3.0
+    after_s: ClassVar[float] = 1.0
+
+    @classmethod
+    def draw(cls, rng: random.Random) -> Self:
+        return cls(rng.randrange(6))
+
+    def apply(self, world: World) -> None:
+        victim = _victim(world, self.number)
+        if victim is None:
+            return
+        name, pid = victim
+        os.kill(pid, signal.SIGSTOP)
+        _expect_replaced(world, name, pid, "a hang is mended")
+
+
+@dataclass(frozen=True)
+class StopSupervisor(Operation):
+    """Have the supervisor hang for a while: nobody else is to notice."""
+
+    seconds: float
+
+    share: ClassVar[int] = RARELY
+
+    @classmethod
+    def draw(cls, rng: random.Random) -> Self:
+        return cls(rng.choice((0.3, 1.5, 3.0)))
+
+    def apply(self, world: World) -> None:
+        os.kill(world.pid, signal.SIGSTOP)
+        try:
+            world.pause(self.seconds)
+        finally:
+            os.kill(world.pid, signal.SIGCONT)
+        world.expect_workers()
+
+
+@dataclass(frozen=True)
+class KillSupervisor(Operation):
+    """Kill the supervisor: all of it goes, and a new one can start at once."""
+
+    excuses: ClassVar[tuple[str, ...]] = (LOST, CUT, LATE, FAILED, STALE)
+    before_s: ClassVar[float] = 9.0
+    after_s: ClassVar[float] = 1.0
+    share: ClassVar[int] = RARELY
+
+    @classmethod
+    def draw(cls, rng: random.Random) -> Self:
+        del rng
+        return cls()
+
+    def apply(self, world: World) -> None:
+        pids = children_of(world.pid)
+        old = world.pid
+        os.kill(old, signal.SIGKILL)
+
+        def are_gone() -> bool:
+            left = [pid for pid in (old, *pids) if is_running(pid)]
+            assert not left, f"still there: {left}"
+            return True
+
+        world.eventually(are_gone, "workers go with their supervisor", 5)
+        with contextlib.suppress(OSError, AssertionError):
+            world.front.program.wait()
+        world.deaths.clear()
+        world.start()
+        world.expect_workers()
+
+
+@dataclass(frozen=True)
+class KillChild(Operation):
+    """Kill or stop a child of the supervisor that is no worker, while a zone is read.
+
+    Where nothing of the kind shows up in time, nothing happens.
+    """
+
+    number: int
+    is_stop: bool
+
+    share: ClassVar[int] = SOMETIMES
+
+    @classmethod
+    def draw(cls, rng: random.Random) -> Self:
+        return cls(rng.randrange(4), rng.random() < 0.3)
+
+    def apply(self, world: World) -> None:
+        zones = [zone for zone in ZONES if world.is_served(zone)]
+        zone = zones[self.number % len(zones)]
+        workers = {worker["pid"] for worker in world.workers().values()}
+        version = world.write_zone(zone)
+        world.model.zones[zone].begin(version, world.now())
+        deadline_at = time.monotonic() + 1.2
+        while time.monotonic() < deadline_at:
+            others = set(children_of(world.pid)) - workers
+            if others:
+                number = signal.SIGSTOP if self.is_stop else signal.SIGKILL
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(others.pop(), number)
+                break
+            world.pause(0.001)
+        # What was refused for that is taken when it is asked for again.
+        version = world.write_zone(zone)
+        world.model.zones[zone].begin(version, world.now())
+        world.expect_zone(zone)
+
+
+@dataclass(frozen=True)
+class FewDescriptors(Operation):
+    """Let a worker open hardly any more descriptors, for some operations."""
+
+    number: int
+    spare: int
+    operations: int
+
+    share: ClassVar[int] = RARELY
+
+    @classmethod
+    def draw(cls, rng: random.Random) -> Self:
+        return cls(rng.randrange(6), rng.choice((1, 4, 16)), rng.randint(0, 2))
+
+    def apply(self, world: World) -> None:
+        workers = [x["pid"] for x in world.workers().values() if x["pid"]]
+        pid = sorted(workers)[self.number % len(workers)]
+        held = max(int(x.name) for x in Path(f"/proc/{pid}/fd").iterdir())
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        limit = (held + 1 + self.spare, before[1])
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
+        # A miss may find no descriptor for a port, or for TCP to an upstream.
+        excuse = world.excuse((FAILED, STALE, CUT), "few descriptors")
+
+        def undo() -> None:
+            if is_running(pid):
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+            excuse.until_s = world.now() + 9
+
+        world.later(self.operations, undo)
+        world.pause(1)
+        world.expect_workers()
