@@ -45,6 +45,8 @@ from dnsfront.ring.placement import MAX_PLACES, Worker, exact_slots
 from dnsfront.ring.table import MAX_SLOTS, MAX_WORKERS, SlotTable, build
 
 _MAX_UPSTREAM_SERVERS: Final = 64
+#: Half of what the shortest patience of common stub resolvers is.
+MOST_PATIENT_S: Final = 1.0
 #: The default, which stands in every copy of this program.
 PUBLIC_SEED: Final = "dnsfront"
 
@@ -295,6 +297,16 @@ class Upstreams(Section):
         for index in repeated(addresses):
             text = f"got {addresses[index]} again, want it once, with a weight"
             yield Fault(("servers", index, "address"), text)
+
+    def warnings(self) -> Iterator[Fault]:
+        """Yield a time-out that outlasts the patience of clients."""
+        if self.timeout_s > MOST_PATIENT_S:
+            got = duration_ms_to_text(round(self.timeout_s * 1000))
+            text = (
+                f"{got} is more than {MOST_PATIENT_S:g}s: many clients give up after "
+                "2s, before a second server was asked; want at most 1s"
+            )
+            yield Fault(("timeout",), text)
 
 
 class Zone(Section):

@@ -269,6 +269,12 @@ class _FrontCollector(Collector):
             "upstream",
             total(Upstream.FAILURES),
         )
+        yield _counter(
+            "upstream_retransmissions",
+            "Queries sent again to the same server before its time-out.",
+            "upstream",
+            total(Upstream.RETRANSMISSIONS),
+        )
         family = CounterMetricFamily(
             "dnsfront_upstream_ports_replaced",
             "Source ports given up, by reason: error, a send failed; silent, nothing "

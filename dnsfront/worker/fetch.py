@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from dnsfront.dns import wire
 from dnsfront.dns.entry import VIEWS, Entry
+from dnsfront.worker.retry import MAX_ASKED
 
 if TYPE_CHECKING:
     from dnsfront.worker.pool import Port, Server
@@ -22,10 +23,18 @@ class Fetch:
     one that took offence at EDNS; *places* the ids pending on ports. *asked* is what
     is being asked now: *exact*, or the name that the aliases of *partial*, a response,
     end with. *errors* are an upstream's Extended DNS Errors, as EDNS options.
+
+    A try is a server and a time-out, `tries` how many of them are over. Within one the
+    query may leave several times: first at `sent_at_ns`, last at `asked_at_ns`, and
+    `repeats` times in between; `queried` has the server of every query of all tries.
+    `sends` changes with every turn to a server or to TCP. A try ends at `until_ns`, or
+    a time-out after it began where that is 0; one that only waits for what was asked
+    before `is_waiting`.
     """
 
     __slots__ = (
         "asked",
+        "asked_at_ns",
         "candidates",
         "connection",
         "entry",
@@ -35,14 +44,19 @@ class Fetch:
         "failed_rcode",
         "has_edns",
         "is_done",
+        "is_waiting",
         "key",
         "partial",
         "places",
         "plain_server",
+        "queried",
+        "repeats",
         "restarts",
         "sends",
         "sent_at_ns",
         "server",
+        "tries",
+        "until_ns",
         "view",
         "waiters",
     )
@@ -69,13 +83,30 @@ class Fetch:
         self.connection: TcpExchange | None = None
         self.server: Server | None = None
         self.sends = 0
+        self.queried: list[Server] = []
         self.sent_at_ns = 0
+        self.asked_at_ns = 0
+        self.until_ns = 0
+        self.repeats = 0
+        self.tries = 0
+        self.is_waiting = False
         self.has_edns = True
         self.plain_server: Server | None = None
         self.is_done = False
         self.failed_rcode = wire.SERVFAIL
         self.error: int | None = wire.EDE_NO_REACHABLE_AUTHORITY
         self.errors = b""
+
+    def may_ask(self, server: Server) -> bool:
+        """Return whether *server* may be sent this question once more."""
+        return self.queried.count(server) < MAX_ASKED
+
+    def place_at(self, server: Server) -> tuple[Port, bytes] | None:
+        """Return where a response of *server* is waited for."""
+        for port, identity in self.places:
+            if port.server is server and port.pending.get(identity) is self:
+                return port, identity
+        return None
 
     def forget_places(self) -> None:
         """Take no response to what was sent so far."""

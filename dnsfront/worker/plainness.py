@@ -21,20 +21,23 @@ _SILENCES_IF_KNOWN: Final = 8
 
 
 class EdnsMemory:
-    """What is known of one server; `is_sure` while it answers with OPT records."""
+    """What is known of one server: `is_known` once it answered with an OPT record.
+
+    `is_sure` while it does.
+    """
 
     __slots__ = (
         "_failures",
-        "_is_known",
         "_is_plain_next",
         "_plain_until_ns",
         "_silences",
+        "is_known",
         "is_sure",
     )
 
     def __init__(self) -> None:
         self.is_sure = False
-        self._is_known = False
+        self.is_known = False
         self._is_plain_next = False
         self._silences = 0
         self._failures = 0
@@ -44,7 +47,7 @@ class EdnsMemory:
         """Return whether the next query goes with an OPT record."""
         if self._plain_until_ns > now_ns:
             return False
-        limit = _SILENCES_IF_KNOWN if self._is_known else _SILENCES
+        limit = _SILENCES_IF_KNOWN if self.is_known else _SILENCES
         if self._silences < limit:
             return True
         self._is_plain_next = not self._is_plain_next
@@ -56,7 +59,7 @@ class EdnsMemory:
         *has_edns* is about the query, *has_opt* about the response.
         """
         if has_opt:
-            self.is_sure = self._is_known = True
+            self.is_sure = self.is_known = True
             self._silences = self._failures = self._plain_until_ns = 0
         elif has_edns:
             # It may not know EDNS, and minds it not: nothing to give up.

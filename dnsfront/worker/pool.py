@@ -27,6 +27,7 @@ from dnsfront.worker.fetch import Fetch, message
 from dnsfront.worker.meter import Meter
 from dnsfront.worker.plainness import EdnsMemory
 from dnsfront.worker.reactor import Reactor
+from dnsfront.worker.retry import RoundTrip
 
 _log = logging.getLogger(__name__)
 
@@ -97,12 +98,14 @@ class Server:
         reactor: Reactor,
         receive: Callable[[Port], None],
         meter: Meter,
+        round_trip: RoundTrip,
     ) -> None:
         self.spec = spec
         self.index = spec.index
         self.outstanding = 0
         self.queue: list[Fetch] = []
         self.edns = EdnsMemory()
+        self.round_trip = round_trip
         #: Since when a port that was given up had heard nothing; 0 if none was.
         self.suspect_ns = 0
         self._reactor = reactor
@@ -185,6 +188,35 @@ class Server:
         self._send_through(port, again, now_ns)
         refused = self._sending.refused
         return failed + [again[place] for place, n in refused if n not in _BUSY]
+
+    def repeat(self, fetch: Fetch, now_ns: int) -> bool:
+        """Ask for *fetch* once more; return whether that left.
+
+        It does through the same port and under the same id, so that a forger gains
+        nothing by it and a response to either query will do. But a port that has heard
+        nothing since before two queries is taken for broken, and another one is used.
+        """
+        place = fetch.place_at(self)
+        if place is not None:
+            port, identity = place
+            if fetch.repeats > 1:
+                self.distrust(port, fetch.sent_at_ns)
+            if not port.is_given_up:
+                try:
+                    port.socket.send(message(identity, fetch))
+                except ConnectionRefusedError:
+                    return False
+                except OSError as exc:
+                    if exc.errno in _BUSY:
+                        return True
+                    self._report(f"error={errno.errorcode.get(exc.errno or 0, '?')}")
+                    self._give_up(port, Upstream.PORTS_ERROR)
+                else:
+                    return True
+        try:
+            return not self.send([fetch], now_ns)
+        except OSError:
+            return False
 
     def _free_place(self) -> int:
         return self._ports.index(None)

@@ -20,13 +20,19 @@ from dnsfront.ipc.stats import Counter
 from dnsfront.worker.batch import BATCH, COMPACT, HEADER_WORDS, ReceiveBatch
 from dnsfront.worker.fetch import Fetch, is_bare_error, is_response, message
 from dnsfront.worker.meter import Meter
+from dnsfront.worker.patience import Patience
 from dnsfront.worker.pool import Port, Server
 from dnsfront.worker.reactor import Reactor
+from dnsfront.worker.retry import RoundTrip, Timers
 from dnsfront.worker.upstream_tcp import TcpExchange
 from dnsfront.worker.waiter import Waiter
 
-#: RFC 9520, 3.1: at most three sends of one question.
-_MAX_SENDS: Final = 3
+#: Tries of one question, each of a server for a time-out.
+_MAX_TRIES: Final = 3
+#: Fetches that are overdue or refused, taken up in one round; and batches that leave
+#: towards one server. More would keep those waiting whose answers are there.
+_TURNS: Final = 512
+_BATCHES: Final = 16
 #: Fetches under way at most; what comes on top is answered at once.
 MAX_PENDING: Final = 20000
 
@@ -93,18 +99,19 @@ class Resolver:
     ) -> None:
         self.under_way: tuple[dict[bytes, Fetch], ...] = tuple({} for _ in range(VIEWS))
         self.pending = 0
+        self._timeout_ns = round(timeout_s * 1e9)
         self._servers = [
-            Server(spec, reactor, self._receive, meter) for spec in servers
+            Server(spec, reactor, self._receive, meter, RoundTrip(self._timeout_ns))
+            for spec in servers
         ]
         self._order = order
         self._is_up = is_up
-        self._timeout_ns = round(timeout_s * 1e9)
         self._reactor = reactor
         self._answers = answers
         self._meter = meter
-        # Each in the order of its deadlines, since each has one constant time-out.
-        self._deadlines: deque[tuple[int, Fetch, int]] = deque()
-        self._tcp_deadlines: deque[tuple[int, Fetch, int]] = deque()
+        self._timers = Timers(self._timeout_ns)
+        self._patience = Patience(self, self._timers, self._timeout_ns, meter)
+        self._unheard: deque[tuple[Fetch, int]] = deque()
         self._received = ReceiveBatch()
         self._rank()
 
@@ -112,7 +119,7 @@ class Resolver:
         """Note who is up; the only server there is needs no further choice."""
         self._up = [server for server in self._servers if self._is_up(server.index)]
         only = self._servers if len(self._servers) == 1 else []
-        self._only = only * (_MAX_SENDS if self._up else 1)
+        self._only = only * (_MAX_TRIES if self._up else 1)
 
     def fetch(
         self,
@@ -139,7 +146,7 @@ class Resolver:
         return True
 
     def _candidates(self, qname: bytes) -> list[Server]:
-        """Return up to three servers to send to, the first of them last.
+        """Return the servers of up to three tries, the first of them last.
 
         When all are down each gets one try, so that a wrong verdict of the health
         checks costs no answer and a right one no more than one time-out a server.
@@ -147,32 +154,45 @@ class Resolver:
         order = self._order(qname, self._servers)
         up = [server for server in order if server in self._up]
         if up:
-            order = up * _MAX_SENDS
-        return order[:_MAX_SENDS][::-1]
+            order = up * _MAX_TRIES
+        return order[:_MAX_TRIES][::-1]
 
     def _send_next(self, fetch: Fetch) -> None:
         server = fetch.candidates.pop()
+        if fetch.sends:
+            fetch.until_ns = fetch.repeats = 0
+            fetch.is_waiting = False
         fetch.sends += 1
         fetch.server = server
-        fetch.has_edns = server is not fetch.plain_server and (
-            server.edns.is_sure or server.edns.is_wanted(self._answers.now_ns)
-        )
+        fetch.queried.append(server)
+        fetch.asked_at_ns = self._answers.now_ns
+        fetch.has_edns = self.wants_edns(fetch, server)
         server.outstanding += 1
         server.queue.append(fetch)
 
+    def wants_edns(self, fetch: Fetch, server: Server) -> bool:
+        """Return whether *server* is to be asked with an OPT record."""
+        return server is not fetch.plain_server and (
+            server.edns.is_sure or server.edns.is_wanted(self._answers.now_ns)
+        )
+
     def flush(self) -> None:
-        """Send what was queued since the last call, a batch a system call."""
+        """Send what was queued since the last call, a batch a system call.
+
+        Of a great many the rest stays for the next round, which comes at once.
+        """
+        batches = _BATCHES
         servers = self._servers
-        while servers:
+        while servers and batches:
             for server in servers:
-                while server.queue:
+                if server.queue:
                     self._send_batch(server)
+            batches -= 1
             # What could not be sent is queued for the next server.
             servers = [server for server in self._servers if server.queue]
 
     def _send_batch(self, server: Server) -> None:
         now_ns = self._answers.now_ns
-        deadline_ns = now_ns + self._timeout_ns
         batch, server.queue = server.queue[:BATCH], server.queue[BATCH:]
         # A late response to an earlier send may have come since they were queued.
         batch = [fetch for fetch in batch if not (fetch.is_done or fetch.connection)]
@@ -181,10 +201,10 @@ class Resolver:
             unsent = server.send(batch, now_ns)
         except OSError:
             unsent = batch
-        # What fails below gets another number of sends, so its deadline is void.
-        self._deadlines.extend((deadline_ns, fetch, fetch.sends) for fetch in batch)
+        # What fails below gets another number of sends, so that look is void.
+        self._timers.asked(batch, now_ns)
         for fetch in unsent:
-            self._failed(fetch)
+            self.failed(fetch)
 
     def _receive(  # noqa: C901 - a call a response costs more than its parts
         self, port: Port
@@ -194,14 +214,17 @@ class Resolver:
         pending, server = port.pending, port.server
         if count < 0:
             # ICMP says that nobody listens there: no need to wait for the time-out.
-            for unheard in dict.fromkeys(pending.values()):
-                if unheard.places[-1][0] is port:
-                    self._failed(unheard)
+            self._unheard.extend(
+                (fetch, fetch.sends)
+                for fetch in pending.values()
+                if fetch.server is server and not fetch.connection
+            )
             return
         port.heard_ns = self._answers.now_ns
         if server.suspect_ns:
             server.gets_through(port)
         arena, sizes = received.arena, received.sizes
+        timed: Fetch | None = None
         for i in range(count):
             size = sizes[i * HEADER_WORDS]
             if size > COMPACT:
@@ -215,6 +238,8 @@ class Resolver:
             ):
                 continue
             del pending[identity]
+            if server is fetch.server:
+                timed = fetch
             try:
                 if octets[5] == 0:
                     self._refused_barely(fetch, server, octets)
@@ -224,12 +249,15 @@ class Resolver:
                     self._ask_over_tcp(fetch, server)
             except Exception:  # noqa: BLE001 - one response, not the batch
                 self._survive(fetch)
+        if timed is not None:
+            took_ns = port.heard_ns - timed.sent_at_ns
+            server.round_trip.took(took_ns, is_repeated=timed.repeats > 0)
 
     def _survive(self, fetch: Fetch) -> None:
         """Give *fetch* up for the exception at hand; the others go on."""
         self._answers.caught("upstream_response")
         fetch.candidates.clear()
-        self._failed(fetch)
+        self.failed(fetch)
 
     def _take(self, fetch: Fetch, server: Server, octets: bytes) -> None:
         """Deliver the response *octets* of *server*, or try the next one.
@@ -242,7 +270,7 @@ class Resolver:
             response = parse_response(octets, wire.HEADER_OCTETS + len(fetch.asked))
         except WireError:
             if not is_late:
-                self._failed(fetch)
+                self.failed(fetch)
             return
         if not is_late:
             self._meter.upstream_answered(server.index, fetch.sent_at_ns)
@@ -279,7 +307,7 @@ class Resolver:
                 response = parse_response(octets, end)
             except WireError:
                 if server is fetch.server:
-                    self._failed(fetch)
+                    self.failed(fetch)
                 return None
         target = response.target
         if target in (b"", fetch.asked[:-4]) or fetch.restarts >= _MAX_RESTARTS:
@@ -292,6 +320,7 @@ class Resolver:
         fetch.restarts += 1
         fetch.partial = octets
         fetch.asked = target + fetch.exact[-4:]
+        fetch.queried.clear()
         fetch.forget_places()
         fetch.hang_up()
         if fetch.server is not None:
@@ -315,7 +344,7 @@ class Resolver:
         fetch.error = wire.EDE_NO_REACHABLE_AUTHORITY if response.is_lame else None
         fetch.errors = response.errors
         if server is fetch.server:
-            self._failed(fetch)
+            self.failed(fetch)
 
     def _is_bare(self, fetch: Fetch, port: Port, octets: bytes) -> bool:
         """Return whether *octets* are an error without a question about the last try.
@@ -335,7 +364,7 @@ class Resolver:
         fetch.error = None
         fetch.errors = b""
         self._meter.upstream_answered(server.index, fetch.sent_at_ns)
-        self._failed(fetch)
+        self.failed(fetch)
 
     def _learn(self, fetch: Fetch, server: Server, response: Response) -> None:
         """Note what a response tells about *server* and EDNS."""
@@ -355,7 +384,7 @@ class Resolver:
                 return
             # TC over TCP says that even the whole is not whole (RFC 2181, 9).
             if octets is None or octets[2] & 2 or not is_response(octets, fetch.asked):
-                self._failed(fetch)
+                self.failed(fetch)
                 return
             try:
                 self._take(fetch, server, octets)
@@ -370,17 +399,20 @@ class Resolver:
         try:
             fetch.connection = TcpExchange(self._reactor, server.spec, query, done)
         except OSError:
-            self._failed(fetch)
+            self.failed(fetch)
             return
-        deadline_ns = fetch.sent_at_ns + 2 * self._timeout_ns
-        self._tcp_deadlines.append((deadline_ns, fetch, fetch.sends))
+        fetch.until_ns = fetch.sent_at_ns + 2 * self._timeout_ns
+        self._timers.look(fetch, fetch.until_ns)
 
-    def _failed(self, fetch: Fetch) -> None:
+    def failed(self, fetch: Fetch) -> None:
         """Count a failure of the server asked last; try the next one, or give up."""
         server = fetch.server
         if fetch.is_done or server is None:
             return
-        self._meter.upstream_failed(server.index)
+        if not fetch.is_waiting:
+            self._meter.upstream_failed(server.index)
+        while fetch.candidates and not fetch.may_ask(fetch.candidates[-1]):
+            fetch.candidates.pop()
         if fetch.candidates:
             server.outstanding -= 1
             fetch.hang_up()
@@ -403,35 +435,34 @@ class Resolver:
             fetch.hang_up()
 
     def expire(self) -> None:
-        """Treat what is overdue as failed."""
+        """Look at what may be overdue, and at what was refused; not at all at once."""
         now_ns = self._answers.now_ns
-        for deadlines in (self._deadlines, self._tcp_deadlines):
-            while deadlines:
-                deadline_ns, fetch, sends = deadlines[0]
-                if not fetch.is_done and fetch.sends == sends:
-                    if deadline_ns > now_ns:
-                        break
-                    self._stale_meanwhile(fetch)
-                    if deadlines is self._deadlines and fetch.server is not None:
-                        fetch.server.edns.was_silent(has_edns=fetch.has_edns)
-                    self._distrust(fetch)
-                    self._failed(fetch)
-                deadlines.popleft()
-
-    def _distrust(self, fetch: Fetch) -> None:
-        """Give up the port of an overdue *fetch*, if nothing comes to it any more."""
-        for port, _identity in fetch.places:
-            if port.server is fetch.server:
-                port.server.distrust(port, fetch.sent_at_ns)
+        turns = _TURNS
+        while self._unheard and turns:
+            unheard, sends = self._unheard.popleft()
+            if unheard.sends == sends and not unheard.connection:
+                self.failed(unheard)
+                turns -= 1
+        while turns:
+            fetch = self._timers.due(now_ns)
+            if fetch is None:
+                return
+            self._patience.look(fetch, now_ns)
+            turns -= 1
 
     def wait_s(self) -> float | None:
         """Return the seconds until something may be overdue, None if nothing can be."""
-        heads = [x[0][0] for x in (self._deadlines, self._tcp_deadlines) if x]
-        return max(0, min(heads) - self._answers.now_ns) / 1e9 if heads else None
+        if self._unheard:
+            return 0
+        for server in self._servers:
+            if server.queue:
+                return 0
+        at_ns = self._timers.next_ns()
+        return None if at_ns is None else max(0, at_ns - self._answers.now_ns) / 1e9
 
-    def _stale_meanwhile(self, fetch: Fetch) -> None:
+    def stale_meanwhile(self, fetch: Fetch) -> None:
         """Answer from stale data while the fetch goes on (RFC 8767, 5)."""
-        if fetch.entry is None or fetch.sends < 2:
+        if fetch.entry is None or not fetch.tries:
             return
         if self._answers.send_stale(fetch.entry, fetch.waiters):
             fetch.waiters.clear()
@@ -452,9 +483,14 @@ class Resolver:
         return fetches
 
     def join(self, fetch: Fetch, waiter: Waiter) -> None:
-        """Let *waiter* wait for a fetch that is under way."""
+        """Let *waiter* wait for a fetch that is under way.
+
+        Often it is the same client, which has lost its patience: then the server had
+        time to answer too, and its response may have been lost.
+        """
         self._meter.count(Counter.COALESCED)
         fetch.waiters.append(waiter)
+        self._patience.asked_again(fetch, self._answers.now_ns)
 
     def sweep(self) -> None:
         """Close ports that are done with, and look who is up."""
@@ -467,6 +503,6 @@ class Resolver:
         for fetches in self.under_way:
             for fetch in list(fetches.values()):
                 fetch.candidates.clear()
-                self._failed(fetch)
+                self.failed(fetch)
         for server in self._servers:
             server.close()

@@ -24,6 +24,7 @@ from tests.system.front import Address, free_address
 
 _MAX_OCTETS: Final = 65535
 _TTL_S: Final = 300
+_SO_RCVBUFFORCE: Final = 33
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,8 @@ class FakeUpstream:
     ) -> socket.socket:
         sock = socket.socket(self.address.family, kind)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Nothing is lost here but what a script loses.
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 22)
         sock.bind((self.address.host, self.address.port))
         self._selector.register(sock, selectors.EVENT_READ, ready)
         return sock

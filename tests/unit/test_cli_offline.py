@@ -97,6 +97,24 @@ def test_metrics_for_other_hosts_that_none_may_read_draw_a_warning(
         assert all(line.startswith(f"{path}:4: admin.allow: ") for line in lines)
 
 
+@pytest.mark.parametrize(("timeout", "warnings"), [("1s", 0), ("1001ms", 1), ("2s", 1)])
+def test_time_out_beyond_the_patience_of_clients_draws_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], timeout: str, warnings: int
+) -> None:
+    seed = "ring: {seed: our own}"
+    path = write(tmp_path, "slow.yaml", seed, f"upstreams: {{timeout: {timeout}}}")
+
+    assert main(["check", "-c", str(path)]) == 0
+
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == warnings
+    for line in lines:
+        shown = "2s" if timeout == "2s" else "1001ms"
+        assert line.startswith(
+            f"{path}:4: upstreams.timeout: warning: {shown} is more than 1s: "
+        )
+
+
 def test_bad_config_is_told_on_stderr(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -413,8 +413,7 @@ def test_batch_larger_than_one_system_call_is_answered(
     for query, sender in upstream.take():
         name = query.question[0].name.to_text()
         upstream.send(said_to(query, f"{name} 60 A 192.0.2.1").to_wire(), sender)
-    rig.round()
-    rig.round()
+    rig.until(lambda: rig.resolver and rig.resolver.pending == 0)
 
     answered = [message.answer[0].name.to_text() for message in received(client)]
     assert sorted(answered) == sorted(name + "." for name in names)

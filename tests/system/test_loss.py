@@ -1,0 +1,53 @@
+"""Datagrams get lost on the way to an upstream, and no client sees it."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.kern.queries import qname_of
+from tests.system.clients import nsid_query, receive
+from tests.system.front import FrontEnd
+from tests.system.upstream import Asked, FakeUpstream, Response
+
+_NAMES = 500
+#: Many stub resolvers wait so long, and then give up or ask another server.
+_PATIENCE_S = 2.0
+
+
+@pytest.mark.parametrize("timeout", ["800ms", "2s"])
+def test_lost_datagrams_do_not_show_to_clients(tmp_path: Path, timeout: str) -> None:
+    """Of 500 names, 25 lose their first datagram and five of them the next as well."""
+    sent: Counter[str] = Counter()
+
+    def lossy(asked: Asked) -> list[Response]:
+        number = int(asked.qname.partition(".")[0].removeprefix("n"))
+        lost = (number % 20 == 0) + (number % 100 == 0)
+        sent[asked.qname] += 1
+        return [] if sent[asked.qname] <= lost else [asked.address()]
+
+    with FakeUpstream(lossy) as upstream:
+        servers = [{"address": str(upstream.address)}]
+        upstreams = {"servers": servers, "timeout": timeout}
+        with (
+            FrontEnd(tmp_path, upstreams=upstreams, ring={"workers": 1}) as front,
+            socket.socket(front.address.family, socket.SOCK_DGRAM) as client,
+        ):
+            client.connect(front.address)
+            for number in range(_NAMES):
+                client.send(nsid_query(qname_of(f"n{number}.lossy.test"), number))
+            asked_at = time.monotonic()
+            answered = set()
+            while len(answered) < _NAMES:
+                left_s = asked_at + _PATIENCE_S - time.monotonic()
+                octets = receive(client, max(0, left_s))
+                assert octets, f"{_NAMES - len(answered)} names have no answer"
+                answered.add(int.from_bytes(octets[:2], "big"))
+
+            counts = front.metrics().counts()
+    assert counts[f"upstream_retransmissions {upstream.address}"] >= 30
+    assert counts["responses SERVFAIL"] == 0
