@@ -128,7 +128,7 @@ class Cache:
             return None
         return _aged(entry.body, entry.ttl_offsets, lambda _ttl: STALE_TTL_S)
 
-    def put(
+    def put(  # noqa: C901, PLR0912 - a call a miss costs more than what is done
         self, view: int, key: bytes, tail: bytes, response: Response, now_s: int
     ) -> Entry | None:
         """Return an entry with the response, kept if its TTL is over zero.
@@ -154,7 +154,8 @@ class Cache:
             ttl_s = max(low, min(ttl_s, high))
         elif ttl_s > high:
             ttl_s = high
-        entry = self.views[view].get(key) if ttl_s else None
+        found = self.views[view]
+        entry = found.get(key) if ttl_s else None
         weight = 0
         if ttl_s and len(body) > limits.max_entry_octets:
             self.oversized += 1
@@ -165,10 +166,17 @@ class Cache:
             weight = entry.weight_octets
             # Who is fetched again was asked for again.
             entry.stamp = now_s
-        head = response.head
-        entry.head = self._shared_head(head)
+        if len(self._offsets) > _MAX_SHARED or len(self._heads) > _MAX_SHARED:
+            # Whoever owns a zone can make up new ones for ever.
+            self._offsets.clear()
+            self._heads.clear()
+        head, offsets = response.head, response.ttl_offsets
+        entry.head = self._heads.setdefault(head, head)
         entry.body = body
-        entry.ttl_offsets = self._shared_offsets(response.ttl_offsets)
+        if len(offsets) <= _MAX_SHARED_OFFSETS:
+            entry.ttl_offsets = self._offsets.setdefault(offsets, offsets)
+        else:
+            entry.ttl_offsets = array("H", offsets)
         entry.odd = _odd(key, tail, response)
         entry.errors = response.errors
         entry.aged_at = now_s
@@ -178,7 +186,9 @@ class Cache:
             if weight:
                 self.residents.weigh_again(entry, entry.weight_octets - weight)
             else:
-                self._admit(entry)
+                # Whatever had its place has left: see _can_take.
+                self.residents.admit(entry)
+                found[key] = entry
         return entry
 
     def _can_take(self, entry: Entry, tail: bytes, body: bytes, ttl_s: int) -> bool:
@@ -192,21 +202,6 @@ class Cache:
             return True
         self.residents.leave(entry)
         return False
-
-    def _shared_head(self, head: bytes) -> bytes:
-        if len(self._heads) > _MAX_SHARED:
-            # Whoever owns a zone can make up new ones for ever.
-            self._heads.clear()
-        return self._heads.setdefault(head, head)
-
-    def _shared_offsets(self, offsets: Sequence[int]) -> Sequence[int]:
-        """Return *offsets* in little memory: shared by all, or two octets each."""
-        if len(offsets) > _MAX_SHARED_OFFSETS:
-            return array("H", offsets)
-        if len(self._offsets) > _MAX_SHARED:
-            self._offsets.clear()
-        shared = tuple(offsets)
-        return self._offsets.setdefault(shared, shared)
 
     def put_zone(
         self, view: int, key: bytes, tail: bytes, sections: Sections, now_s: int
@@ -244,8 +239,12 @@ class Cache:
             self.oversized += 1
             return False
         entry.tail = self._tails.setdefault(entry.tail, entry.tail)
-        entry.head = self._shared_head(entry.head)
-        entry.ttl_offsets = self._shared_offsets(entry.ttl_offsets)
+        entry.head = self._heads.setdefault(entry.head, entry.head)
+        offsets = tuple(entry.ttl_offsets)
+        if len(offsets) <= _MAX_SHARED_OFFSETS:
+            entry.ttl_offsets = self._offsets.setdefault(offsets, offsets)
+        else:
+            entry.ttl_offsets = array("H", offsets)
         self._admit(entry)
         return True
 
@@ -256,7 +255,6 @@ class Cache:
         other = view.get(entry.key)
         if other is not None:
             residents.leave(other)
-        residents.make_room(entry)
         residents.admit(entry)
         view[entry.key] = entry
 

@@ -22,7 +22,7 @@ NOT_ASKED_FOR: Final = -1
 
 #: Octets of an entry beside its key and its records: the object, its numbers, its place
 #: in a dictionary and in a queue. Measured, and checked by a test of memory.
-_ENTRY_OCTETS: Final = 400
+ENTRY_OCTETS: Final = 400
 
 _HEAD = struct.Struct("!4H")
 
@@ -102,7 +102,7 @@ class Entry:
     def weight_octets(self) -> int:
         """The memory that it takes, as counted against `cache.max_size`."""
         return (
-            _ENTRY_OCTETS
+            ENTRY_OCTETS
             + len(self.key)
             + len(self.body)
             + len(self.errors)

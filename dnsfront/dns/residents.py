@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from dnsfront.dns.entry import NOT_ASKED_FOR, ODD_ZONE, Entry
+from dnsfront.dns.entry import ENTRY_OCTETS, NOT_ASKED_FOR, ODD_ZONE, Entry
 
 NEWCOMERS: Final = 0
 REGULARS: Final = 1
@@ -53,6 +53,7 @@ class Residents:
         self.evictions = 0
         #: Of these, those that had to go for their weight.
         self.size_evictions = 0
+        self._count = 0
         self._octets = [0, 0, 0, 0]
         self._queues: tuple[deque[Entry], ...] = (deque(), deque(), deque(), deque())
         # What was let go as a newcomer: a part of its hash, at the place of the rest.
@@ -67,33 +68,19 @@ class Residents:
 
     def __len__(self) -> int:
         """How many entries and shells there are, those made from zones not counted."""
-        newcomers, regulars, large, _zones = self._queues
-        return len(newcomers) + len(regulars) + len(large)
+        return self._count
 
     def entries(self) -> list[Entry]:
         """Return all that are not made from zones, those that came last first."""
         newcomers, regulars, large, _zones = self._queues
         return [*reversed(newcomers), *reversed(regulars), *reversed(large)]
 
-    def make_room(self, entry: Entry) -> None:
-        """Let those go that have to for *entry*."""
-        weight = entry.weight_octets
-        if entry.odd & ODD_ZONE:
-            if len(self._queues[ZONES]) >= _MAX_ZONE_ENTRIES:
-                self._drop(self._queues[ZONES].popleft())
-        elif len(self) >= self._max_entries:
-            self._evict(is_for_weight=False)
-        steps = 0
-        while self.octets + weight > self._max_octets and steps < _MAX_STEPS:
-            self._evict(is_for_weight=True)
-            steps += 1
-
     def trim(self) -> None:
         """Let some of those go that are too many: about a millisecond's work."""
         steps = 0
         while steps < _CHUNK:
             is_heavy = self.octets > self._max_octets
-            if not is_heavy and len(self) <= self._max_entries:
+            if not is_heavy and self._count <= self._max_entries:
                 break
             self._evict(is_for_weight=is_heavy)
             steps += 1
@@ -101,23 +88,45 @@ class Residents:
     @property
     def is_over(self) -> bool:
         """Whether there is more than the bounds allow."""
-        return self.octets > self._max_octets or len(self) > self._max_entries
+        return self.octets > self._max_octets or self._count > self._max_entries
 
     def admit(self, entry: Entry) -> None:
-        """Take *entry* in, for which there is room."""
-        weight = entry.weight_octets
-        if entry.odd & ODD_ZONE:
+        """Take *entry* in, after others have gone for it: it is not the one to go."""
+        # As `entry.weight_octets`, which costs a call.
+        weight = (
+            ENTRY_OCTETS + len(entry.key) + len(entry.body) + 2 * len(entry.ttl_offsets)
+        )
+        is_of_zone = entry.odd & ODD_ZONE
+        if self.octets + weight > self._max_octets or (
+            self._count >= self._max_entries and not is_of_zone
+        ):
+            self._make_room(weight, is_of_zone=bool(is_of_zone))
+        if is_of_zone:
             place = ZONES
-        elif weight > _LARGE_OCTETS:
-            place = LARGE
-        elif entry.stamp != NOT_ASKED_FOR or self._is_remembered(entry.key):
-            place = REGULARS
+            if len(self._queues[ZONES]) >= _MAX_ZONE_ENTRIES:
+                self._drop(self._queues[ZONES].popleft())
         else:
-            place = NEWCOMERS
+            self._count += 1
+            if weight > _LARGE_OCTETS:
+                place = LARGE
+            elif entry.stamp != NOT_ASKED_FOR or (
+                self._remembered and self._is_remembered(entry.key)
+            ):
+                place = REGULARS
+            else:
+                place = NEWCOMERS
         entry.place = place
         self._queues[place].append(entry)
         self._octets[place] += weight
         self.octets += weight
+
+    def _make_room(self, weight: int, *, is_of_zone: bool) -> None:
+        if self._count >= self._max_entries and not is_of_zone:
+            self._evict(is_for_weight=False)
+        steps = 0
+        while self.octets + weight > self._max_octets and steps < _MAX_STEPS:
+            self._evict(is_for_weight=True)
+            steps += 1
 
     def would_move(self, entry: Entry, octets: int) -> bool:
         """Return whether *entry* belongs elsewhere with *octets* more than it has."""
@@ -150,6 +159,8 @@ class Residents:
                     entry = queue.popleft()
                     if entry.is_live:
                         queue.append(entry)
+                    elif entry.place != ZONES:
+                        self._count -= 1
                 left -= _CHUNK
                 yield
 
@@ -181,9 +192,11 @@ class Residents:
         while newcomers:
             entry = newcomers.popleft()
             if not entry.is_live:
+                self._count -= 1
                 return
             if entry.stamp == NOT_ASKED_FOR or chances == _MAX_CHANCES:
                 self._remember(entry.key)
+                self._count -= 1
                 self._let_go(entry, is_for_weight=is_for_weight)
                 return
             chances += 1
@@ -207,6 +220,7 @@ class Residents:
             queue.append(entry)
             entry = queue.popleft()
             chances += 1
+        self._count -= 1
         if entry.is_live:
             self._let_go(entry, is_for_weight=is_for_weight)
 
@@ -229,8 +243,6 @@ class Residents:
         self._remembered[number & len(self._remembered) - 1] = number >> 24 & 0xFFFFFFFF
 
     def _is_remembered(self, key: bytes) -> bool:
-        if not self._remembered:
-            return False
         number = hash(key)
         place = number & len(self._remembered) - 1
         return self._remembered[place] == number >> 24 & 0xFFFFFFFF

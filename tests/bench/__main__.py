@@ -27,6 +27,7 @@ def main() -> int:
         only=arguments.only,
         edns=arguments.edns,
         pin=arguments.pin,
+        before=arguments.before,
     )
     for number in _ENDING:
         signal.signal(number, _interrupt)
@@ -86,6 +87,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--edns", action="store_true", help="clients send an OPT")
     parser.add_argument(
         "--no-pin", dest="pin", action="store_false", help="share all CPUs"
+    )
+    parser.add_argument(
+        "--before", metavar="CHECKOUT", help="measure an older commit beside this one"
     )
     parser.add_argument(
         "--results", type=Path, default=report.default_directory(), metavar="DIR"

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 from tests.bench.errors import BenchError
 from tests.bench.load import Load, reflector_command
-from tests.bench.peers import DNSFRONT, MEASURED, UPSTREAM, Peer
+from tests.bench.peers import DNSFRONT, MEASURED, UPSTREAM, Peer, before
 from tests.bench.process import machine_busy_s, tree
 from tests.bench.server import HOST, Server, free_port, started
 
@@ -37,6 +37,8 @@ class Settings:
     only: Sequence[str]
     edns: bool
     pin: bool
+    #: A checkout of an older commit, to be measured in the same rounds.
+    before: str | None = None
 
 
 class Lab:
@@ -73,7 +75,8 @@ class Lab:
         """Start everyone once: whoever cannot take part is told now, not half-way."""
         self.peers: list[Peer] = []
         self.left_out: dict[str, str] = {}
-        for peer in MEASURED:
+        older = self.settings.before
+        for peer in (*MEASURED, *(before(Path(older)) if older else ())):
             if not peer.is_installed():
                 self.left_out[peer.name] = f"not installed; {peer.remedy}"
                 continue

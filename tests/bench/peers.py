@@ -55,14 +55,19 @@ class Peer:
 
 
 def _dnsfront(
-    command: Sequence[str], directory: Path, port: int, upstream_port: int
+    command: Sequence[str],
+    directory: Path,
+    port: int,
+    upstream_port: int,
+    *,
+    more_cache: str = ", max_size: 1GiB",
 ) -> Sequence[str]:
     config = directory / "dnsfront.yaml"
     config.write_text(f"""\
 listen: ["{HOST}:{port}"]
 ring: {{seed: bench, workers: 1}}
 upstreams: {{servers: [{{address: "{HOST}:{upstream_port}"}}]}}
-cache: {{max_entries: {CACHE_ENTRIES}}}
+cache: {{max_entries: {CACHE_ENTRIES}{more_cache}}}
 admin: {{listen: "{HOST}:{free_port()}", socket: {directory}/control.sock}}
 """)
     return [*command, "run", "-c", str(config)]
@@ -218,6 +223,33 @@ RECURSOR: Final = Peer(
 FORMS: Final = (DNSFRONT, COMPILED)
 #: The order of a round: whom we compare with first stands next to us.
 MEASURED: Final = (DNSDIST, DNSFRONT, COMPILED, UNBOUND, KRESD, RECURSOR)
+
+
+def before(checkout: Path) -> tuple[Peer, Peer]:
+    """Return both forms of the front end in another *checkout*, an older commit's."""
+    checkout = checkout.resolve()
+    forms = ("", checkout / ".venv"), (" compiled", checkout / ".venv-compiled")
+    first, second = (
+        Peer(
+            f"before{suffix}",
+            str(folder / "bin" / "dnsfront"),
+            f"run `make setup compiled` in {checkout} to measure it",
+            ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"],
+            partial(
+                _dnsfront,
+                [str(folder / "bin" / "dnsfront")],
+                more_cache=_more_cache(checkout),
+            ),
+        )
+        for suffix, folder in forms
+    )
+    return first, second
+
+
+def _more_cache(checkout: Path) -> str:
+    """Return what lets the cache of *checkout* grow, if it was bounded in octets."""
+    sections = checkout / "dnsfront" / "config" / "sections.py"
+    return ", max_size: 1GiB" if '"max_size"' in sections.read_text() else ""
 
 
 def doubts() -> Iterator[str]:
