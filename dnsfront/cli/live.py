@@ -43,7 +43,20 @@ def status_of(path: Path) -> dict[str, Any]:
     Raises:
         UnavailableError, PrivilegeError, ControlError: as `ask`.
     """
-    response = ask(path, {"command": "status"}, _TIMEOUT_S)
+    return _told(path, {"command": "status"})
+
+
+def asked(arguments: argparse.Namespace, request: dict[str, Any]) -> dict[str, Any]:
+    """Return what the server that *arguments* name tells in response to *request*.
+
+    Raises:
+        UnavailableError, PrivilegeError, ControlError: as `ask`.
+    """
+    return _told(socket_path(arguments), request)
+
+
+def _told(path: Path, request: dict[str, Any]) -> dict[str, Any]:
+    response = ask(path, request, _TIMEOUT_S)
     return {key: value for key, value in response.items() if key != "ok"}
 
 

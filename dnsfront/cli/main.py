@@ -122,6 +122,13 @@ def _add_offline(add: _Commands) -> None:
         nargs="+",
         help="a domain name, or - for one a line from standard input",
     )
+    for parser in (ring, lookup):
+        parser.add_argument(
+            "--live",
+            action="store_true",
+            help="ask the running server, which knows who is drained or down",
+        )
+        _add_socket(parser)
     diff = add("offline", "diff", "Tell what a change of config would move.")
     diff.add_argument("old", metavar="OLD", type=Path, help="config file in use")
     diff.add_argument("new", metavar="NEW", type=Path, help="config file to come")
@@ -147,9 +154,13 @@ def _add_live(add: _Commands) -> None:
     what.add_argument("--zone", metavar="Z", help="a name and everything below it")
     what.add_argument("--all", action="store_true", help="everything")
     for parser in live:
-        parser.add_argument(
-            "--socket",
-            metavar="PATH",
-            type=Path,
-            help="control socket, in place of the one that the config names",
-        )
+        _add_socket(parser)
+
+
+def _add_socket(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--socket",
+        metavar="PATH",
+        type=Path,
+        help="control socket, in place of the one that the config names",
+    )

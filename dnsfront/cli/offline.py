@@ -1,4 +1,4 @@
-"""Commands on config files alone: no running server, no privileges."""
+"""Commands on config files: no privileges, and no server but for `--live`."""
 
 # ruff: noqa: T201 - what a command has to say, it prints
 
@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 import errno
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from dnsfront.errors import (
     UsageError,
     WireError,
 )
-from dnsfront.ring.qhash import hash_key, qname_hash, slot_of
-from dnsfront.ring.table import SlotTable, moves
+from dnsfront.ring.qhash import hash_key
+from dnsfront.ring.table import moves
+from dnsfront.supervisor.placing import MAX_NAMES, place
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -65,13 +66,16 @@ def _counted(count: int, noun: str, plural: str = "s") -> str:
 
 def ring(arguments: argparse.Namespace) -> int:
     """Show each worker's slots and share; draw them when asked to."""
-    section = load(arguments.config).ring
-    table = section.table()
-    if arguments.svg is not None:
-        from dnsfront.ring.diagram import svg  # noqa: PLC0415 - rarely asked for
+    if arguments.live:
+        shares = _ring_in_force(arguments)
+    else:
+        section = load(arguments.config).ring
+        table = section.table()
+        if arguments.svg is not None:
+            from dnsfront.ring.diagram import svg  # noqa: PLC0415 - rarely asked for
 
-        _write(arguments.svg, svg(table))
-    shares = table.summary(section.workers)
+            _write(arguments.svg, svg(table))
+        shares = table.summary(section.workers)
     if arguments.json:
         print_json(shares)
         return 0
@@ -79,6 +83,16 @@ def ring(arguments: argparse.Namespace) -> int:
 
     show(ring_view(shares))
     return 0
+
+
+def _ring_in_force(arguments: argparse.Namespace) -> dict[str, Any]:
+    from dnsfront.cli.live import asked  # noqa: PLC0415 - no need without a server
+
+    if arguments.svg is not None:
+        raise UsageError(
+            "ring: got --live and --svg, want one; the file has the vnodes"
+        )
+    return asked(arguments, {"command": "ring"})
 
 
 def _write(path: Path, text: str) -> None:
@@ -92,17 +106,40 @@ def _write(path: Path, text: str) -> None:
 
 
 def lookup(arguments: argparse.Namespace) -> int:
-    """Print where the kernel steers names, without asking it."""
+    """Print where names are steered: by the config, or by the running server."""
+    names = [*_names(arguments.names)]
+    try:
+        for name in names:
+            qname_from_text(name)
+    except WireError as exc:
+        raise UsageError(f"lookup: {exc}") from exc
+    placed = _asked(arguments, names) if arguments.live else _computed(arguments, names)
+    if arguments.json:
+        print_json([*placed])
+        return 0
+    for where in placed:
+        owner = where["owner"]
+        rest = [worker for worker in where["preference"] if worker != owner]
+        print(where["name"], where["slot"], "-" if owner is None else owner, *rest)
+    return 0
+
+
+def _computed(
+    arguments: argparse.Namespace, names: Iterable[str]
+) -> Iterator[dict[str, Any]]:
     section = load(arguments.config).ring
     table, key = section.table(), hash_key(section.seed)
-    names = [*_names(arguments.names)]
-    if arguments.json:
-        print_json([_placed(name, table, key) for name in names])
-        return 0
-    for name in names:
-        placed = _placed(name, table, key)
-        print(placed["name"], placed["slot"], *placed["preference"])
-    return 0
+    return (place(name, table, key) for name in names)
+
+
+def _asked(
+    arguments: argparse.Namespace, names: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    from dnsfront.cli.live import asked  # noqa: PLC0415 - no need without a server
+
+    for at in range(0, len(names), MAX_NAMES):
+        request = {"command": "lookup", "names": names[at : at + MAX_NAMES]}
+        yield from asked(arguments, request)["placed"]
 
 
 def _names(arguments: Iterable[str]) -> Iterator[str]:
@@ -111,22 +148,6 @@ def _names(arguments: Iterable[str]) -> Iterator[str]:
             yield from filter(None, map(str.strip, sys.stdin))
         else:
             yield name
-
-
-def _placed(name: str, table: SlotTable, key: bytes) -> dict[str, Any]:
-    try:
-        qname = qname_from_text(name)
-    except WireError as exc:
-        raise UsageError(f"lookup: {exc}") from exc
-    # The kernel stops at the root label, and hashes what stands before it.
-    slot = slot_of(qname_hash(qname[:-1], key), table.slots)
-    preference = table.preference(slot)
-    return {
-        "name": name,
-        "slot": slot,
-        "owner": preference[0],
-        "preference": list(preference),
-    }
 
 
 def diff(arguments: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from dnsfront.errors import ControlError, WireError
 from dnsfront.supervisor import reports
 from dnsfront.supervisor.apply import Change
 from dnsfront.supervisor.front import Front
+from dnsfront.supervisor.placing import MAX_NAMES
 from dnsfront.supervisor.reload import Reloader
 from dnsfront.supervisor.successor import Succession
 
@@ -44,8 +45,8 @@ class Commands:
             DnsfrontError: it was not done; the text says why.
         """
         match request.get("command"):
-            case "status":
-                return reports.status(self._front)
+            case "status" | "ring" | "lookup":
+                return self._tell(request)
             case "reload":
                 return _changed(await self._reloader.reload())
             case "drain":
@@ -67,6 +68,13 @@ class Commands:
             change.generation, change.slots_moved,
         )  # fmt: skip
         return _changed(change)
+
+    def _tell(self, request: Request) -> dict[str, Any]:
+        """Return what is asked for of what is in force; nothing changes."""
+        if request["command"] == "lookup":
+            return {"placed": reports.lookup(self._front, _names(request))}
+        tell = reports.ring if request["command"] == "ring" else reports.status
+        return tell(self._front)
 
     async def _succeed(self, request: Request) -> dict[str, Any]:
         """Let a successor take over: the one that asks for it, or a new one."""
@@ -101,6 +109,15 @@ def _text(request: Request, key: str) -> str:
     if not isinstance(value, str):
         raise ControlError(f"got no {key}, want its name")
     return value
+
+
+def _names(request: Request) -> list[str]:
+    names = request.get("names")
+    if not isinstance(names, list) or not all(isinstance(x, str) for x in names):
+        raise ControlError("got no names, want a list of them")
+    if len(names) > MAX_NAMES:
+        raise ControlError(f"got {len(names)} names, want at most {MAX_NAMES} at once")
+    return names
 
 
 def _name(request: Request, key: str) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any, Final
 
+from dnsfront.errors import ControlError, WireError
 from dnsfront.ipc.stats import Counter, Upstream, upstream_at
+from dnsfront.ring.qhash import hash_key
 from dnsfront.supervisor.fleet import DRAIN_WITHIN_S
 from dnsfront.supervisor.front import Front, Phase
+from dnsfront.supervisor.placing import place
 from dnsfront.supervisor.tally import Tally
 from dnsfront.supervisor.worker import State, Worker
 
@@ -83,6 +87,21 @@ def ring(front: Front) -> dict[str, Any]:
     order = front.candidate.config.ring.workers
     generation = front.publisher.generation
     return {**front.candidate.table.summary(order), "generation": generation}
+
+
+def lookup(front: Front, names: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the shape of `dnsfront lookup --json`, with those that serve as owners.
+
+    Raises:
+        ControlError: one of *names* is none.
+    """
+    ids = front.steering.live_ids()
+    live = {worker.name for worker in front.fleet if worker.worker_id in ids}
+    table, key = front.candidate.table, hash_key(front.candidate.config.ring.seed)
+    try:
+        return [place(name, table, key, live) for name in names]
+    except WireError as exc:
+        raise ControlError(f"lookup: {exc}") from exc
 
 
 def not_ready(front: Front) -> list[str]:

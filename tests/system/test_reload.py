@@ -225,6 +225,13 @@ def test_drain_and_undrain_take_a_worker_out_and_put_it_back(front: FrontEnd) ->
         name: preferences[name][home[name] == "w2"] for name in NAMES
     }
     assert front.worker("w2")["state"] == "drained"
+    # The file says what was meant, the server what is.
+    assert front.lookup(NAMES) == preferences
+    told = json.loads(front.command("lookup", "--live", "--json", *NAMES)[1])
+    assert {x["name"]: x["owner"] for x in told} == asked(front)
+    ring = json.loads(front.command("ring", "--live", "--json")[1])
+    assert ring == json.loads(front.get("/ring.json").body)
+    assert "w2" not in {worker["name"] for worker in ring["workers"]}
 
     code, text = front.command("undrain", "w2")
 

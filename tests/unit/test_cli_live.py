@@ -15,6 +15,7 @@ from dnsfront.cli.main import main
 from dnsfront.cli.top import Watch, _keys_at_once, _quits
 from dnsfront.cli.views import status_view
 from dnsfront.errors import ControlError, PrivilegeError
+from dnsfront.supervisor.placing import MAX_NAMES
 
 STATUS: dict[str, Any] = {
     "generation": 3,
@@ -169,6 +170,35 @@ def test_the_socket_can_be_named(server: Server, tmp_path: Path) -> None:
     assert main(["stop", "--socket", str(tmp_path / "s")]) == 0
 
     assert server.requests == [(tmp_path / "s", {"command": "stop"})]
+
+
+def test_lookup_asks_the_server_by_as_many_requests_as_it_takes(
+    server: Server, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    placed = {"name": "a", "slot": 7, "owner": "w2", "preference": ["w1", "w2", "w3"]}
+    orphan = {**placed, "owner": None}
+    server.response = {"ok": True, "placed": [placed, orphan]}
+    names = [f"n{number}" for number in range(MAX_NAMES + 1)]
+
+    assert main(["lookup", "--live", "-c", str(config), *names]) == 0
+
+    assert [request["names"] for _, request in server.requests] == [
+        names[:MAX_NAMES],
+        names[MAX_NAMES:],
+    ]
+    assert capsys.readouterr().out == "a 7 w2 w1 w3\na 7 - w1 w2 w3\n" * 2
+
+
+def test_ring_asks_the_server(
+    server: Server, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.response = {"ok": True, "method": "ring"}
+
+    assert main(["ring", "--live", "--json", "--socket", "s", "-c", str(config)]) == 0
+    assert main(["ring", "--live", "--svg", "x", "-c", str(config)]) == os.EX_USAGE
+
+    assert server.requests == [(Path("s"), {"command": "ring"})]
+    assert json.loads(capsys.readouterr().out) == {"method": "ring"}
 
 
 def test_no_server_is_unavailable(

@@ -135,6 +135,28 @@ def test_commands_act_and_say_what_they_did(played: Played, tmp_path: Path) -> N
     assert played.events
 
 
+def test_lookup_and_ring_tell_who_serves_now(played: Played, tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    command = asker(path)
+    names = [f"name{number}.test" for number in range(20)]
+
+    def client() -> list[Any]:
+        both = command("lookup", names=names)["placed"]
+        command("drain", worker="w1")
+        return [both, command("lookup", names=names)["placed"], command("ring")]
+
+    both, one, ring = serve(path, client)
+
+    assert [x["name"] for x in both] == names
+    assert {x["owner"] for x in both} == {"w1", "w2"}
+    assert all(x["owner"] == x["preference"][0] for x in both)
+    assert [x["slot"] for x in one] == [x["slot"] for x in both]
+    assert {x["owner"] for x in one} == {"w2"}
+    assert ring["generation"] == 2
+    assert [worker["name"] for worker in ring["workers"]] == ["w2"]
+    assert played.events
+
+
 @pytest.mark.parametrize(
     ("request_", "reason"),
     [
@@ -142,8 +164,21 @@ def test_commands_act_and_say_what_they_did(played: Played, tmp_path: Path) -> N
         ({"command": "drain"}, "got no worker, want its name"),
         ({"command": "flush", "qname": "a..b"}, "^qname: "),
         ({"command": "flush", "qname": "a", "zone": "b"}, "got qname and zone"),
+        ({"command": "lookup"}, "got no names, want a list of them"),
+        ({"command": "lookup", "names": ["a", 1]}, "got no names, want a list"),
+        ({"command": "lookup", "names": ["a..b"]}, "^lookup: "),
+        ({"command": "lookup", "names": ["a"] * 401}, "got 401 names, want at most"),
     ],
-    ids=["unknown", "no worker", "bad name", "two kinds"],
+    ids=[
+        "unknown",
+        "no worker",
+        "bad name",
+        "two kinds",
+        "no names",
+        "no text",
+        "bad name to look up",
+        "too many names",
+    ],
 )
 def test_requests_that_make_no_sense_are_refused(
     played: Played, tmp_path: Path, request_: dict[str, Any], reason: str
