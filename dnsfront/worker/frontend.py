@@ -13,6 +13,7 @@ from dnsfront.dns.cache import Cache
 from dnsfront.dns.entry import ODD_ERRORS, ODD_ZONE, Entry
 from dnsfront.dns.response import Response
 from dnsfront.dns.shape import Shapes
+from dnsfront.dns.zones.records import DS
 from dnsfront.errors import WireError
 from dnsfront.ipc.stats import Counter, Source
 from dnsfront.worker.faults import Faults
@@ -35,6 +36,7 @@ _MAX_FAILURES: Final = 10000
 _META_TYPES: Final = frozenset((wire.OPT, *range(249, 255)))
 _IN: Final = wire.CLASS_IN.to_bytes(2, "big")
 _ANY_IN: Final = wire.ANY.to_bytes(2, "big") + _IN
+_DS_IN: Final = DS.to_bytes(2, "big") + _IN
 _EMPTY: Final = bytes(6)
 #: Types of which nearly all queries are: A, NS, MX, TXT, AAAA, SRV, HTTPS, class IN.
 _PLAIN: Final = frozenset(bytes((0, t)) + _IN for t in (1, 2, 15, 16, 28, 33, 65))
@@ -87,7 +89,11 @@ class Frontend:
 
     def _zone_for(self, exact: bytes) -> Zone | None:
         """Return the zone that answers the question *exact*, None for an upstream."""
-        return None if self._zones is None else self._zones.find(exact[:-4])
+        if self._zones is None:
+            return None
+        if exact.endswith(_DS_IN) and self.resolver is not None:
+            return self._zones.find_for_ds(exact[:-4])
+        return self._zones.find(exact[:-4])
 
     def reclaim(self, resolver: Resolver) -> None:
         """Answer what *resolver* asks and a zone of ours answers now.

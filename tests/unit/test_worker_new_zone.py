@@ -124,3 +124,31 @@ def test_names_go_to_the_upstream_when_the_zone_is_gone(
     rig.round()
     assert "192.0.2.1" in received_one(client).answer[0].to_text()
     assert rig.count(Counter.CACHE_REQUESTS) == 1
+
+
+def test_ds_at_the_origin_of_a_zone_is_asked_of_the_parent_side(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    rig.frontend.zones = zones()
+    client = miss(rig, query_for("example.com", "DS"))
+
+    upstream.answer("example.com. 60 DS 1 8 2 " + 32 * "00")
+    rig.round()
+
+    assert "DS 1 8 2" in received_one(client).answer[0].to_text()
+    # The upstream's word is kept, though it is about a name of ours.
+    again = rig.ask_for(query_for("example.com", "DS"))
+    assert "DS 1 8 2" in again.answer[0].to_text()
+    assert rig.count(Counter.CACHE_HITS) == 1
+    assert rig.ask_for(query_for("www.example.com", "DS")).authority
+    assert "192.0.2.99" in rig.ask_for(query_for()).answer[0].to_text()
+
+
+def test_without_upstreams_ds_at_the_origin_is_denied_by_the_zone() -> None:
+    with Rig() as rig:
+        rig.frontend.zones = zones()
+
+        response = rig.ask_for(query_for("example.com", "DS"))
+
+        assert not response.answer
+        assert response.authority

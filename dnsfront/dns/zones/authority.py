@@ -21,6 +21,7 @@ from dnsfront.dns.wire import (
     NXDOMAIN,
     PLAIN_UDP_OCTETS,
     REFUSED,
+    SERVFAIL,
     SOA,
     A,
     skip_name,
@@ -39,8 +40,8 @@ from dnsfront.dns.zones.records import (
 )
 from dnsfront.errors import ZoneError
 
-#: A chain ends after so many CNAME records; longer ones are mistakes, or attacks.
-_MAX_CHAIN: Final = 16
+#: So many CNAME records are followed; more of them are a mistake, or an attack.
+_MAX_CHAIN: Final = 100
 _MAX_POINTER: Final = 0x3FFF
 _RECORD_FIXED: Final = struct.Struct("!HHI")
 _LENGTH: Final = struct.Struct("!H")
@@ -106,6 +107,11 @@ class Zone:
             if following is None or message.has_answered(name):
                 break
             zone = following
+        else:
+            # Not a part of the answer: the client would take it for the whole.
+            return _Message(qname, len(question)).to_sections(
+                SERVFAIL, is_authoritative=False
+            )
         return message.to_sections(NOERROR, is_authoritative=True)
 
     def locate(self, name: bytes, qtype: int) -> tuple[bytes | None, Node | None]:

@@ -16,6 +16,17 @@ class ZoneSet:
         for zone in self._zones.values():
             zone.join(self.find)
 
+    def find_for_ds(self, qname: bytes) -> Zone | None:
+        """Return the zone that can say which DS records *qname* has, if one can.
+
+        At an origin that is its parent's to say (RFC 4035, 3.1.4.1): the child's denial
+        would make the whole zone bogus to whoever validates.
+        """
+        zone = self.find(qname)
+        if zone is None or zone.origin != qname:
+            return zone
+        return self.find(qname[qname[0] + 1 :])
+
     def find(self, qname: bytes) -> Zone | None:
         """Return the zone with the longest origin at or above *qname*."""
         zones = self._zones
