@@ -435,8 +435,12 @@ class Access(Section):
 
     allow: tuple[Network, ...] = Field(
         ("127.0.0.0/8", "::1/128"),
-        description="Client networks that are served; all others get REFUSED.",
+        description="Client networks that are served.",
         json_schema_extra={"minItems": 1},
+    )
+    deny: Literal["refuse", "drop"] = Field(
+        "refuse",
+        description="What all others get over UDP: REFUSED, or no response at all.",
     )
 
     def mistakes(self) -> Iterator[Fault]:

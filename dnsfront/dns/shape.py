@@ -18,9 +18,12 @@ _HEAD = struct.Struct("!4H")
 _HEADER_TAIL = struct.Struct("!5H")
 #: Octets of an OPT record without options.
 _OPT_OCTETS: Final = 11
+_HEADER_AND_OPT_OCTETS: Final = 12 + _OPT_OCTETS
 #: Distinct OPT records remembered per header; a flood of odd ones starts over.
 _MAX_OPTS: Final = 512
 _MAX_HEADS: Final = 4096
+#: The head of an entry that says REFUSED.
+_REFUSED: Final = (wire.QR | wire.RA | wire.REFUSED).to_bytes(2, "big") + bytes(6)
 
 
 class Heads(dict[bytes, bytes]):
@@ -59,7 +62,7 @@ class Shape:
     *limit* is the largest response in octets, *opt* the OPT record of the response.
     """
 
-    __slots__ = ("heads", "limit", "lookup", "opt", "view")
+    __slots__ = ("_refusal_opt", "heads", "limit", "lookup", "opt", "view")
 
     def __init__(
         self,
@@ -74,6 +77,15 @@ class Shape:
         self.heads = heads
         self.limit = limit
         self.opt = opt
+        self._refusal_opt = b""
+
+    def refusal(self, identity: bytes, question: bytes) -> bytes:
+        """Return the response to a client that is not allowed."""
+        if self.opt and not self._refusal_opt:
+            error = wire.error_option(wire.EDE_PROHIBITED)
+            self._refusal_opt = wire.with_options(self.opt, error)
+        head = self.heads[_REFUSED]
+        return b"".join((identity, head, question, self._refusal_opt))
 
     def message(
         self, identity: bytes, question: bytes, head: bytes, body: bytes
@@ -131,6 +143,23 @@ class Shapes:
             without = _HEADER_TAIL.pack(flags, 1, 0, 0, 0)
             self.plain[without] = self._shape(flags, None, limit=wire.PLAIN_UDP_OCTETS)
             self.with_opt[_HEADER_TAIL.pack(flags, 1, 0, 0, 1)] = {}
+
+    def refusal(self, octets: bytes) -> bytes:
+        """Return the response to a client that is not allowed, if that is easy.
+
+        It is empty where the query has to be parsed first.
+        """
+        header = octets[2:12]
+        shape = self.plain.get(header)
+        question = octets[12:]
+        if shape is None and len(octets) > _HEADER_AND_OPT_OCTETS:
+            by_opt = self.with_opt.get(header)
+            if by_opt is not None:
+                shape = by_opt.get(octets[-_OPT_OCTETS:])
+                question = octets[12:-_OPT_OCTETS]
+        if shape is None or wire.question_end(question, 0) != len(question):
+            return b""
+        return shape.refusal(octets[:2], question)
 
     def of(self, query: wire.Query, *, is_tcp: bool) -> Shape:
         """Return the shape of a parsed query, with NSID if it asked for that."""

@@ -100,6 +100,7 @@ class WorkerSpec:
     cache_prefetch: bool
     limits: Limits
     access_allow: tuple[str, ...]
+    access_deny: str  # "refuse" or "drop"
     log_level: str
 
     def to_json(self) -> bytes:

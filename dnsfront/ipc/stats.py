@@ -61,6 +61,8 @@ class Counter(IntEnum):
     #: What another worker passed here and no sense could be made of.
     HANDOVER_REFUSED = 25
     CACHE_OCTETS = 26  # a gauge
+    #: Queries of clients that are not allowed, where those get no response.
+    IGNORED_DENIED = 27
     RCODE_0 = 32
 
 

@@ -72,6 +72,7 @@ class Candidate:
             cache_prefetch=config.cache.prefetch,
             limits=Limits(**config.limits.model_dump()),
             access_allow=tuple(config.access.allow),
+            access_deny=config.access.deny,
             log_level=config.log.level,
         )
 

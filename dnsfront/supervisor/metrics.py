@@ -81,6 +81,7 @@ _LABELLED_COUNTERS: Final[tuple[tuple[str, str, str, Mapping[str, int]], ...]] =
         {
             "short": Counter.IGNORED_SHORT,
             "response": Counter.IGNORED_RESPONSE,
+            "denied": Counter.IGNORED_DENIED,
         },
     ),
 )

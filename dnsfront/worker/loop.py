@@ -92,7 +92,9 @@ class Worker:
         self.ownership = Ownership(spec.worker_id, key, live_fd, load_fd)
         self.ownership.publish(table_fd, start["slots"])
         self.cache = Cache(_limits(spec))
-        self.access = AccessList(spec.access_allow)
+        self.access = AccessList(
+            spec.access_allow, is_silent=spec.access_deny == "drop"
+        )
         self.reactor = Reactor(
             before_round=self._before_round,
             after_round=self._after_round,
@@ -175,9 +177,16 @@ class Worker:
         """Have the cache as the spec wants it."""
         self.cache.resize(_limits(self.spec))
 
-    def limit_clients(self) -> None:
-        """Have clients allowed, and cost, what the spec wants."""
-        self.streams.configure(self.spec.limits, self._descriptors_for_clients())
+    def limit_clients(self, before: WorkerSpec) -> None:
+        """Have clients allowed, and cost, what the spec wants, and not as *before*."""
+        spec = self.spec
+        if (spec.access_allow, spec.access_deny) != (
+            before.access_allow,
+            before.access_deny,
+        ):
+            self.access.replace(spec.access_allow, is_silent=spec.access_deny == "drop")
+            self.streams.keep_out(self.access)
+        self.streams.configure(spec.limits, self._descriptors_for_clients())
 
     def _descriptors_for_clients(self) -> int:
         return descriptors.for_clients(

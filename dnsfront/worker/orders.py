@@ -206,10 +206,7 @@ class Orders:
         before, worker.spec = worker.spec, spec
         logs.set_level(spec.log_level)
         worker.resize_cache()
-        if spec.access_allow != before.access_allow:
-            worker.access.replace(spec.access_allow)
-            worker.streams.keep_out(worker.access)
-        worker.limit_clients()
+        worker.limit_clients(before)
         if _upstreams(spec) != _upstreams(before):
             worker.open_upstreams()
             worker.frontend.forget_failures()

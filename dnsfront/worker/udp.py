@@ -11,6 +11,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Final
 
+from dnsfront.dns import wire
 from dnsfront.dns.entry import ODD_ERRORS, ODD_TAIL, ODD_ZONE
 from dnsfront.ipc.stats import Counter, Source
 from dnsfront.worker.batch import (
@@ -172,7 +173,7 @@ class UdpListener:
         allowed = self.access.allowed
         pieces: list[bytes] = []
         buffer_at = answering.buffer_at
-        hits = zone_hits = odd_rcodes = 0
+        hits = zone_hits = odd_rcodes = denied = 0
         is_shifted = False
         for i in range(count):
             try:
@@ -181,61 +182,68 @@ class UdpListener:
                 if addresses[at + packed_at : at + packed_end] not in allowed and (
                     not self.access.allows(addresses[at + packed_at : at + packed_end])
                 ):
-                    frontend.refuse(received.datagram(i), self._waiter(i))
-                    continue
-                if size > COMPACT:
-                    frontend.query(received.datagram(i), self._waiter(i))
-                    continue
-                at = i * COMPACT
-                octets = arena[at : at + size]
-                header = octets[2:12]
-                by_opt = with_opt.get(header)
-                if by_opt is None:
-                    shape = plain.get(header)
-                    question = octets[12:]
-                else:
-                    shape = by_opt.get(octets[-11:])
-                    if shape is not None:
-                        # Not before: compiled, a slice that ends too early raises.
-                        question = octets[12:-11]
-                if shape is None:
-                    frontend.query(octets, self._waiter(i))
-                    continue
-                key = question.lower()
-                entry = shape.lookup(key)
-                if entry is None or (entry.stamp != now_s and not fresh(entry, now_s)):
-                    self._miss(i, octets, question, key, shape, entry)
-                    continue
-                odd = entry.odd
-                if odd:
-                    if odd & ODD_TAIL and entry.tail != question[-4:]:
-                        self._miss(i, octets, question, key, shape, None)
+                    message = self._denial(i)
+                    if not message:
                         continue
-                    if odd & ODD_ZONE:
-                        zone_hits += 1
-                    if odd & ODD_ERRORS:
-                        size -= len(shape.opt)
-                        inner = len(question) + len(entry.body)
-                        shape = shape.with_errors(entry.errors, inner)
-                        size += len(shape.opt)
-                    rcode = entry.rcode
-                    if rcode:
-                        odd_rcodes += 1
-                        frontend.meter.count_rcode(rcode)
-                body = entry.body
-                size += len(body)
-                if size <= shape.limit:
-                    pieces += (
-                        octets[:2],
-                        shape.heads[entry.head],
-                        question,
-                        body,
-                        shape.opt,
-                    )
-                else:
-                    message = shape.truncated(octets[:2], question, entry.head)
+                    denied += 1
                     size = len(message)
                     pieces.append(message)
+                else:
+                    if size > COMPACT:
+                        frontend.query(received.datagram(i), self._waiter(i))
+                        continue
+                    at = i * COMPACT
+                    octets = arena[at : at + size]
+                    header = octets[2:12]
+                    by_opt = with_opt.get(header)
+                    if by_opt is None:
+                        shape = plain.get(header)
+                        question = octets[12:]
+                    else:
+                        shape = by_opt.get(octets[-11:])
+                        if shape is not None:
+                            # Not before: compiled, a slice that ends too early raises.
+                            question = octets[12:-11]
+                    if shape is None:
+                        frontend.query(octets, self._waiter(i))
+                        continue
+                    key = question.lower()
+                    entry = shape.lookup(key)
+                    if entry is None or (
+                        entry.stamp != now_s and not fresh(entry, now_s)
+                    ):
+                        self._miss(i, octets, question, key, shape, entry)
+                        continue
+                    odd = entry.odd
+                    if odd:
+                        if odd & ODD_TAIL and entry.tail != question[-4:]:
+                            self._miss(i, octets, question, key, shape, None)
+                            continue
+                        if odd & ODD_ZONE:
+                            zone_hits += 1
+                        if odd & ODD_ERRORS:
+                            size -= len(shape.opt)
+                            inner = len(question) + len(entry.body)
+                            shape = shape.with_errors(entry.errors, inner)
+                            size += len(shape.opt)
+                        rcode = entry.rcode
+                        if rcode:
+                            odd_rcodes += 1
+                            frontend.meter.count_rcode(rcode)
+                    body = entry.body
+                    size += len(body)
+                    if size <= shape.limit:
+                        pieces += (
+                            octets[:2],
+                            shape.heads[entry.head],
+                            question,
+                            body,
+                            shape.opt,
+                        )
+                    else:
+                        message = shape.truncated(octets[:2], question, entry.head)
+                        size = len(message)
+                        pieces.append(message)
                 vectors[2 * hits] = buffer_at
                 vectors[2 * hits + 1] = size
                 buffer_at += size
@@ -252,6 +260,10 @@ class UdpListener:
             self._count_failures(answering)
             if is_shifted:
                 answering.restore(hits)
+            if denied:
+                frontend.meter.count(Counter.REFUSED, denied)
+                frontend.meter.count_rcode(wire.REFUSED, denied)
+                hits -= denied
             self._count_hits(hits, zone_hits, odd_rcodes, started_at_ns)
 
     def _count_hits(
@@ -267,6 +279,21 @@ class UdpListener:
             meter.observe(Source.HIT, duration_ns, cache_hits)
         if zone_hits:
             meter.observe(Source.ZONE, duration_ns, zone_hits)
+
+    def _denial(self, i: int) -> bytes:
+        """Return what a client that is not allowed gets, empty if that is nothing now.
+
+        It may be nothing at all, or need more thought than the other ones.
+        """
+        frontend = self._frontend
+        if self.access.is_silent:
+            frontend.meter.count(Counter.IGNORED_DENIED)
+            return b""
+        octets = self._received.datagram(i)
+        refusal = frontend.shapes.refusal(octets)
+        if not refusal:
+            frontend.refuse(octets, self._waiter(i))
+        return refusal
 
     def waiter_at(self, address: bytes, control: bytes) -> UdpWaiter:
         """Return the sender of a datagram that another worker handed over."""
