@@ -94,7 +94,11 @@ class Residents:
         """Take *entry* in, after others have gone for it: it is not the one to go."""
         # As `entry.weight_octets`, which costs a call.
         weight = (
-            ENTRY_OCTETS + len(entry.key) + len(entry.body) + 2 * len(entry.ttl_offsets)
+            ENTRY_OCTETS
+            + len(entry.key)
+            + len(entry.body)
+            + len(entry.errors)
+            + 2 * len(entry.ttl_offsets)
         )
         is_of_zone = entry.odd & ODD_ZONE
         if self.octets + weight > self._max_octets or (
