@@ -35,5 +35,6 @@ METRICS: Final[dict[str, set[str]]] = {
     "dnsfront_kernel_cache_entries": set(),
     "dnsfront_config_reloads_total": {"result"},
     "dnsfront_config_last_reload_success_timestamp_seconds": set(),
+    "dnsfront_config_last_reload_successful": set(),
     "dnsfront_build_info": {"version", "python"},
 }

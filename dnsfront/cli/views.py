@@ -104,6 +104,8 @@ def status_view(
         head.append(f" ({kernel['reason']})")
     for reason in status.get("not_ready", ()):
         head.append(f"\nnot ready: {reason}", style="red")
+    for note in status.get("config", {}).get("notes", ()):
+        head.append(f"\n{note}", style="red")
     for line in progress_of(status):
         head.append(f"\n{line}", style="yellow")
     return Group(head, Text(), _workers(status, rates), Text(), _upstreams(status))

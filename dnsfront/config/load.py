@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from dnsfront.config.document import KeyPath, read
 from dnsfront.config.model import Config
 from dnsfront.config.sections import Fault
-from dnsfront.config.values import BASE
+from dnsfront.config.values import BASE, NOTICE
 from dnsfront.errors import ConfigError
 
 #: One more look at a config whose keys are valid one by one.
@@ -40,20 +40,25 @@ _WANTED: Final = {
 }
 
 
-def load(path: str | Path, *, inspect: Inspection | None = None) -> Config:
+def load(
+    path: str | Path,
+    *,
+    inspect: Inspection | None = None,
+    notice: Callable[[Path], object] = bool,
+) -> Config:
     """Return the config in the file at *path*.
 
     *inspect* may add mistakes to those of the config itself, so that they are told
-    together.
+    together. *notice* is told of every file before it is looked at, here or by
+    *inspect*, whatever comes of it.
 
     Raises:
         ConfigError: with every mistake.
     """
+    absolute = Path(path).absolute()
+    notice(absolute)
     document = read(path)
-    context = {
-        "path": document.path.absolute(),
-        BASE: document.path.absolute().parent,
-    }
+    context = {"path": absolute, BASE: absolute.parent, NOTICE: notice}
     removed: set[KeyPath] = set()
     config, faults = _validate(document.data, context, removed)
     wrong = [fault.path for fault in faults]

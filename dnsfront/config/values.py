@@ -28,6 +28,8 @@ from dnsfront.errors import WireError
 
 #: Key of the validation context: the directory that relative paths start from.
 BASE: Final = "base"
+#: The same, of a function that is told of each file before it is looked at.
+NOTICE: Final = "notice"
 
 _WORKER_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 _INTERFACE: Final = re.compile(r"[^\s/:]{1,15}")  # IFNAMSIZ, and dev_valid_name()
@@ -133,6 +135,8 @@ def _path(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - YAML
 
 def _zone_file(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - YAML
     path = _path(value, info)
+    context: dict[str, Any] = info.context or {}
+    context[NOTICE](path)
     try:
         # Whoever may look at the file need not be allowed to read it: try.
         if path.is_file():

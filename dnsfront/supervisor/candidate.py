@@ -7,7 +7,7 @@ before anything is touched.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dnsfront.config.load import load
@@ -16,6 +16,7 @@ from dnsfront.errors import ControlError
 from dnsfront.ipc.spec import Limits, Listener, UpstreamServer, WorkerSpec
 from dnsfront.ring.qhash import hash_key
 from dnsfront.ring.table import SlotTable, build
+from dnsfront.supervisor.sources import Sources
 from dnsfront.supervisor.zone_files import LoadedZone, ZoneFiles
 
 
@@ -26,17 +27,13 @@ class Candidate:
     config: Config
     zones: tuple[LoadedZone, ...]
     table: SlotTable
+    sources: Sources = field(default_factory=Sources, compare=False)
 
     @property
     def worker_names(self) -> tuple[str, ...]:
         """The workers that are to run, in the order of the config."""
         running = {worker.name for worker in self.table.workers}
         return tuple(w.name for w in self.config.ring.workers if w.name in running)
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The files that this was read from."""
-        return (self.config.path, *(zone.file for zone in self.config.zones))
 
     def listeners(self) -> tuple[Listener, ...]:
         """Return what is served; the numbers are still open."""
@@ -78,19 +75,25 @@ class Candidate:
 
 
 def read(
-    path: Path, drained: Collection[str] = (), zone_files: ZoneFiles | None = None
+    path: Path,
+    drained: Collection[str] = (),
+    zone_files: ZoneFiles | None = None,
+    sources: Sources | None = None,
 ) -> Candidate:
     """Return the candidate in the file at *path*, without the workers in *drained*.
 
-    *zone_files* may know zones of before, and can be stopped.
+    *zone_files* may know zones of before, and can be stopped. *sources* is told of
+    every file before it is read, even if nothing comes of it.
 
     Raises:
         ConfigError: with every mistake, those of zone files included.
         RingError: nobody would be left to own slots.
     """
     zone_files = zone_files or ZoneFiles()
-    config = load(path, inspect=zone_files)
-    return Candidate(config, tuple(zone_files.zones), table_without(config, drained))
+    sources = Sources() if sources is None else sources
+    config = load(path, inspect=zone_files, notice=sources.note)
+    table = table_without(config, drained)
+    return Candidate(config, tuple(zone_files.zones), table, sources)
 
 
 def table_without(config: Config, drained: Collection[str]) -> SlotTable:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Final
 
 from dnsfront import logs
@@ -16,6 +17,7 @@ from dnsfront.supervisor.candidate import Candidate
 from dnsfront.supervisor.fleet import Fleet
 from dnsfront.supervisor.groups import SocketGroups
 from dnsfront.supervisor.health import HealthChecker
+from dnsfront.supervisor.refusal import Refusal
 from dnsfront.supervisor.steering import Steering
 from dnsfront.supervisor.tables import Publisher
 from dnsfront.supervisor.tally import Tallies
@@ -51,11 +53,27 @@ class Progress:
 
 @dataclass
 class ReloadCounts:
-    """What came of the reloads so far; *last_success_at* is wall-clock time."""
+    """What came of the reloads so far; *last_success_at* is wall-clock time.
+
+    *refused* is there for as long as what is on disk is not what serves.
+    """
 
     last_success_at: float
     success: int = 0
     failure: int = 0
+    refused: Refusal | None = None
+
+    def succeeded(self) -> None:
+        """Note that what is on disk is in force."""
+        self.success += 1
+        self.last_success_at = time.time()
+        self.refused = None
+
+    def failed(self, error: Exception, config: Path, files: Iterable[Path]) -> None:
+        """Note that *config*, which was read from *files*, is refused for *error*."""
+        self.failure += 1
+        since = time.time() if self.refused is None else self.refused.since
+        self.refused = Refusal.of(error, config, files, since)
 
 
 @dataclass

@@ -354,6 +354,11 @@ class _FrontCollector(Collector):
             "When the config in force was read.",
             value=reloads.last_success_at,
         )
+        yield GaugeMetricFamily(
+            "dnsfront_config_last_reload_successful",
+            "1, or 0 while the config on disk is refused and the one before serves.",
+            value=int(reloads.refused is None),
+        )
 
 
 def _counter(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:

@@ -29,6 +29,7 @@ def html(status: dict[str, Any]) -> bytes:
         f"<style>{_STYLE}</style><h1>dnsfront</h1>",
         f"<p>{_summary(status)}</p>",
         *(f"<p class=bad>{escape(reason)}</p>" for reason in status["not_ready"]),
+        *(f"<p class=bad>{escape(note)}</p>" for note in status["config"]["notes"]),
         "<div class=ring>",
         *(_arc(worker, colours[worker["name"]]) for worker in workers),
         "</div><table><tr><th>worker<th>state<th>slots<th>share<th>queries",

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 from dnsfront.errors import ControlError, DnsfrontError, RingError
@@ -17,13 +14,12 @@ from dnsfront.supervisor import candidate, memory
 from dnsfront.supervisor.apply import Change, apply
 from dnsfront.supervisor.candidate import Candidate
 from dnsfront.supervisor.front import Front
+from dnsfront.supervisor.sources import Sources
 from dnsfront.supervisor.zone_files import ZoneFiles
 
 _LOG = logging.getLogger(__name__)
 
 _POLL_S: Final = 0.5
-
-_Signature = tuple[tuple[int, int, int] | None, ...]
 
 
 class Reloader:
@@ -35,8 +31,8 @@ class Reloader:
         self._current: asyncio.Task[Any] | None = None
         self._is_closed = False
         self._zone_files: ZoneFiles | None = None
-        self._files = front.candidate.files
-        self._seen = _signature(self._files)
+        #: The files of the config that was read last, whatever came of it.
+        self._sources = front.candidate.sources
 
     async def reload(self) -> Change:
         """Read the config again and apply what differs.
@@ -50,12 +46,15 @@ class Reloader:
             try:
                 change = await self._reload()
             except DnsfrontError as exc:
-                front.reloads.failure += 1
-                for line in str(exc).splitlines():
-                    _LOG.error('reload_refused reason="%s"', line)
+                self._refuse("reload_refused", exc)
                 raise
-            front.reloads.success += 1
-            front.reloads.last_success_at = time.time()
+            except Exception as exc:
+                # Neither the watch for saved files nor a client may end with it.
+                _LOG.exception("reload_failed")
+                fault = ControlError(f"a fault of dnsfront's own: {exc!r}; see the log")
+                self._refuse("reload_refused", fault)
+                raise fault from exc
+            front.reloads.succeeded()
             _LOG.info(
                 "reloaded generation=%d slots_moved=%d added=%s removed=%s",
                 change.generation, change.slots_moved,
@@ -69,8 +68,7 @@ class Reloader:
             try:
                 change = await apply(self._front, wanted)
             except DnsfrontError as exc:
-                self._front.reloads.failure += 1
-                _LOG.error('start_incomplete reason="%s"', exc)
+                self._refuse("start_incomplete", exc)
             else:
                 _LOG.info(
                     "start_completed generation=%d added=%s",
@@ -105,12 +103,14 @@ class Reloader:
 
     async def watch(self) -> None:
         """Reload whenever the config or a zone file was saved; runs until cancelled."""
-        before = self._seen
+        before = None
         while True:
             await asyncio.sleep(_POLL_S)
-            now = _signature(self._files)
+            sources = self._sources
+            now = sources.look()
             # Only what has come to rest: editors write in several steps.
-            if now == before != self._seen and not self._lock.locked():
+            is_saved = now == before and sources.differ_from(now)
+            if is_saved and not self._lock.locked():
                 _LOG.info("config_saved path=%s", self._front.candidate.config.path)
                 with suppress(DnsfrontError):  # logged and counted
                     await self.reload()
@@ -150,19 +150,18 @@ class Reloader:
     async def _reload(self) -> Change:
         front = self._front
         path = front.candidate.config.path
-        self._seen = _signature(self._files)
+        self._sources = Sources()
+        self._sources.note(path)  # whatever goes wrong, a change of it is seen
         try:
             self._zone_files = ZoneFiles(front.candidate.zones)
             after = await asyncio.to_thread(
-                candidate.read, path, front.drained, self._zone_files
+                candidate.read, path, front.drained, self._zone_files, self._sources
             )
         except RingError as exc:
             left = ", ".join(sorted(front.drained))
             raise ControlError(
                 f"ring.workers: only drained workers are left ({left}); undrain one"
             ) from exc
-        self._files = after.files
-        self._seen = _signature(self._files)
         change = await apply(front, after)
         names = {worker.name for worker in after.config.ring.workers}
         front.drained &= names
@@ -179,20 +178,15 @@ class Reloader:
         front.drained = drained
         return change
 
+    def _refuse(self, event: str, error: DnsfrontError) -> None:
+        """Tell everybody who looks that what is on disk is not what serves."""
+        front = self._front
+        path = front.candidate.config.path
+        front.reloads.failed(error, path, self._sources.files)
+        for line in str(error).splitlines():
+            _LOG.error('%s reason="%s"', event, line)
+
     def _check_name(self, name: str) -> None:
         names = [worker.name for worker in self._front.candidate.config.ring.workers]
         if name not in names:
             raise ControlError(f"{name}: no such worker; there are {', '.join(names)}")
-
-
-def _signature(files: Iterable[Path]) -> _Signature:
-    """Return what changes when one of *files* is written or replaced."""
-    return tuple(map(_stamp, files))
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = os.stat(path)  # noqa: PTH116 - a path is as good
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -52,7 +52,7 @@ def status(front: Front) -> dict[str, Any]:
     return {
         "generation": front.publisher.generation,
         "phase": front.phase.value,
-        "config": str(front.candidate.config.path),
+        "config": _config(front),
         "listen": [str(address) for address in front.candidate.config.listen],
         "workers": workers,
         "upstreams": _upstreams(front),
@@ -63,6 +63,15 @@ def status(front: Front) -> dict[str, Any]:
         },
         "change": _change(front),
         "not_ready": not_ready(front),
+    }
+
+
+def _config(front: Front) -> dict[str, Any]:
+    refused = front.reloads.refused
+    return {
+        "path": str(front.candidate.config.path),
+        "refused": None if refused is None else refused.summary(),
+        "notes": [] if refused is None else refused.lines(),
     }
 
 

@@ -202,7 +202,8 @@ def _pages(front: Front) -> dict[str, PageMaker]:
         if reasons := reports.not_ready(front):
             body = "".join(f"{reason}\n" for reason in reasons).encode()
             return Page(body, status=HTTPStatus.SERVICE_UNAVAILABLE)
-        return Page(b"ready\n")
+        notes = [] if front.reloads.refused is None else front.reloads.refused.lines()
+        return Page("".join(f"{line}\n" for line in ["ready", *notes]).encode())
 
     def ring(_accept: str) -> Page:
         body = json.dumps(reports.ring(front), indent=2) + "\n"

@@ -254,6 +254,10 @@ def test_wrong_config_keeps_the_old_one_and_every_mistake_is_told(
     assert sorted(mistakes) == ["cache.max_entries", "nonsense", "ring.workers"]
     assert all(line.startswith(f"{front.path}:") for line in text.splitlines())
     front.expect(before, {"config_reloads failure": 2})
+    refused = front.status()["config"]["refused"]["mistakes"]
+    assert sorted(mistake["key"] for mistake in refused) == sorted(mistakes)
+    assert f"\n{text.splitlines()[0]}\n" in front.command("status")[1]
+    assert front.metrics().value("config_last_reload_successful") == 0
     assert front.pids() == pids
     assert front.is_ready()
     with front.counting(steered(1) + responded(1, "zone")):

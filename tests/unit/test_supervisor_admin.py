@@ -137,6 +137,7 @@ def test_the_page_shows_shares_and_escapes_what_it_shows() -> None:
             ],
             "kernel": {"steering": "userspace", "reason": "no <CAP_BPF>"},
             "not_ready": ["worker w2 is <down>"],
+            "config": {"notes": ["c:3: ring.<b>: unknown key"]},
         }
     ).decode()
 
@@ -153,6 +154,7 @@ def test_the_page_shows_shares_and_escapes_what_it_shows() -> None:
 def test_a_front_end_without_upstreams_says_so() -> None:
     status = {
         "generation": 1, "listen": [], "workers": [], "upstreams": [], "not_ready": [],
+        "config": {"path": "c", "refused": None, "notes": []},
         "kernel": {"steering": "ebpf", "reason": None},
     }  # fmt: skip
 

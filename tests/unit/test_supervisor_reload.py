@@ -277,6 +277,7 @@ def test_a_saved_file_is_reloaded_when_it_has_come_to_rest(
     played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dnsfront.supervisor.reload._POLL_S", 0)
+    monkeypatch.setattr("dnsfront.supervisor.sources._TICK_NS", -1)
 
     async def story(front: Front, reloader: Reloader) -> None:
         watching = asyncio.create_task(reloader.watch())
