@@ -9,6 +9,7 @@ from typing import Any, Final
 from pydantic import Field
 from pydantic.json_schema import GenerateJsonSchema
 
+from dnsfront.config.protocol import Edns, Identity
 from dnsfront.config.sections import (
     Access,
     Admin,
@@ -48,6 +49,10 @@ class Config(Section):
     cache: Cache = Field(as_written({}), description="The cache of each worker.")
     kernel_cache: KernelCache = Field(
         as_written({}), description="Answers inside the kernel."
+    )
+    edns: Edns = Field(as_written({}), description="Extension mechanisms.")
+    identity: Identity = Field(
+        as_written({}), description="What is told to who asks which server this is."
     )
     limits: Limits = Field(
         as_written({}), description="What strangers may cost each worker."

@@ -351,6 +351,10 @@ class Cache(Section):
         default=True,
         description="Fetch popular names anew shortly before they expire.",
     )
+    rotate: StrictBool = Field(
+        default=False,
+        description="Give the addresses of an answer in another order each time.",
+    )
 
     def mistakes(self) -> Iterator[Fault]:
         """Yield TTL limits that leave no TTL."""

@@ -18,9 +18,12 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from dnsfront.dns import wire
 from dnsfront.dns.entry import (
+    ODD_ANY,
     ODD_ERRORS,
     ODD_RCODE,
+    ODD_ROTATES,
     ODD_TAIL,
     ODD_ZONE,
     VIEWS,
@@ -29,6 +32,7 @@ from dnsfront.dns.entry import (
 )
 from dnsfront.dns.residents import Residents
 from dnsfront.dns.response import Response
+from dnsfront.dns.rotation import rotated
 from dnsfront.dns.sections import Sections
 
 #: RFC 8767, 5.2: the TTL of stale records.
@@ -44,6 +48,7 @@ _MAX_SHARED_OFFSETS: Final = 8
 _FLUSH_CHUNK: Final = 2000
 
 _TTL = struct.Struct("!I")
+_ANY: Final = wire.ANY.to_bytes(2, "big")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class Limits:
     max_ttl_s: int
     serve_stale_s: int
     prefetch: bool
+    rotate: bool = False
 
 
 class Cache:
@@ -179,6 +185,8 @@ class Cache:
             entry.ttl_offsets = array("H", offsets)
         entry.odd = _odd(key, tail, response)
         entry.errors = response.errors
+        if limits.rotate:
+            _mark_rotating(entry)
         entry.aged_at = now_s
         if ttl_s:
             entry.lifetime_s = ttl_s
@@ -294,11 +302,19 @@ class Cache:
         return count
 
 
+def _mark_rotating(entry: Entry) -> None:
+    """Note it if *entry* has addresses whose order can change."""
+    if rotated(entry.body, entry.head[2] << 8 | entry.head[3]) != entry.body:
+        entry.odd |= ODD_ROTATES
+
+
 def _odd(key: bytes, tail: bytes, response: Response) -> int:
     """Return why an entry with *response* needs a second look."""
     odd = ODD_RCODE if response.rcode else 0
     if response.errors:
         odd |= ODD_ERRORS
+    if tail[:2] == _ANY:
+        odd |= ODD_ANY
     if not key.endswith(tail) or tail.upper() != tail:
         odd |= ODD_TAIL
     return odd

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from dnsfront.dns import wire
+from dnsfront.dns.rotation import rotated
 from dnsfront.dns.sections import Sections
 
 VIEWS: Final = 8
@@ -16,6 +17,8 @@ ODD_TAIL: Final = 1  # qtype and qclass must be compared: see `dns/cache.py`
 ODD_RCODE: Final = 2  # the response code is not NOERROR
 ODD_ZONE: Final = 4  # made from a zone of ours, so it is no hit of the cache
 ODD_ERRORS: Final = 8  # there are Extended DNS Errors to send with it
+ODD_ANY: Final = 16  # of qtype ANY, which UDP does not get from an upstream
+ODD_ROTATES: Final = 32  # its addresses change their order with each response
 
 #: The value of `stamp` before the first hit, and after a second chance.
 NOT_ASKED_FOR: Final = -1
@@ -92,6 +95,10 @@ class Entry:
     def rcode(self) -> int:
         """The response code."""
         return self.head[1] & 15
+
+    def rotate(self) -> None:
+        """Give the addresses another order."""
+        self.body = rotated(self.body, self.head[2] << 8 | self.head[3])
 
     @property
     def is_live(self) -> bool:

@@ -128,7 +128,14 @@ class Shapes:
     by the same octets and then by the last 11 octets of a query with one.
     """
 
-    def __init__(self, views: Sequence[dict[bytes, Entry]], *, nsid: bytes) -> None:
+    def __init__(
+        self,
+        views: Sequence[dict[bytes, Entry]],
+        *,
+        nsid: bytes,
+        udp_size: int = wire.UDP_PAYLOAD_OCTETS,
+    ) -> None:
+        self.udp_size = udp_size
         self._views = views
         self._nsid = wire.option(wire.OPTION_NSID, nsid)
         self._heads: dict[tuple[int, bool, bool], Heads] = {}
@@ -161,6 +168,12 @@ class Shapes:
             return b""
         return shape.refusal(octets[:2], question)
 
+    def resize(self, udp_size: int) -> None:
+        """Send, and say that we take, messages of up to *udp_size* octets over UDP."""
+        self.udp_size = udp_size
+        for by_opt in self.with_opt.values():
+            by_opt.clear()
+
     def of(self, query: wire.Query, *, is_tcp: bool) -> Shape:
         """Return the shape of a parsed query, with NSID if it asked for that."""
         edns = query.edns
@@ -169,7 +182,7 @@ class Shapes:
         elif edns is None:
             limit = wire.PLAIN_UDP_OCTETS
         else:
-            limit = min(edns.udp_size, wire.UDP_PAYLOAD_OCTETS)
+            limit = min(edns.udp_size, self.udp_size)
         return self._shape(query.flags, edns, limit=limit)
 
     def learn(self, octets: bytes, query: wire.Query) -> None:
@@ -190,7 +203,9 @@ class Shapes:
         opt = b""
         if edns is not None:
             options = self._nsid if edns.wants_nsid else b""
-            opt = wire.opt_record(is_dnssec_ok=is_dnssec_ok, options=options)
+            opt = wire.opt_record(
+                is_dnssec_ok=is_dnssec_ok, options=options, udp_size=self.udp_size
+            )
         view = view_of(flags, is_dnssec_ok=is_dnssec_ok)
         flags &= wire.RD | wire.AD | wire.CD
         heads_key = (flags, edns is not None, is_dnssec_ok)

@@ -57,8 +57,8 @@ EDE_STALE_NXDOMAIN: Final = 19
 EDE_NOT_AUTHORITATIVE: Final = 20
 EDE_NO_REACHABLE_AUTHORITY: Final = 22
 
-#: The UDP size that we announce and the most that we send over UDP: what fits a packet
-#: on every path without fragments (RFC 9715, 3.2).
+#: The UDP size that we announce and the most that we send over UDP, unless told: what
+#: fits a packet on every path without fragments (RFC 9715, 3.2).
 UDP_PAYLOAD_OCTETS: Final = 1232
 #: The most that a client without EDNS takes over UDP (RFC 1035, 2.3.4).
 PLAIN_UDP_OCTETS: Final = 512
@@ -211,14 +211,18 @@ def _parse_opt(octets: bytes, at: int, end: int) -> Edns:
 
 
 def opt_record(
-    *, is_dnssec_ok: bool = False, extended_rcode: int = 0, options: bytes = b""
+    *,
+    is_dnssec_ok: bool = False,
+    extended_rcode: int = 0,
+    options: bytes = b"",
+    udp_size: int = UDP_PAYLOAD_OCTETS,
 ) -> bytes:
     """Return an OPT record of ours; *extended_rcode* is the upper 8 of the 12 bits."""
     return (
         struct.pack(
             "!xHHBBHH",
             OPT,
-            UDP_PAYLOAD_OCTETS,
+            udp_size,
             extended_rcode,
             0,
             _DO if is_dnssec_ok else 0,
@@ -282,22 +286,33 @@ def with_error(opt: bytes, code: int) -> bytes:
     return with_options(opt, error_option(code))
 
 
-def error_response(octets: bytes, rcode: int, *, error: int | None = None) -> bytes:
+def error_response(
+    octets: bytes,
+    rcode: int,
+    *,
+    error: int | None = None,
+    udp_size: int = UDP_PAYLOAD_OCTETS,
+) -> bytes:
     """Return a response of a header and, where it can be read, the question.
 
-    An OPT record that begins right behind the question is answered by one, so that the
-    client does not take us for a server from before EDNS (RFC 6891, 6.1.1 and 7); it
-    holds the Extended DNS Error *error*. *rcode* over 15 needs it in any case.
+    An OPT record that begins right behind the question, or behind the header if there
+    is none, is answered by one, so that the client does not take us for a server from
+    before EDNS (RFC 6891, 6.1.1 and 7); it holds the Extended DNS Error *error*.
+    *rcode* over 15 needs it in any case.
     """
     flags = int.from_bytes(octets[2:4], "big") & (OPCODE_MASK | RD | CD)
     flags |= QR | RA | (rcode & RCODE_MASK)
     end = question_end(octets) if octets[4:6] == b"\0\1" else -1
     question = octets[HEADER_OCTETS:end] if end > 0 else b""
+    if octets[4:6] == b"\0\0":
+        end = HEADER_OCTETS
     opt = b""
     has_opt = end > 0 and octets[end : end + 3] == _OPT_HEAD
     if rcode > RCODE_MASK or (has_opt and octets[6:10] == b"\0\0\0\0"):
         is_dnssec_ok = has_opt and octets[end + 7 : end + 8] >= b"\x80"
-        opt = opt_record(is_dnssec_ok=is_dnssec_ok, extended_rcode=rcode >> 4)
+        opt = opt_record(
+            is_dnssec_ok=is_dnssec_ok, extended_rcode=rcode >> 4, udp_size=udp_size
+        )
     if error is not None:
         opt = with_error(opt, error)
     header = HEADER.pack(0, flags, bool(question), 0, 0, bool(opt))

@@ -98,6 +98,10 @@ class WorkerSpec:
     cache_max_ttl_s: int
     cache_serve_stale_s: int
     cache_prefetch: bool
+    cache_rotate: bool
+    edns_udp_size: int
+    identity_id: str
+    identity_version: str
     limits: Limits
     access_allow: tuple[str, ...]
     access_deny: str  # "refuse" or "drop"

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from dnsfront import __version__
 from dnsfront.config.load import load
 from dnsfront.config.model import Config
 from dnsfront.errors import ControlError
@@ -67,6 +68,10 @@ class Candidate:
             cache_max_ttl_s=config.cache.max_ttl_s,
             cache_serve_stale_s=config.cache.serve_stale_s,
             cache_prefetch=config.cache.prefetch,
+            cache_rotate=config.cache.rotate,
+            edns_udp_size=config.edns.udp_size,
+            identity_id=config.identity.id,
+            identity_version=config.identity.version.replace("{version}", __version__),
             limits=Limits(**config.limits.model_dump()),
             access_allow=tuple(config.access.allow),
             access_deny=config.access.deny,

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from dnsfront.worker.upstream_tcp import TcpExchange
     from dnsfront.worker.waiter import Waiter
 
+#: What stands before and behind the question of a query, by view.
+Forms = tuple[tuple[bytes, bytes], ...]
+
 
 class Fetch:
     """A question that is being asked, and who waits for the response.
@@ -22,7 +25,8 @@ class Fetch:
     *candidates* are the servers still to be tried, the next one last; *plain_server* is
     one that took offence at EDNS; *places* the ids pending on ports. *asked* is what
     is being asked now: *exact*, or the name that the aliases of *partial*, a response,
-    end with. *errors* are an upstream's Extended DNS Errors, as EDNS options.
+    end with; with EDNS it goes in one of the *forms* of :func:`edns_forms`. *errors*
+    are an upstream's Extended DNS Errors, as EDNS options.
 
     A try is a server and a time-out, `tries` how many of them are over. Within one the
     query may leave several times: first at `sent_at_ns`, last at `asked_at_ns`, and
@@ -42,6 +46,7 @@ class Fetch:
         "errors",
         "exact",
         "failed_rcode",
+        "forms",
         "has_edns",
         "is_done",
         "is_waiting",
@@ -69,7 +74,9 @@ class Fetch:
         entry: Entry | None,
         waiters: list[Waiter],
         candidates: list[Server],
+        forms: Forms,
     ) -> None:
+        self.forms = forms
         self.view = view
         self.key = key
         self.exact = exact
@@ -133,22 +140,25 @@ def _query_head(view: int, *, has_edns: bool) -> bytes:
     return flags.to_bytes(2, "big") + bytes((0, 1, 0, 0, 0, 0, 0, has_edns))
 
 
-#: Per view, what stands before and behind the question of a query.
-EDNS_QUERY: Final = tuple(
-    (
-        _query_head(view, has_edns=True),
-        wire.opt_record(is_dnssec_ok=bool(view & 4)),
-    )
-    for view in range(VIEWS)
-)
-PLAIN_QUERY: Final = tuple(
+PLAIN_FORMS: Final[Forms] = tuple(
     (_query_head(view, has_edns=False), b"") for view in range(VIEWS)
 )
 
 
+def edns_forms(udp_size: int) -> Forms:
+    """Return the forms of queries that allow responses of up to *udp_size* octets."""
+    return tuple(
+        (
+            _query_head(view, has_edns=True),
+            wire.opt_record(is_dnssec_ok=bool(view & 4), udp_size=udp_size),
+        )
+        for view in range(VIEWS)
+    )
+
+
 def message(identity: bytes, fetch: Fetch) -> bytes:
     """Return the query that asks for *fetch* under the id *identity*."""
-    head, opt = (EDNS_QUERY if fetch.has_edns else PLAIN_QUERY)[fetch.view]
+    head, opt = (fetch.forms if fetch.has_edns else PLAIN_FORMS)[fetch.view]
     return identity + head + fetch.asked + opt
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from dnsfront.dns import wire
 from dnsfront.dns.cache import Cache
-from dnsfront.dns.entry import ODD_ERRORS, ODD_ZONE, Entry
+from dnsfront.dns.entry import ODD_ANY, ODD_ERRORS, ODD_ROTATES, ODD_ZONE, Entry
 from dnsfront.dns.response import Response
 from dnsfront.dns.shape import Shapes
 from dnsfront.dns.zones.records import DS
@@ -38,6 +38,11 @@ _IN: Final = wire.CLASS_IN.to_bytes(2, "big")
 _ANY_IN: Final = wire.ANY.to_bytes(2, "big") + _IN
 _DS_IN: Final = DS.to_bytes(2, "big") + _IN
 _EMPTY: Final = bytes(6)
+#: TXT and ANY of class CHAOS, and the head of the response to them: one answer.
+_CHAOS: Final = frozenset(bytes((0, t, 0, 3)) for t in (wire.TXT, wire.ANY))
+_CHAOS_HEAD: Final = (wire.QR | wire.AA | wire.RA).to_bytes(2, "big") + bytes(
+    (0, 1, 0, 0, 0, 0)
+)
 #: Types of which nearly all queries are: A, NS, MX, TXT, AAAA, SRV, HTTPS, class IN.
 _PLAIN: Final = frozenset(bytes((0, t)) + _IN for t in (1, 2, 15, 16, 28, 33, 65))
 
@@ -65,6 +70,8 @@ class Frontend:
         self.faults = Faults(meter)
         self._zones: ZoneSet | None = None
         self.resolver: Resolver | None = None
+        #: What is told of class CHAOS: a record for each qname.
+        self.identity: dict[bytes, bytes] = {}
         self.now_s = 0
         self.now_ns = 0
         self._worker_id = worker_id
@@ -163,7 +170,11 @@ class Frontend:
         waiter.received_at_ns = self.now_ns
         key = query.question.lower()
         entry = self.cache.get(shape.view, key, query.question[-4:])
-        if entry is not None and self.cache.fresh(entry, self.now_s):
+        if (
+            entry is not None
+            and self.cache.fresh(entry, self.now_s)
+            and (waiter.is_tcp or not entry.odd & ODD_ANY)
+        ):
             is_zone = bool(entry.odd & ODD_ZONE)
             if not is_zone:
                 self.meter.count(Counter.CACHE_REQUESTS)
@@ -175,7 +186,11 @@ class Frontend:
     def _reject(self, octets: bytes, rcode: int, waiter: Waiter) -> None:
         self.meter.count_rcode(rcode)
         error = wire.EDE_PROHIBITED if rcode == wire.REFUSED else None
-        waiter.respond(wire.error_response(octets, rcode, error=error))
+        waiter.respond(
+            wire.error_response(
+                octets, rcode, error=error, udp_size=self.shapes.udp_size
+            )
+        )
 
     def refuse(self, octets: bytes, waiter: Waiter) -> None:
         """Answer REFUSED to a client that the access list does not allow."""
@@ -204,7 +219,7 @@ class Frontend:
         resolver = self.resolver
         if resolver is not None:
             fetch = resolver.under_way[view].get(exact)
-            if fetch is not None:
+            if fetch is not None and (waiter.is_tcp or tail != _ANY_IN):
                 self.meter.count(Counter.CACHE_REQUESTS)
                 resolver.join(fetch, waiter)
                 return
@@ -249,7 +264,7 @@ class Frontend:
         """Answer what needs no upstream: zones, and types that cannot be forwarded."""
         tail = exact[-4:]
         if tail[2:] != _IN or int.from_bytes(tail[:2], "big") in _META_TYPES:
-            self._send_rcode(waiter, wire.REFUSED)
+            self._tell_identity(exact, waiter)
             return True
         zone = self._zone_for(exact)
         if zone is not None:
@@ -270,9 +285,22 @@ class Frontend:
             return True
         return False
 
+    def _tell_identity(self, exact: bytes, waiter: Waiter) -> None:
+        """Answer a question that is not about the Internet's data; most are REFUSED."""
+        record = self.identity.get(exact[:-4])
+        if record is None or exact[-4:] not in _CHAOS:
+            self._send_rcode(waiter, wire.REFUSED)
+            return
+        self.meter.sent(wire.NOERROR, Source.MISS, waiter.received_at_ns)
+        waiter.respond(
+            waiter.shape.message(waiter.identity, waiter.question, _CHAOS_HEAD, record)
+        )
+
     def _send(self, waiter: Waiter, entry: Entry, source: Source) -> None:
         self.meter.sent(entry.rcode, source, waiter.received_at_ns)
         shape = waiter.shape
+        if entry.odd & ODD_ROTATES:
+            entry.rotate()
         if entry.odd & ODD_ERRORS:
             size = len(waiter.question) + len(entry.body)
             shape = shape.with_errors(entry.errors, size)

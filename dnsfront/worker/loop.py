@@ -26,6 +26,7 @@ from dnsfront.worker import descriptors, privileges
 from dnsfront.worker.access import AccessList
 from dnsfront.worker.frontend import Frontend
 from dnsfront.worker.handover import Peers
+from dnsfront.worker.identity import identity_records
 from dnsfront.worker.images import Images
 from dnsfront.worker.listening import Listening
 from dnsfront.worker.meter import Meter
@@ -104,7 +105,11 @@ class Worker:
         self.frontend = Frontend(
             worker_id=spec.worker_id,
             cache=self.cache,
-            shapes=Shapes(self.cache.views, nsid=spec.name.encode()),
+            shapes=Shapes(
+                self.cache.views,
+                nsid=spec.name.encode(),
+                udp_size=spec.edns_udp_size,
+            ),
             ownership=self.ownership,
             meter=self._meter,
             is_steered=spec.steering == "ebpf",
@@ -112,6 +117,7 @@ class Worker:
         self._before_round(time.monotonic_ns())
         self.frontend.zones = images.zones(spec.zones)
         images.keep(spec.zones)
+        self.identify()
         self.open_upstreams()
         self.peers = Peers(spec.worker_id, socket.socket(fileno=handover_fd))
         self._descriptors = descriptors.left()
@@ -195,6 +201,14 @@ class Worker:
             wanted=self.spec.limits.tcp_connections,
         )
 
+    def identify(self) -> None:
+        """Tell what the spec wants told, in messages as long as it allows."""
+        spec = self.spec
+        self.frontend.shapes.resize(spec.edns_udp_size)
+        self.frontend.identity = identity_records(
+            spec.identity_id.replace("{worker}", spec.name), spec.identity_version
+        )
+
     def open_upstreams(self) -> None:
         """Ask the upstreams of the spec; fetches under way end where they began."""
         spec = self.spec
@@ -209,6 +223,7 @@ class Worker:
             order=order_of(spec.upstream_policy, spec.upstream_servers, key),
             is_up=lambda index: bool(self._health[index]),
             timeout_s=spec.upstream_timeout_s,
+            udp_size=spec.edns_udp_size,
             reactor=self.reactor,
             answers=self.frontend,
             meter=self._meter,
@@ -356,4 +371,5 @@ def _limits(spec: WorkerSpec) -> Limits:
         max_ttl_s=spec.cache_max_ttl_s,
         serve_stale_s=spec.cache_serve_stale_s,
         prefetch=spec.cache_prefetch,
+        rotate=spec.cache_rotate,
     )

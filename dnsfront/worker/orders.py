@@ -207,6 +207,7 @@ class Orders:
         logs.set_level(spec.log_level)
         worker.resize_cache()
         worker.limit_clients(before)
+        worker.identify()
         if _upstreams(spec) != _upstreams(before):
             worker.open_upstreams()
             worker.frontend.forget_failures()
@@ -301,4 +302,9 @@ class Orders:
 
 
 def _upstreams(spec: WorkerSpec) -> tuple[object, ...]:
-    return (spec.upstream_policy, spec.upstream_timeout_s, spec.upstream_servers)
+    return (
+        spec.upstream_policy,
+        spec.upstream_timeout_s,
+        spec.upstream_servers,
+        spec.edns_udp_size,
+    )

@@ -12,7 +12,13 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from dnsfront.dns import wire
-from dnsfront.dns.entry import ODD_ERRORS, ODD_TAIL, ODD_ZONE
+from dnsfront.dns.entry import (
+    ODD_ANY,
+    ODD_ERRORS,
+    ODD_ROTATES,
+    ODD_TAIL,
+    ODD_ZONE,
+)
 from dnsfront.ipc.stats import Counter, Source
 from dnsfront.worker.batch import (
     ADDRESS_OCTETS,
@@ -216,11 +222,15 @@ class UdpListener:
                         continue
                     odd = entry.odd
                     if odd:
-                        if odd & ODD_TAIL and entry.tail != question[-4:]:
+                        if odd & ODD_ANY or (
+                            odd & ODD_TAIL and entry.tail != question[-4:]
+                        ):
                             self._miss(i, octets, question, key, shape, None)
                             continue
                         if odd & ODD_ZONE:
                             zone_hits += 1
+                        if odd & ODD_ROTATES:
+                            entry.rotate()
                         if odd & ODD_ERRORS:
                             size -= len(shape.opt)
                             inner = len(question) + len(entry.body)

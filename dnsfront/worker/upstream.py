@@ -18,7 +18,7 @@ from dnsfront.errors import WireError
 from dnsfront.ipc.spec import UpstreamServer
 from dnsfront.ipc.stats import Counter
 from dnsfront.worker.batch import BATCH, COMPACT, HEADER_WORDS, ReceiveBatch
-from dnsfront.worker.fetch import Fetch, is_bare_error, is_response, message
+from dnsfront.worker.fetch import Fetch, edns_forms, is_bare_error, is_response, message
 from dnsfront.worker.meter import Meter
 from dnsfront.worker.patience import Patience
 from dnsfront.worker.pool import Port, Server
@@ -93,6 +93,7 @@ class Resolver:
         order: Callable[[bytes, Sequence[Server]], list[Server]],
         is_up: Callable[[int], bool],
         timeout_s: float,
+        udp_size: int = wire.UDP_PAYLOAD_OCTETS,
         reactor: Reactor,
         answers: Answers,
         meter: Meter,
@@ -106,6 +107,7 @@ class Resolver:
         ]
         self._order = order
         self._is_up = is_up
+        self._forms = edns_forms(udp_size)
         self._reactor = reactor
         self._answers = answers
         self._meter = meter
@@ -139,7 +141,7 @@ class Resolver:
             self._answers.fail(entry, waiters, wire.SERVFAIL, wire.EDE_NOT_READY)
             return False
         candidates = self._only[:] or self._candidates(exact[:-4])
-        fetch = Fetch(view, key, exact, entry, waiters, candidates)
+        fetch = Fetch(view, key, exact, entry, waiters, candidates, self._forms)
         self.under_way[view][exact] = fetch
         self.pending += 1
         self._send_next(fetch)

@@ -48,6 +48,21 @@ NETWORK = "want a network like 192.0.2.0/24 or 2001:db8::/32"
             id="unknown method",
         ),
         pytest.param(
+            "edns: {udp_size: 511}",
+            "edns.udp_size: got 511, want at least 512",
+            id="too small a datagram",
+        ),
+        pytest.param(
+            "edns: {udp_size: 4097}",
+            "edns.udp_size: got 4097, want at most 4096",
+            id="too large a datagram",
+        ),
+        pytest.param(
+            f"identity: {{id: {'x' * 181}}}",
+            "identity.id: got 181 octets, want at most 180",
+            id="too long a name for a server",
+        ),
+        pytest.param(
             "ring: {slots: 255}",
             "ring.slots: got 255, want at least 256",
             id="too few slots",

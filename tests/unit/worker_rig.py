@@ -280,8 +280,10 @@ class Rig:
         host: str = "127.0.0.1",
         bounds: Bounds = BOUNDS,
         descriptors: int = 1000,
+        udp_size: int = 1232,
     ) -> None:
         self.now_ns = 1_000_000 * NS
+        self._udp_size = udp_size
         self.load = load or Load()
         self._owns_load = load is None
         self.down: set[int] = set()
@@ -302,7 +304,7 @@ class Rig:
         self.frontend = Frontend(
             worker_id=worker_id,
             cache=self.cache,
-            shapes=Shapes(self.cache.views, nsid=b"w%d" % worker_id),
+            shapes=Shapes(self.cache.views, nsid=b"w%d" % worker_id, udp_size=udp_size),
             ownership=self.ownership,
             meter=self.meter,
             is_steered=is_steered,
@@ -361,6 +363,7 @@ class Rig:
             order=order_of(policy, specs, KEY),
             is_up=lambda index: index not in self.down,
             timeout_s=TIMEOUT_S,
+            udp_size=self._udp_size,
             reactor=self.reactor,
             answers=self.frontend,
             meter=self.meter,
