@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     add = _Commands(commands.add_parser)
     _add_offline(add)
     _add_live(add)
+    _add_query(add)
     return parser
 
 
@@ -132,6 +133,31 @@ def _add_offline(add: _Commands) -> None:
     diff = add("offline", "diff", "Tell what a change of config would move.")
     diff.add_argument("old", metavar="OLD", type=Path, help="config file in use")
     diff.add_argument("new", metavar="NEW", type=Path, help="config file to come")
+
+
+def _add_query(add: _Commands) -> None:
+    query = add("query", "query", "Ask the running server, and see who answers.")
+    query.add_argument("name", metavar="NAME", help="a domain name")
+    query.add_argument(
+        "type",
+        metavar="TYPE",
+        nargs="?",
+        default="A",
+        help="a type like AAAA or TYPE65 (default: %(default)s)",
+    )
+    query.add_argument(
+        "--server",
+        metavar="IP:PORT",
+        help="ask there, in place of the first address that the config listens at",
+    )
+    query.add_argument("--tcp", action="store_true", help="ask over TCP")
+    query.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=float,
+        default=3.0,
+        help="how long to wait for the answer (default: %(default)s)",
+    )
 
 
 def _add_live(add: _Commands) -> None:

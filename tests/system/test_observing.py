@@ -221,3 +221,18 @@ def test_probes_and_metrics_answer_beside_clients_that_say_nothing(
 
         for path in ("/healthz", "/readyz", "/metrics"):
             assert front.get(path).status == HTTPStatus.OK
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_query_is_answered_by_the_owner_that_it_names(
+    front: FrontEnd, transport: str
+) -> None:
+    for name in ("www.example.test", "cached.test"):
+        options = ["--tcp"] if transport == "tcp" else []
+
+        code, printed = front.command("query", name, "A", "--json", *options)
+
+        told = json.loads(printed)
+        assert (code, told["rcode"], told["transport"]) == (0, "NOERROR", transport)
+        assert told["answered_by"] == told["owner"] == front.lookup([name])[name][0]
+        assert told["answer"]

@@ -1,0 +1,168 @@
+"""One query to the running server: who owns the name, who answered, and what."""
+
+# ruff: noqa: T201 - what a command has to say, it prints
+
+from __future__ import annotations
+
+import argparse
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from ipaddress import ip_address
+from typing import Any, Final
+
+from dnsfront.cli.output import print_json
+from dnsfront.config.address import SocketAddress
+from dnsfront.config.load import load
+from dnsfront.config.model import Config
+from dnsfront.dns import messages
+from dnsfront.errors import UnavailableError, UsageError, WireError
+from dnsfront.ring.qhash import hash_key
+from dnsfront.supervisor.placing import place
+
+#: Datagrams get lost; each try has an equal part of the time.
+_TRIES: Final = 3
+
+
+def query(arguments: argparse.Namespace) -> int:
+    """Ask once, and show what came; any answer is a good one: exit code 0."""
+    try:
+        octets = messages.question(
+            arguments.name, messages.type_from_text(arguments.type)
+        )
+        server = None if arguments.server is None else _server(arguments.server)
+    except (WireError, ValueError) as exc:
+        raise UsageError(f"query: {exc}") from exc
+    if not arguments.timeout > 0:
+        raise UsageError(f"query: got --timeout {arguments.timeout}, want more than 0")
+    config = load(arguments.config)
+    server = server or _reachable(config.listen[0])
+    placed = place(arguments.name, config.ring.table(), hash_key(config.ring.seed))
+    began = time.monotonic()
+    message, transport = _ask(server, octets, arguments)
+    told = {
+        "name": arguments.name,
+        "type": arguments.type.upper(),
+        "server": str(server),
+        "transport": transport,
+        "milliseconds": round((time.monotonic() - began) * 1000, 3),
+        "slot": placed["slot"],
+        "owner": placed["owner"],
+        "answered_by": message.nsid,
+        **asdict(message),
+    }
+    del told["nsid"]
+    told["errors"] = [{"code": code, "text": text} for code, text in message.errors]
+    if arguments.json:
+        print_json(told)
+    else:
+        print(*_lines(told, config), sep="\n")
+    return 0
+
+
+def _server(text: str) -> SocketAddress:
+    try:
+        return SocketAddress.from_text(text)
+    except ValueError as exc:
+        raise ValueError(f'--server: got "{text}", {exc}') from exc
+
+
+def _reachable(address: SocketAddress) -> SocketAddress:
+    """Return where to ask: a server at all addresses is at loopback too."""
+    ip = ip_address(address.host)
+    if not ip.is_unspecified:
+        return address
+    return SocketAddress("127.0.0.1" if ip.version == 4 else "::1", address.port)
+
+
+def _ask(
+    server: SocketAddress, octets: bytes, arguments: argparse.Namespace
+) -> tuple[messages.Message, str]:
+    """Return the response and how it came.
+
+    Raises:
+        UnavailableError: none came, or one that cannot be read.
+    """
+    try:
+        if not arguments.tcp:
+            message = _over_udp(server, octets, arguments.timeout)
+            if not message.is_truncated:
+                return message, "udp"
+        return _over_tcp(server, octets, arguments.timeout), "tcp"
+    except TimeoutError as exc:
+        text = f"{server}: no response within {arguments.timeout:g} s"
+        raise UnavailableError(text) from exc
+    except OSError as exc:
+        raise UnavailableError(f"{server}: {exc.strerror or exc}") from exc
+    except WireError as exc:
+        raise UnavailableError(f"{server}: {exc}") from exc
+
+
+def _family(server: SocketAddress) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in server.host else socket.AF_INET
+
+
+def _over_udp(
+    server: SocketAddress, octets: bytes, timeout_s: float
+) -> messages.Message:
+    with socket.socket(_family(server), socket.SOCK_DGRAM) as sock:
+        sock.connect((server.host, server.port))
+        for number in range(1, _TRIES + 1):
+            sock.send(octets)
+            with suppress(TimeoutError):
+                return _receive(sock, octets, timeout_s / _TRIES)
+            if number == _TRIES:
+                raise TimeoutError
+    raise AssertionError  # pragma: no cover - the loop does not end
+
+
+def _receive(sock: socket.socket, octets: bytes, within_s: float) -> messages.Message:
+    """Return the response to *octets*; what else comes is somebody else's."""
+    ends_at = time.monotonic() + within_s
+    while True:
+        sock.settimeout(max(0.001, ends_at - time.monotonic()))
+        message = messages.response(sock.recv(65535), octets)
+        if message is not None:
+            return message
+        if time.monotonic() >= ends_at:
+            raise TimeoutError
+
+
+def _over_tcp(
+    server: SocketAddress, octets: bytes, timeout_s: float
+) -> messages.Message:
+    address = (server.host, server.port)
+    with socket.create_connection(address, timeout_s) as sock, sock.makefile("rb") as f:
+        sock.sendall(len(octets).to_bytes(2, "big") + octets)
+        length = int.from_bytes(f.read(2), "big")
+        received = f.read(length)
+        if not length or len(received) < length:
+            raise WireError("the connection ended before the response did")
+        message = messages.response(received, octets)
+    if message is None:
+        raise WireError("got the response to something else over TCP")
+    return message
+
+
+def _lines(told: dict[str, Any], config: Config) -> Iterator[str]:
+    owner, answered_by = told["owner"], told["answered_by"]
+    yield (
+        f"{told['name']} {told['type']}: {told['rcode']} from {told['server']} over "
+        f"{told['transport']} in {told['milliseconds']:.1f} ms, "
+        f"flags {' '.join(told['flags']) or 'none'}"
+    )
+    yield f"owner: {owner}, slot {told['slot']} of {config.ring.table().slots}"
+    if answered_by is None:
+        yield "answered by: somebody who tells no NSID"
+    else:
+        standing = "" if answered_by == owner else ", not the owner that the file names"
+        yield f"answered by: {answered_by}{standing}"
+    for error in told["errors"]:
+        yield f"error {error['code']}: {error['text'] or 'see RFC 8914'}"
+    for section in ("answer", "authority", "additional"):
+        if told[section]:
+            yield f"{section}:"
+        for record in told[section]:
+            yield "  {name} {ttl} {type} {data}".format_map(record)
