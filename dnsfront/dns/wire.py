@@ -245,7 +245,8 @@ _MAX_ERRORS_OCTETS: Final = 256
 def errors_in(octets: bytes, at: int, end: int) -> bytes:
     """Return the Extended DNS Errors among the EDNS options from *at* to *end*.
 
-    They come as options (RFC 8914, 2). What is malformed or too much is left out.
+    They come as options (RFC 8914, 2). What is malformed or too much is left out, and
+    so is a text that is no UTF-8: clients would refuse the whole response.
     """
     errors = b""
     while at + 4 <= end:
@@ -258,8 +259,22 @@ def errors_in(octets: bytes, at: int, end: int) -> bytes:
             and length >= 2
             and len(errors) + at - begin <= _MAX_ERRORS_OCTETS
         ):
-            errors += octets[begin:at]
+            code_end = begin + 6
+            is_text = _is_utf8(octets[code_end:at])
+            errors += (
+                octets[begin:at]
+                if is_text
+                else option(OPTION_EDE, octets[code_end - 2 : code_end])
+            )
     return errors
+
+
+def _is_utf8(octets: bytes) -> bool:
+    try:
+        octets.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def error_option(code: int) -> bytes:

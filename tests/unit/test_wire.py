@@ -415,6 +415,15 @@ def test_extended_errors_add_up_behind_other_options() -> None:
     assert read.options[0].otype == dns.edns.OptionType.NSID
 
 
+def test_error_text_that_is_no_utf8_is_left_out_and_its_code_stays() -> None:
+    good = wire.option(wire.OPTION_EDE, b"\0\x06" + "bogus: é".encode())
+    bad = wire.option(wire.OPTION_EDE, b"\0\x07stale \xed")
+
+    errors = wire.errors_in(good + bad, 0, len(good + bad))
+
+    assert errors == good + wire.option(wire.OPTION_EDE, b"\0\x07")
+
+
 def test_without_edns_there_is_no_place_for_an_extended_error() -> None:
     assert wire.with_error(b"", wire.EDE_STALE_ANSWER) == b""
 
