@@ -6,7 +6,7 @@ PYTEST := $(VENV)/python -m pytest -p tests.gate
 C_SOURCES := $(wildcard kern/*.c kern/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-bench compiled run test test-unit test-kern test-system test-compiled test-systemd check fmt bench soak clean help
+.PHONY: setup setup-bench compiled run test test-unit test-kern test-system test-compiled test-systemd check fmt bench soak fuzz clean help
 
 setup: ## install what is missing: Debian packages (as root) and .venv
 	@deploy/setup.sh
@@ -62,6 +62,12 @@ bench: setup-bench compiled ## measure against the peers, side by side
 soak: setup ## a model beside the real server, random operations; wants root
 	@$(VENV)/python -m tests.soak $(if $(MINUTES),--minutes $(MINUTES)) \
 		$(if $(SEED),--seed $(SEED)) $(if $(OPS),--ops $(OPS))
+
+# Led by coverage where atheris installs; SECONDS are for each target.
+fuzz: setup ## malformed queries, responses, zone files and configs
+	-@$(VENV)/python -c 'import atheris' 2>/dev/null || \
+		$(VENV)/pip install -q --only-binary :all: 'atheris>=2.3,<4'
+	@$(VENV)/python -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS))
 
 clean: ## remove caches and builds; .venv stays
 	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
