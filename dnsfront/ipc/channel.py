@@ -3,6 +3,10 @@
 A connected AF_UNIX SOCK_SEQPACKET pair: one packet is one message, so there is no
 framing, and the end of file means that the other side is gone.
 
+A message that wants a reply has an `id`, and the reply has the same one, so that any
+number of requests may be under way. `ipc/replies.py` has the shape of every reply; one
+that met a fault of the worker's is answered `failed` (reason).
+
 Supervisor to worker (`op`: fields; descriptors):
 
 - `start`: generation, slots; spec, stats, live, load, health, table, handover receive
@@ -32,7 +36,8 @@ Supervisor to worker (`op`: fields; descriptors):
 - `drain`: kept, the numbers of listeners whose sockets a successor reads. The worker
   takes what its other sockets hold, finishes what is pending, answers `drained` and
   exits.
-- `flush`: token, and qname (text) or zone (text) or neither for everything.
+- `flush`: qname (text) or zone (text) or neither for everything.
+- `ping`: nothing. The worker says `pong` as soon as it gets to it.
 
 Worker to supervisor:
 
@@ -40,7 +45,9 @@ Worker to supervisor:
 - `moved`: entries, how many it sent.
 - `settled`, `paused`, `listening`, `unlistened`, `closed`: see above.
 - `configured`, `refused` (reason): what came of a `configure`.
-- `flushed`: token, entries.
+- `flushed`: entries.
+- `pong`: its loop goes round.
+- `failed`: reason; an order met a fault of the worker's, which is to be replaced.
 - `drained`: nothing more will be answered.
 """
 
@@ -88,15 +95,23 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
 
     Raises:
         BlockingIOError: the channel is non-blocking and holds no message.
+        ValueError: the message is no JSON, or was cut; its descriptors are closed.
     """
-    octets, fds, _flags, _address = socket.recv_fds(
+    octets, fds, flags, _address = socket.recv_fds(
         channel, _MAX_PACKET_OCTETS, _MAX_DESCRIPTORS
     )
-    if not octets:
+    if not octets and not fds:
         return None
-    for fd in fds:
-        os.set_inheritable(fd, False)  # noqa: FBT003 - its only form
-    message: Message = json.loads(octets)
+    try:
+        for fd in fds:
+            os.set_inheritable(fd, False)  # noqa: FBT003 - its only form
+        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            raise ValueError("the message was cut")
+        message: Message = json.loads(octets)
+    except (ValueError, RecursionError) as exc:
+        for fd in fds:
+            os.close(fd)
+        raise ValueError(str(exc)) from exc
     return message, fds
 
 

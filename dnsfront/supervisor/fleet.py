@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from typing import Final
 
 from dnsfront.errors import ControlError, UnavailableError
-from dnsfront.ipc import channel
+from dnsfront.ipc import channel, replies
 from dnsfront.ipc.channel import Message
 from dnsfront.ipc.spec import Listener, Place, WorkerSpec
 from dnsfront.kernel.pages import MAX_WORKER_ID
@@ -46,7 +46,6 @@ class Fleet:
         )
         self._tallies = tallies
         self._workers: dict[str, Worker] = {}
-        self._flushes = 0
         self._are_peers_due = False
         self._is_held = False
 
@@ -195,7 +194,7 @@ class Fleet:
 
     async def settle(self) -> None:
         """Return when every worker has taken the entries that were sent to it."""
-        await self._ask_all({"op": "settle"}, "settled", _FLUSH_WITHIN_S)
+        await self._ask_all({"op": "settle"}, _FLUSH_WITHIN_S)
 
     async def send_caches(
         self, ids: Sequence[int], hash_key_hex: str, fds: Sequence[int]
@@ -210,31 +209,28 @@ class Fleet:
     async def _move(self, to: Message, fds: Sequence[int]) -> int:
         message = {"op": "move", "within_s": _MOVE_WITHIN_S, **to}
         timeout_s = _MOVE_WITHIN_S + _FLUSH_WITHIN_S
-        replies = await self._ask_all(message, "moved", timeout_s, fds)
-        return sum(int(reply["entries"]) for reply in replies)
+        moved = await self._ask_all(message, timeout_s, fds)
+        return sum(int(reply["entries"]) for reply in moved)
 
     async def _ask_all(
-        self, message: Message, reply: str, timeout_s: float, fds: Sequence[int] = ()
+        self, message: Message, timeout_s: float, fds: Sequence[int] = ()
     ) -> list[Message]:
-        """Return the *reply* of every worker that is up, and lives to tell."""
-        replies = await asyncio.gather(
-            *(self._ask(x, message, reply, timeout_s, fds) for x in self._up())
+        """Return the reply of every worker that is up, and lives to tell."""
+        answers = await asyncio.gather(
+            *(self._ask(worker, message, timeout_s, fds) for worker in self._up())
         )
-        return [answer for answer in replies if answer is not None]
+        return [answer for answer in answers if answer is not None]
 
     async def _ask(
         self,
         worker: Worker,
         message: Message,
-        reply: str,
         timeout_s: float,
         fds: Sequence[int],
     ) -> Message | None:
         if worker.process is None:
             return None
-        return await worker.process.ask(
-            message, list(fds), replies=frozenset({reply}), timeout_s=timeout_s
-        )
+        return await worker.process.ask(message, list(fds), timeout_s=timeout_s)
 
     def _up(self) -> list[Worker]:
         return [worker for worker in self if worker.state is State.UP]
@@ -265,11 +261,11 @@ class Fleet:
 
     async def _configure_all(self) -> list[str]:
         workers = [worker for worker in self if worker.process is not None]
-        replies = await asyncio.gather(*(self._configure(worker) for worker in workers))
+        answers = await asyncio.gather(*(self._configure(worker) for worker in workers))
         return [
-            f"{worker.name}: {reply.get('reason')}"
-            for worker, reply in zip(workers, replies, strict=True)
-            if reply is not None and reply["op"] == "refused"
+            f"{worker.name}: {reason}"
+            for worker, reply in zip(workers, answers, strict=True)
+            if reply is not None and (reason := replies.refusal(reply)) is not None
         ]
 
     async def _configure(self, worker: Worker) -> Message | None:
@@ -281,20 +277,15 @@ class Fleet:
         spec_fd = channel.memfd("dnsfront-spec", spec.to_json())
         try:
             return await worker.process.ask(
-                {"op": "configure"},
-                [spec_fd],
-                replies=frozenset({"configured", "refused"}),
-                timeout_s=READY_WITHIN_S,
+                {"op": "configure"}, [spec_fd], timeout_s=READY_WITHIN_S
             )
         finally:
             os.close(spec_fd)
 
     async def flush(self, what: Mapping[str, str]) -> int:
         """Drop cache entries, as *what* says; return how many there were."""
-        self._flushes += 1
-        message = {"op": "flush", "token": self._flushes, **what}
-        replies = await self._ask_all(message, "flushed", _FLUSH_WITHIN_S)
-        return sum(int(reply["entries"]) for reply in replies)
+        flushed = await self._ask_all({"op": "flush", **what}, _FLUSH_WITHIN_S)
+        return sum(int(reply["entries"]) for reply in flushed)
 
     # -- between a predecessor and its successor
 
@@ -325,7 +316,6 @@ class Fleet:
                 self._ask(
                     worker,
                     message,
-                    "listening",
                     _FLUSH_WITHIN_S,
                     [
                         sock.fileno()
@@ -345,13 +335,13 @@ class Fleet:
         """Have every worker answer what came to *listeners*, and close them."""
         numbers = [listener.number for listener in listeners]
         leave = {"op": "unlisten", "numbers": numbers, "within_s": DRAIN_WITHIN_S}
-        await self._ask_all(leave, "unlistened", DRAIN_WITHIN_S + _FLUSH_WITHIN_S)
+        await self._ask_all(leave, DRAIN_WITHIN_S + _FLUSH_WITHIN_S)
         # Not before all of them have: one may have passed something to another.
-        await self._ask_all({"op": "close"}, "closed", _FLUSH_WITHIN_S)
+        await self._ask_all({"op": "close"}, _FLUSH_WITHIN_S)
 
     async def pause(self) -> None:
         """Have no worker take anything from a listening socket any more."""
-        await self._ask_all({"op": "pause"}, "paused", _PAUSE_WITHIN_S)
+        await self._ask_all({"op": "pause"}, _PAUSE_WITHIN_S)
 
     def resume(self) -> None:
         """Have all workers take from their listening sockets again."""

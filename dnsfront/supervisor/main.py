@@ -217,22 +217,23 @@ async def _report_drops(front: Front) -> None:
 
 
 async def _watch_for_hangs(front: Front) -> None:
-    """Have workers that hang replaced; in user space nobody knows their backlog."""
-    watchdog, steering = Watchdog(), front.steering
-    loop = asyncio.get_running_loop()
+    """Have workers that hang replaced."""
+    watchdog, loop = Watchdog(), asyncio.get_running_loop()
+    looked_at = loop.time()
+    watched_s = 0.0
     while True:
         await asyncio.sleep(_HANGS_EVERY_S)
-        if front.phase is not Phase.SERVING:
-            continue  # whoever was told not to take does not hang
-        for worker in front.fleet:
-            number = worker.worker_id
-            if not worker.should_take:
-                watchdog.forget(number)
-                continue
-            taken, backlog = steering.taken(number), steering.backlog(number)
-            if watchdog.is_hung(number, taken, backlog, loop.time()):
-                watchdog.forget(number)
-                worker.end_hung()
+        # While this process stood still it saw no sign of life of anybody's.
+        watched_s += min(loop.time() - looked_at, 2 * _HANGS_EVERY_S)
+        looked_at = loop.time()
+        is_serving = front.phase is Phase.SERVING
+        vitals = {
+            worker: signs
+            for worker in front.fleet
+            if (signs := worker.vitals(is_serving=is_serving)) is not None
+        }
+        for worker in watchdog.hung(vitals, watched_s):
+            worker.end_hung()
 
 
 async def _first_of(*waits: Awaitable[object]) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dnsfront.ipc import channel
+from dnsfront.ipc import channel, replies
 from dnsfront.ipc.channel import Message
 
 _LOG = logging.getLogger(__name__)
@@ -20,16 +22,30 @@ _LOG = logging.getLogger(__name__)
 _PACKAGE_PARENT: Final = Path(__file__).resolve().parents[2]
 #: A worker whose channel is closed is about to exit; one that does not is stuck.
 _EXIT_AFTER_EOF_S: Final = 2.0
+_PING_EVERY_S: Final = 1.0
 
-Replies = frozenset[str]
+
+@dataclass(frozen=True)
+class _Request:
+    """A request under way; its *timer* ends a worker that leaves it unanswered."""
+
+    op: str
+    reply: asyncio.Future[Message | None]
+    timer: asyncio.TimerHandle | None
+
+    def answer(self, message: Message | None) -> None:
+        """Give *message* to whoever waits, if anybody still does."""
+        if self.timer is not None:
+            self.timer.cancel()
+        if not self.reply.done():
+            self.reply.set_result(message)
 
 
 class WorkerProcess:
     """A fresh interpreter that runs one worker, from start to exit.
 
     *on_message* gets what the worker says of its own accord, *on_exit* is called
-    exactly once, when the process is gone and reaped. Requests are made one at a
-    time, except that those with a token may overlap.
+    exactly once, when the process is gone and reaped. Requests may overlap.
     """
 
     def __init__(
@@ -48,7 +64,13 @@ class WorkerProcess:
         self._name = name
         self._on_message = on_message
         self._on_exit = on_exit
-        self._awaited: dict[tuple[str, object], asyncio.Future[Message | None]] = {}
+        self._ids = itertools.count(1)
+        self._requests: dict[int, _Request] = {}
+        self._said: set[str] = set()
+        #: How often it was asked for a sign of life, and how often it gave one.
+        self.pings = 0
+        self.pongs = 0
+        self._pinged_at = -_PING_EVERY_S
         self._channel, theirs = channel.pair()
         self._channel.setblocking(False)  # noqa: FBT003 - its signature
         with theirs:
@@ -79,51 +101,54 @@ class WorkerProcess:
                 self.kill()
 
     async def ask(
-        self,
-        message: Message,
-        fds: list[int] | None = None,
-        *,
-        replies: Replies,
-        timeout_s: float,
+        self, message: Message, fds: list[int] | None = None, *, timeout_s: float
     ) -> Message | None:
-        """Send *message* and return the first of *replies*, None if the worker exits.
+        """Send *message* and return the reply, None if the worker exits before it.
 
-        A worker that is silent for *timeout_s* is ended: nobody knows what it does.
+        A worker that is silent for *timeout_s*, or fails, is ended: nobody knows what
+        it did of the request.
         """
-        reply = self.expect(replies, message.get("token"))
-        self.send(message, fds)
-        return await self.wait(reply, timeout_s, doing=message["op"])
+        return await self._request(message, fds, timeout_s)
 
-    def expect(
-        self, replies: Replies, token: object = None
+    def ping(self) -> None:
+        """Ask for a sign of life, if the last one is some time ago."""
+        now = self._loop.time()
+        if self.pings == self.pongs and now - self._pinged_at >= _PING_EVERY_S:
+            self.pings += 1
+            self._pinged_at = now
+            self._request({"op": "ping"}, None, None)
+
+    def is_doing(self, op: str) -> bool:
+        """Return whether a request *op* is under way."""
+        return any(request.op == op for request in self._requests.values())
+
+    def _request(
+        self, message: Message, fds: list[int] | None, timeout_s: float | None
     ) -> asyncio.Future[Message | None]:
-        """Return a future of the first of *replies* to come, or None for the exit."""
+        """Send *message* and return the future of its reply, None for the exit."""
         reply: asyncio.Future[Message | None] = self._loop.create_future()
         if self._channel.fileno() < 0:
             reply.set_result(None)
-        for op in replies:
-            self._awaited[op, token] = reply
+            return reply
+        number, op = next(self._ids), message["op"]
+        timer = None
+        if timeout_s is not None:
+            timer = self._loop.call_later(timeout_s, self._on_silence, op, timeout_s)
+        self._requests[number] = _Request(op, reply, timer)
+        self.send({**message, "id": number}, fds)
         return reply
 
-    async def wait(
-        self, reply: asyncio.Future[Message | None], timeout_s: float, *, doing: str
-    ) -> Message | None:
-        """Return what comes of *reply*; see :meth:`ask`."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await reply
-        except TimeoutError:
-            _LOG.warning(
-                "worker_silent worker=%s pid=%d op=%s timeout_s=%g",
-                self._name, self.pid, doing, timeout_s,
-            )  # fmt: skip
-            self.kill()
-            return None
+    def _on_silence(self, op: str, timeout_s: float) -> None:
+        _LOG.warning(
+            "worker_silent worker=%s pid=%d op=%s timeout_s=%g",
+            self._name, self.pid, op, timeout_s,
+        )  # fmt: skip
+        self._give_up()
 
-    @property
-    def is_asked(self) -> bool:
-        """Whether it works on a request, which may take it a while."""
-        return bool(self._awaited)
+    def _give_up(self) -> None:
+        """End the process; nobody waits for what it may still say."""
+        self.kill()
+        self._stop_reading()
 
     def kill(self) -> None:
         """End the process without asking it; *on_exit* follows."""
@@ -162,8 +187,9 @@ class WorkerProcess:
             return True  # it left something unread; what it said comes after this
         except BlockingIOError:
             return False
-        except ValueError:
-            received = None  # whoever speaks no JSON is no worker of ours
+        except ValueError as exc:
+            self._distrust(str(exc))
+            return False
         if received is None:
             self._stop_reading()
             self._loop.call_later(_EXIT_AFTER_EOF_S, self.kill)
@@ -171,13 +197,41 @@ class WorkerProcess:
         message, fds = received
         for fd in fds:
             os.close(fd)
-        key = (str(message.get("op")), message.get("token"))
-        reply = self._awaited.pop(key, None)
-        if reply is None:
+        return self._hear(message)
+
+    def _hear(self, message: Message) -> bool:
+        """Act on *message*; return whether there may be more."""
+        number = replies.request_of(message)
+        request = None if number is None else self._requests.get(number)
+        op = None if request is None else request.op
+        fault = replies.fault_in(message, op)
+        if fault is None and request is None and message["op"] in self._said:
+            fault = f"{message['op']} twice"
+        if fault is not None:
+            self._distrust(fault)
+            return False
+        if message["op"] == "failed":
+            _LOG.error(
+                "worker_failed worker=%s pid=%d op=%s reason=%r",
+                self._name, self.pid, op, message["reason"],
+            )  # fmt: skip
+            self._give_up()
+            return False
+        if number is None or request is None:
+            self._said.add(message["op"])
             self._on_message(message)
-        elif not reply.done():
-            reply.set_result(message)
+            return True
+        del self._requests[number]
+        self.pongs += message["op"] == "pong"
+        request.answer(message)
         return True
+
+    def _distrust(self, fault: str) -> None:
+        """End a process that says what no worker of ours says."""
+        _LOG.error(
+            "worker_distrusted worker=%s pid=%d said=%s", self._name, self.pid, fault
+        )
+        self._give_up()
 
     def _reap(self) -> None:
         """Take note of the exit, which may come before the last words were read."""
@@ -193,10 +247,8 @@ class WorkerProcess:
             return
         self._loop.remove_reader(self._channel)
         self._channel.close()
-        for reply in self._awaited.values():
-            if not reply.done():
-                reply.set_result(None)
-        self._awaited.clear()
+        while self._requests:
+            self._requests.popitem()[1].answer(None)
 
     def _forget_pidfd(self) -> None:
         self._loop.remove_reader(self._pidfd)

@@ -1,44 +1,93 @@
-"""Which workers hang: alive, but taking nothing while their queues fill.
+"""Which workers hang: alive, but taking nothing while their queues fill, or silent.
 
-Pure: told the time and the counts, it reads neither a clock nor a page.
+Pure: told the time and the signs of life, it reads neither a clock nor a page.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
 
 #: How long a worker may take nothing while more and more waits for it.
 HUNG_AFTER_S: Final = 1.0
+#: The same while it puts a new config in force.
+HUNG_CONFIGURING_S: Final = 5.0
+#: How long a worker may leave a ping unanswered that others answered.
+SILENT_AFTER_S: Final = 3.0
+#: The same where nobody answers: the whole machine may stand still.
+ALL_SILENT_AFTER_S: Final = 10.0
+
+_Who = TypeVar("_Who", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """The signs of life of one process; *taken* and *backlog* are datagrams.
+
+    *should_take* says whether nothing but a fault keeps it from taking datagrams.
+    *answers* counts its answers to pings; *is_answer_due* says that one is missing.
+    """
+
+    pid: int
+    taken: int
+    backlog: int
+    should_take: bool
+    is_configuring: bool
+    is_answer_due: bool
+    answers: int
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What stood in the counts when the worker last had nothing new to take."""
+    """When something was last in order, and what the signs were then."""
 
-    taken: int
-    backlog: int
-    at: float
+    vitals: Vitals
+    took_at: float
+    answered_at: float
 
 
 class Watchdog:
-    """Remembers of each worker_id since when more waits than it takes."""
+    """Remembers of each worker since when more waits than it takes, or it is silent."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, _Seen] = {}
+        self._seen: dict[Hashable, _Seen] = {}
 
-    def is_hung(self, worker_id: int, taken: int, backlog: int, now: float) -> bool:
-        """Return whether a worker has taken nothing for too long, though more came.
+    def hung(self, vitals: Mapping[_Who, Vitals], now: float) -> list[_Who]:
+        """Return who has hung for too long; *now* is monotonic seconds.
 
-        *taken* and *backlog* are datagrams, *now* is monotonic seconds. A backlog that
-        does not grow is no sign: it may be a count that a dead predecessor left.
+        A process that is new here, or missing once, gets its whole time again.
         """
-        seen = self._seen.get(worker_id)
-        if seen is None or taken != seen.taken or backlog <= seen.backlog:
-            self._seen[worker_id] = _Seen(taken, backlog, now)
-            return False
-        return now - seen.at >= HUNG_AFTER_S
+        self._seen = {who: self._look(who, signs, now) for who, signs in vitals.items()}
+        return [who for who in vitals if self._is_hung(who, vitals[who], now)]
 
-    def forget(self, worker_id: int) -> None:
-        """Begin anew with a worker_id: its process is another, or busy on request."""
-        self._seen.pop(worker_id, None)
+    def _look(self, who: Hashable, signs: Vitals, now: float) -> _Seen:
+        seen = self._seen.get(who)
+        if seen is None or seen.vitals.pid != signs.pid:
+            return _Seen(signs, now, now)
+        # A backlog that does not grow is no sign: it may be what a dead predecessor
+        # left.
+        before = seen.vitals
+        if (
+            not signs.should_take
+            or signs.taken != before.taken
+            or signs.backlog <= before.backlog
+        ):
+            seen = replace(seen, vitals=signs, took_at=now)
+        if not signs.is_answer_due or signs.answers != before.answers:
+            kept = replace(seen.vitals, answers=signs.answers)
+            seen = replace(seen, vitals=kept, answered_at=now)
+        return seen
+
+    def _is_hung(self, who: Hashable, signs: Vitals, now: float) -> bool:
+        seen = self._seen[who]
+        bound_s = HUNG_CONFIGURING_S if signs.is_configuring else HUNG_AFTER_S
+        if now - seen.took_at >= bound_s:
+            return True
+        silent_s = now - seen.answered_at
+        if silent_s < SILENT_AFTER_S:
+            return False
+        return silent_s >= ALL_SILENT_AFTER_S or any(
+            other.answered_at > seen.answered_at + SILENT_AFTER_S / 2
+            for other in self._seen.values()
+        )

@@ -22,6 +22,7 @@ from dnsfront.supervisor.respawn import LEFT_OUT_S, RespawnPolicy
 from dnsfront.supervisor.steering import Steering
 from dnsfront.supervisor.tables import Publisher
 from dnsfront.supervisor.tally import Tally
+from dnsfront.supervisor.watchdog import Vitals
 from dnsfront.supervisor.zone_files import pack_named
 
 _LOG = logging.getLogger(__name__)
@@ -153,8 +154,6 @@ class Worker:
                 self._on_ready()
             case "drained":
                 _LOG.debug("worker_drained worker=%s", self.name)
-            case op:
-                _LOG.warning("worker_message worker=%s op=%s", self.name, op)
 
     def _on_ready(self) -> None:
         if self.state is not State.STARTING:
@@ -180,11 +179,25 @@ class Worker:
 
     # -- death and respawn
 
-    @property
-    def should_take(self) -> bool:
-        """Whether nothing but a fault keeps it from taking datagrams."""
+    def vitals(self, *, is_serving: bool) -> Vitals | None:
+        """Ask for a sign of life and return those there are, None while it starts.
+
+        Unless *is_serving*, workers may have been told to take nothing.
+        """
         process = self._process
-        return self.state is State.UP and process is not None and not process.is_asked
+        if process is None or self.state not in {State.UP, State.DRAINING}:
+            return None
+        process.ping()
+        steering = self._around.steering
+        return Vitals(
+            pid=process.pid,
+            taken=steering.taken(self.worker_id),
+            backlog=steering.backlog(self.worker_id),
+            should_take=is_serving and self.state is State.UP,
+            is_configuring=process.is_doing("configure"),
+            is_answer_due=process.pings > process.pongs,
+            answers=process.pongs,
+        )
 
     def end_hung(self) -> None:
         """End a process that hangs; the next in line has its names at once."""

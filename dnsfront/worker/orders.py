@@ -29,8 +29,11 @@ _log = logging.getLogger(__name__)
 _NS: Final = 1_000_000_000
 #: How often a listener that leaves is looked at.
 _LOOK_EVERY_S: Final = 0.01
+_MAX_REASON: Final = 1000
 
 _Handler = Callable[[channel.Message, list[int]], None]
+#: What was ordered, and the pieces of it that are left.
+_Job = tuple[channel.Message, Generator[None, None, None]]
 
 
 class Orders:
@@ -41,11 +44,14 @@ class Orders:
         self._worker = worker
         self._control = control
         self._transfer: Generator[Progress, None, int] | None = None
+        #: What is answered when the transfer is over, and when all have left.
+        self._move: channel.Message = {}
+        self._leaves: list[channel.Message] = []
         self._receivers: Receivers | None = None
         self._move_until_ns = 0
         self._leave_until_ns = 0
         # Work that is done a piece a round, and tells of its end by itself.
-        self._jobs: list[Generator[None, None, None]] = []
+        self._jobs: list[_Job] = []
         #: Whether :meth:`go_on` has something to do, looked at in every round.
         self.is_under_way = False
         self._handlers: dict[str, _Handler] = {
@@ -62,6 +68,7 @@ class Orders:
             "pause": self._on_pause,
             "resume": self._on_resume,
             "drain": self._on_drain,
+            "ping": self._on_ping,
         }
 
     def fileno(self) -> int:
@@ -88,8 +95,20 @@ class Orders:
             self._worker.reactor.stop()
             return
         message, fds = received
-        self._handlers[message["op"]](message, fds)
+        try:
+            self._handlers[message["op"]](message, fds)
+        except Exception as exc:
+            self._fail(message, exc)
+            raise
         self._note()
+
+    def _fail(self, request: channel.Message, exc: Exception) -> None:
+        """Have this worker replaced: nobody knows what of the order was done."""
+        self._reply(request, "failed", reason=repr(exc)[:_MAX_REASON])
+
+    def _reply(self, request: channel.Message, op: str, **fields: object) -> None:
+        number = {"id": request["id"]} if "id" in request else {}
+        self.tell({"op": op, **number, **fields})
 
     @property
     def wait_s(self) -> float | None:
@@ -108,14 +127,16 @@ class Orders:
             self._do_a_piece(job)
         self._note()
 
-    def _do_a_piece(self, job: Generator[None, None, None]) -> None:
+    def _do_a_piece(self, job: _Job) -> None:
+        message, pieces = job
         try:
-            next(job)
+            next(pieces)
         except StopIteration:
             self._jobs.remove(job)
-        except Exception:  # noqa: BLE001 - whoever waits for its end is told by silence
+        except Exception as exc:  # noqa: BLE001 - whoever waits for its end is told
             self._jobs.remove(job)
             self._worker.frontend.caught("order")
+            self._fail(message, exc)
 
     def _note(self) -> None:
         self.is_under_way = (
@@ -140,6 +161,8 @@ class Orders:
 
     def _on_move(self, message: channel.Message, fds: list[int]) -> None:
         """Begin to send entries to the next owners of their names; see `_move_on`."""
+        if self._transfer is not None:
+            self._end_move(0)
         table_fd, *other_fds = fds
         table = channel.read_memfd(table_fd)
         os.close(table_fd)
@@ -147,6 +170,7 @@ class Orders:
         frontend = worker.frontend
         worker.show_move(0, 0)
         self._move_until_ns = frontend.now_ns + round(message["within_s"] * _NS)
+        self._move = message
         begin = partial(transfer, worker.cache.entries(), now_s=frontend.now_s)
         if "ids" not in message:
             self._transfer = begin(
@@ -176,16 +200,19 @@ class Orders:
             self._worker.show_move(entries, entries)
         except Exception:  # noqa: BLE001 - a colder cache there, and no worker lost here
             self._worker.frontend.caught("move")
+        self._end_move(entries)
+
+    def _end_move(self, entries: int) -> None:
         self._transfer = None
         if self._receivers is not None:
             self._receivers.close()
             self._receivers = None
-        self.tell({"op": "moved", "entries": entries})
+        self._reply(self._move, "moved", entries=entries)
 
-    def _on_settle(self, _message: channel.Message, _fds: list[int]) -> None:
+    def _on_settle(self, message: channel.Message, _fds: list[int]) -> None:
         """Take what was handed over so far."""
         self._worker.settle_hand_over()
-        self.tell({"op": "settled"})
+        self._reply(message, "settled")
 
     # -- the config
 
@@ -193,14 +220,14 @@ class Orders:
         """Map what the next spec names."""
         self._worker.images.take(message["packs"], fds)
 
-    def _on_configure(self, _message: channel.Message, fds: list[int]) -> None:
+    def _on_configure(self, message: channel.Message, fds: list[int]) -> None:
         [spec_fd] = fds
         spec = WorkerSpec.from_json(channel.read_memfd(spec_fd))
         os.close(spec_fd)
         try:
             zones = self._worker.images.zones(spec.zones)
         except DnsfrontError as exc:
-            self.tell({"op": "refused", "reason": str(exc)})
+            self._reply(message, "refused", reason=str(exc)[:_MAX_REASON])
             return
         worker = self._worker
         before, worker.spec = worker.spec, spec
@@ -214,12 +241,12 @@ class Orders:
         if spec.zones != before.zones:
             worker.frontend.zones = zones
             worker.images.keep(spec.zones)
-            self._jobs.append(self._change_zones(before, spec))
+            self._jobs.append((message, self._change_zones(message, before, spec)))
         else:
-            self.tell({"op": "configured"})
+            self._reply(message, "configured")
 
     def _change_zones(
-        self, before: WorkerSpec, after: WorkerSpec
+        self, message: channel.Message, before: WorkerSpec, after: WorkerSpec
     ) -> Generator[None, None, None]:
         """Forget what zones said, and what upstreams said about names in new zones."""
         worker = self._worker
@@ -239,10 +266,10 @@ class Orders:
         for resolver in worker.resolvers():
             worker.frontend.reclaim(resolver)
         yield from worker.cache.flushing(is_outdated)
-        self.tell({"op": "configured"})
+        self._reply(message, "configured")
 
     def _on_flush(self, message: channel.Message, _fds: list[int]) -> None:
-        self._jobs.append(self._flush(message))
+        self._jobs.append((message, self._flush(message)))
 
     def _flush(self, message: channel.Message) -> Generator[None, None, None]:
         """Forget what *message* names, a piece a round, and tell how much it was."""
@@ -255,7 +282,7 @@ class Orders:
             lambda entry: is_wanted(entry.key[:-4])
         )
         self._worker.frontend.forget_failures()
-        self.tell({"op": "flushed", "token": message["token"], "entries": entries})
+        self._reply(message, "flushed", entries=entries)
 
     # -- the listening sockets
 
@@ -263,12 +290,13 @@ class Orders:
         """Know more listeners; they are read from the next `peers` on."""
         listeners = [Listener(**fields) for fields in message["listeners"]]
         self._worker.listening.add(listeners, fds)
-        self.tell({"op": "listening"})
+        self._reply(message, "listening")
 
     def _on_unlisten(self, message: channel.Message, _fds: list[int]) -> None:
         """Begin to leave listeners; see `_leave_on`."""
         worker = self._worker
         self._leave_until_ns = worker.frontend.now_ns + round(message["within_s"] * _NS)
+        self._leaves.append(message)
         worker.listening.leave(message["numbers"])
 
     def _leave_on(self) -> None:
@@ -279,26 +307,31 @@ class Orders:
             or worker.frontend.now_ns >= self._leave_until_ns
         ):
             self._leave_until_ns = 0
-            self.tell({"op": "unlistened"})
+            for message in self._leaves:
+                self._reply(message, "unlistened")
+            self._leaves.clear()
 
-    def _on_close(self, _message: channel.Message, _fds: list[int]) -> None:
+    def _on_close(self, message: channel.Message, _fds: list[int]) -> None:
         """Close the listeners that all workers have left."""
         worker = self._worker
         worker.settle_hand_over()
         worker.listening.flush_udp()
         worker.listening.close()
-        self.tell({"op": "closed"})
+        self._reply(message, "closed")
 
-    def _on_pause(self, _message: channel.Message, _fds: list[int]) -> None:
+    def _on_pause(self, message: channel.Message, _fds: list[int]) -> None:
         """Leave what arrives to whoever reads the same sockets."""
         self._worker.listening.unwatch()
-        self.tell({"op": "paused"})
+        self._reply(message, "paused")
 
     def _on_resume(self, _message: channel.Message, _fds: list[int]) -> None:
         self._worker.listening.watch()
 
     def _on_drain(self, message: channel.Message, _fds: list[int]) -> None:
         self._worker.drain(message["kept"])
+
+    def _on_ping(self, message: channel.Message, _fds: list[int]) -> None:
+        self._reply(message, "pong")
 
 
 def _upstreams(spec: WorkerSpec) -> tuple[object, ...]:

@@ -66,7 +66,7 @@ class PlayedProcess:
     """
 
     events: list[tuple[Any, ...]]
-    is_asked = False
+    pings = pongs = 0
     refuses: str | None
     fails_to_start: set[str]
     by_name: dict[str, PlayedProcess]
@@ -107,14 +107,9 @@ class PlayedProcess:
             soon(self.die)
 
     async def ask(
-        self,
-        message: Message,
-        fds: list[int] | None = None,
-        *,
-        replies: frozenset[str],
-        timeout_s: float,
+        self, message: Message, fds: list[int] | None = None, *, timeout_s: float
     ) -> Message | None:
-        del replies, timeout_s
+        del timeout_s
         self.events.append((message["op"], self.name))
         if message["op"] == "flush":
             return {"op": "flushed", "entries": 3}
@@ -127,6 +122,13 @@ class PlayedProcess:
             return {"op": "refused", "reason": "too much"}
         self.spec = WorkerSpec.from_json(read_memfd(fds[0]))
         return {"op": "configured"}
+
+    def ping(self) -> None:
+        self.events.append(("ping", self.name))
+
+    def is_doing(self, op: str) -> bool:
+        del op
+        return False
 
     def die(self) -> None:
         self._on_exit()

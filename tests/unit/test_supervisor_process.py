@@ -11,6 +11,7 @@ import pytest
 
 from dnsfront.ipc.channel import Message
 from dnsfront.supervisor.process import WorkerProcess
+from tests.unit.supervisor_fakes import eventually
 
 PRELUDE = """
 import json, os, signal, socket, sys
@@ -18,7 +19,7 @@ channel = socket.socket(fileno=int(sys.argv[1]))
 def say(**message): channel.send(json.dumps(message).encode())
 def hear(): return json.loads(channel.recv(65536) or "null")
 """
-FLUSHED = frozenset({"flushed"})
+FLUSH = {"op": "flush"}
 
 
 class Life:
@@ -87,25 +88,20 @@ def test_a_signal_is_told_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None
     live(monkeypatch, "os.kill(os.getpid(), signal.SIGKILL)", story)
 
 
-def test_a_request_gets_the_reply_with_its_token(
+def test_a_request_gets_the_reply_with_its_id(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def story(life: Life) -> None:
         first, second = await asyncio.gather(
-            *(
-                life.process.ask(
-                    {"op": "flush", "token": token}, replies=FLUSHED, timeout_s=10
-                )
-                for token in (1, 2)
-            )
+            *(life.process.ask(FLUSH, timeout_s=10) for _ in range(2))
         )
-        assert first == {"op": "flushed", "token": 1, "entries": 10}
-        assert second == {"op": "flushed", "token": 2, "entries": 20}
+        assert first == {"op": "flushed", "id": 1, "entries": 10}
+        assert second == {"op": "flushed", "id": 2, "entries": 20}
 
     script = """
 one, two = hear(), hear()
 for heard in two, one:
-    say(op="flushed", token=heard["token"], entries=10 * heard["token"])
+    say(op="flushed", id=heard["id"], entries=10 * heard["id"])
 hear()
 """
     live(monkeypatch, script, story)
@@ -115,10 +111,9 @@ def test_a_request_to_a_worker_that_exits_is_answered_by_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def story(life: Life) -> None:
-        request = {"op": "flush", "token": 1}
-        assert await life.process.ask(request, replies=FLUSHED, timeout_s=10) is None
+        assert await life.process.ask(FLUSH, timeout_s=10) is None
         await life.end()
-        assert await life.process.ask(request, replies=FLUSHED, timeout_s=10) is None
+        assert await life.process.ask(FLUSH, timeout_s=10) is None
 
     live(monkeypatch, "hear()", story)
 
@@ -127,8 +122,7 @@ def test_a_silent_worker_is_ended(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story(life: Life) -> None:
-        request = {"op": "flush", "token": 1}
-        assert await life.process.ask(request, replies=FLUSHED, timeout_s=0.05) is None
+        assert await life.process.ask(FLUSH, timeout_s=0.05) is None
         assert await life.end() == "signal=9"
 
     live(monkeypatch, "hear(); hear()", story)
@@ -137,14 +131,129 @@ def test_a_silent_worker_is_ended(
     assert record.getMessage().startswith("worker_silent worker=w1 pid=")
 
 
-def test_who_speaks_no_json_is_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dnsfront.supervisor.process._EXIT_AFTER_EOF_S", 0)
+def test_a_request_that_nobody_waits_for_still_ends_who_leaves_it_unanswered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story(life: Life) -> None:
+        asking = asyncio.create_task(life.process.ask(FLUSH, timeout_s=0.05))
+        await asyncio.sleep(0)
+        asking.cancel()
+        assert await life.end() == "signal=9"
+
+    live(monkeypatch, "hear(); hear()", story)
+
+
+def test_each_ping_is_answered_while_another_request_is_under_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dnsfront.supervisor.process._PING_EVERY_S", 0)
 
     async def story(life: Life) -> None:
+        process = life.process
+        asking = asyncio.create_task(process.ask({"op": "configure"}, timeout_s=10))
+        await asyncio.sleep(0)
+        for number in (1, 2):
+            process.ping()
+            process.ping()  # one at a time
+            assert process.pings == number
+            await eventually(lambda: process.pongs == process.pings)
+        assert process.is_doing("configure")
+        life.process.send({"op": "go on"})
+        assert await asking == {"op": "configured", "id": 1}
+        assert not process.is_doing("configure")
+
+    script = """
+configure = hear()
+while (heard := hear())["op"] == "ping":
+    say(op="pong", id=heard["id"])
+say(op="configured", id=configure["id"])
+hear()
+"""
+    live(monkeypatch, script, story)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param('op="refused", id=1, reason="no"', id="refused"),
+        pytest.param('op="configured", id=1', id="configured"),
+    ],
+)
+def test_nothing_is_left_of_a_request_that_was_answered(
+    monkeypatch: pytest.MonkeyPatch, reply: str
+) -> None:
+    async def story(life: Life) -> None:
+        assert await life.process.ask({"op": "configure"}, timeout_s=10)
+        assert not life.process.is_doing("configure")
+        assert not life.process._requests
+
+    live(monkeypatch, f"hear(); say({reply}); hear()", story)
+
+
+def test_a_worker_that_fails_at_an_order_is_ended(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(life: Life) -> None:
+        assert await life.process.ask(FLUSH, timeout_s=10) is None
+        assert await life.end() == "signal=9"
+
+    live(monkeypatch, 'hear(); say(op="failed", id=1, reason="x\\ny"); hear()', story)
+
+    [record] = caplog.records
+    assert record.getMessage().endswith(r"op=flush reason='x\ny'")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        pytest.param("b'nonsense'", "Expecting value", id="no JSON"),
+        pytest.param("b'[' * 60000", "recursion", id="nested without end"),
+        pytest.param("b'1' * 60000", "integer string", id="a number without end"),
+        pytest.param("b'{\"op\": \"' + b'x' * 90000", "was cut", id="oversize"),
+        pytest.param("b'\\xff'", "can't decode", id="no UTF-8"),
+        pytest.param("b'7'", "no object", id="no object"),
+        pytest.param("b'{}'", "None of its own accord", id="no op"),
+        pytest.param("b'{\"op\": []}'", "of its own accord", id="op of a wrong type"),
+        pytest.param('b\'{"op": "pong"}\'', "'pong' of its own", id="unasked"),
+        pytest.param('b\'{"op": "pong", "id": 9}\'', "'pong' of", id="other id"),
+        pytest.param('b\'{"op": "moved", "id": 1}\'', "to flush", id="other reply"),
+        pytest.param(
+            'b\'{"op": "flushed", "id": 1, "entries": "9"}\'',
+            "flushed with a wrong entries",
+            id="field of a wrong type",
+        ),
+        pytest.param(
+            'b\'{"op": "flushed", "id": 1, "entries": -9}\'',
+            "flushed with a wrong entries",
+            id="a count below nothing",
+        ),
+    ],
+)
+def test_a_worker_that_says_what_none_of_ours_says_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    said: str,
+    told: str,
+) -> None:
+    async def story(life: Life) -> None:
+        assert await life.process.ask(FLUSH, timeout_s=10) is None
         assert await life.end() == "signal=9"
         assert life.messages == []
 
-    live(monkeypatch, 'channel.send(b"nonsense"); signal.pause()', story)
+    live(monkeypatch, f"hear(); channel.send({said}); signal.pause()", story)
+
+    assert "worker_distrusted worker=w1 pid=" in caplog.text
+    assert told in caplog.text
+
+
+def test_a_worker_that_says_the_same_for_ever_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story(life: Life) -> None:
+        assert await life.end() == "signal=9"
+        assert life.messages == [{"op": "ready"}]
+
+    live(monkeypatch, 'while True: say(op="ready")', story)
 
 
 def test_a_worker_without_its_channel_does_not_linger(

@@ -2,17 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from dnsfront.supervisor.watchdog import HUNG_AFTER_S, Watchdog
+from dnsfront.supervisor.watchdog import (
+    ALL_SILENT_AFTER_S,
+    HUNG_AFTER_S,
+    HUNG_CONFIGURING_S,
+    SILENT_AFTER_S,
+    Vitals,
+    Watchdog,
+)
 
 LATE = HUNG_AFTER_S + 0.1
+WELL = Vitals(
+    pid=100,
+    taken=5,
+    backlog=0,
+    should_take=True,
+    is_configuring=False,
+    is_answer_due=False,
+    answers=0,
+)
 
 
-def verdicts(*looks: tuple[int, int, float]) -> list[bool]:
+def verdicts(*looks: tuple[int, int, float], signs: Vitals = WELL) -> list[bool]:
     """Return what the watchdog says at each look: taken, backlog, now."""
     watchdog = Watchdog()
-    return [watchdog.is_hung(1, *look) for look in looks]
+    return [
+        watchdog.hung({1: replace(signs, taken=taken, backlog=backlog)}, now) == [1]
+        for taken, backlog, now in looks
+    ]
+
+
+def silent_after(*, others: bool, busy: bool = False) -> float:
+    """Return when a worker counts as hung that answers no ping from second 0 on.
+
+    With *others* there is one that answers; else one that is silent too.
+    """
+    watchdog = Watchdog()
+    silent = replace(WELL, is_answer_due=True, is_configuring=busy)
+    other = WELL if others else silent
+    for tenth in range(200):
+        if hung := watchdog.hung({1: silent, 2: other}, tenth / 10):
+            assert hung == ([1] if others else [1, 2])
+            return tenth / 10
+    return float("inf")
 
 
 @pytest.mark.parametrize(
@@ -37,11 +73,41 @@ def test_worker_that_takes_nothing_while_more_comes_hangs() -> None:
     assert verdicts((5, 0, 0), (5, 1, 0.5), (5, 2, LATE)) == [False, False, True]
 
 
-def test_forgotten_worker_gets_its_time_again() -> None:
+def test_worker_that_is_told_to_take_nothing_does_not_hang() -> None:
+    paused = replace(WELL, should_take=False)
+
+    assert not any(verdicts((5, 0, 0), (5, 50, LATE), (5, 90, 3 * LATE), signs=paused))
+
+
+def test_worker_that_puts_a_config_in_force_has_longer_but_not_for_ever() -> None:
+    busy = replace(WELL, is_configuring=True)
+    looks = [(5, 0, 0.0), (5, 1, LATE), (5, 2, HUNG_CONFIGURING_S)]
+
+    assert verdicts(*looks, signs=busy) == [False, False, True]
+
+
+def test_successor_of_a_worker_that_hung_has_its_own_time() -> None:
     watchdog = Watchdog()
-    watchdog.is_hung(1, 5, 0, 0)
+    watchdog.hung({1: WELL}, 0)
+    assert watchdog.hung({1: replace(WELL, backlog=50)}, LATE) == [1]
+    new = replace(WELL, pid=101, backlog=60)
 
-    watchdog.forget(1)
+    assert not watchdog.hung({1: new}, LATE + 0.1)
+    assert watchdog.hung({1: replace(new, backlog=70)}, 2 * LATE + 0.1) == [1]
 
-    assert not watchdog.is_hung(1, 5, 50, LATE)
-    assert watchdog.is_hung(1, 5, 60, 2 * LATE)
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_worker_that_answers_nothing_while_another_does_hangs(*, busy: bool) -> None:
+    assert silent_after(others=True, busy=busy) == SILENT_AFTER_S
+
+
+def test_all_workers_silent_hang_only_after_long() -> None:
+    assert silent_after(others=False) == ALL_SILENT_AFTER_S
+
+
+def test_worker_that_answers_slowly_does_not_hang() -> None:
+    watchdog = Watchdog()
+
+    for second in range(20):
+        slow = replace(WELL, is_answer_due=True, answers=second // 2)
+        assert not watchdog.hung({1: slow, 2: WELL}, second)
