@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from functools import cached_property
 from ipaddress import ip_address
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_origin
 
 from pydantic import (
     BaseModel,
@@ -21,6 +21,7 @@ from pydantic import (
     StrictFloat,
     StrictInt,
     StrictStr,
+    model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
@@ -80,6 +81,28 @@ class Section(BaseModel):
         frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, data: Any) -> Any:  # noqa: ANN401 - whatever YAML held
+        """Take a section or a list with nothing in it, not even brackets, as absent.
+
+        That is what is left when all below a key is commented out.
+        """
+        if not isinstance(data, dict):
+            return data
+        empty = {key for key, value in data.items() if value is None}
+        return {x: data[x] for x in data if x not in empty & cls.may_be_empty()}
+
+    @classmethod
+    def may_be_empty(cls) -> set[str]:
+        """Return the keys of sections, and of lists that have no other spelling."""
+        return {
+            field.alias or name
+            for name, field in cls.model_fields.items()
+            if _is_section(field.annotation)
+            or (get_origin(field.annotation) is tuple and not field.metadata)
+        }
+
     def mistakes(self) -> Iterator[Fault]:
         """Yield what is wrong with the keys of this section taken together."""
         yield from ()
@@ -87,6 +110,10 @@ class Section(BaseModel):
     def warnings(self) -> Iterator[Fault]:
         """Yield what is allowed in this section and hardly ever meant."""
         yield from ()
+
+
+def _is_section(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Section)
 
 
 class _CountOrList:

@@ -107,6 +107,6 @@ def _no_server(socket_path: Path, exc: OSError) -> UnavailableError | PrivilegeE
     if exc.errno in {errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR, errno.ENOTSOCK}:
         return UnavailableError(
             f"{socket_path}: no dnsfront runs with this control socket; start it with "
-            "`dnsfront run` or name its config with -c"
+            "`dnsfront run`, or name its config with -c or its socket with --socket"
         )
     return UnavailableError(f"{socket_path}: cannot connect: {exc.strerror or exc}")

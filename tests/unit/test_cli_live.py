@@ -209,6 +209,7 @@ def test_no_server_is_unavailable(
     out, err = capsys.readouterr()
     assert not out
     assert err.startswith(f"dnsfront: {config.parent}/c.sock: no dnsfront runs")
+    assert err.endswith("name its config with -c or its socket with --socket\n")
     assert len(err.splitlines()) == 1
 
 
@@ -227,7 +228,22 @@ def test_no_socket_is_a_config_mistake(
     assert main(["stop", "-c", str(path)]) == os.EX_CONFIG
 
     assert not server.requests
-    assert capsys.readouterr().err.startswith(f"{path}:2: YAML: ")
+    err = capsys.readouterr().err
+    assert err.startswith(f"{path}:2: YAML: ")
+    assert "or the control socket with --socket" in err
+
+
+def test_no_config_offers_the_options_that_name_the_server(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "none.yaml"
+
+    assert main(["status", "-c", str(path)]) == os.EX_CONFIG
+
+    assert capsys.readouterr().err == (
+        f"{path}: cannot read: No such file or directory; name the config with -c, or "
+        "the control socket with --socket\n"
+    )
 
 
 def test_flush_of_no_name_is_wrong_usage(server: Server, config: Path) -> None:

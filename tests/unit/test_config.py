@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from dnsfront.config.control import control_socket
 from dnsfront.config.load import load
 from dnsfront.config.model import Config, json_schema
-from dnsfront.config.sections import Fault
+from dnsfront.config.sections import Fault, Section
 from dnsfront.errors import ConfigError
 from dnsfront.ring.placement import Worker
 
@@ -121,6 +121,56 @@ def test_relative_config_path_becomes_absolute(
     monkeypatch.chdir(tmp_path)
 
     assert load("conf.yaml").path == tmp_path / "conf.yaml"
+
+
+def sections_and_lists() -> list[str]:
+    """Return each section and list in a section as a line of YAML, empty."""
+    lines = []
+    for key, field in Config.model_fields.items():
+        if key in Config.may_be_empty() - {"listen"}:
+            lines.append(f"{key}:")
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Section):
+            lines += [f"{key}: {{{name}: }}" for name in inner.may_be_empty()]
+    return lines
+
+
+@pytest.mark.parametrize("line", sections_and_lists())
+def test_what_is_all_commented_out_has_its_defaults(tmp_path: Path, line: str) -> None:
+    """A section or a list whose every line is a comment is no mistake."""
+    path = tmp_path / "conf.yaml"
+    (tmp_path / "zone").write_text("")
+    given = [
+        'listen: ["127.0.0.1:53"]',
+        'upstreams: {servers: [{address: "192.0.2.53:53"}]}',
+        "zones: [{origin: example.test, file: zone}]",
+    ]
+    key = line.partition(":")[0]
+    kept = [other for other in given if not other.startswith(f"{key}:")]
+    path.write_text("\n".join(kept))
+    without = load(path)
+
+    path.write_text("\n".join([*kept, line, "  # all: [of, it]"]))
+
+    assert load(path).model_dump() == without.model_dump()
+
+
+def test_empty_listen_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "conf.yaml"
+    path.write_text("zones:\nlisten:\n")
+
+    with pytest.raises(ConfigError, match=r"conf\.yaml:2: listen: missing, want: "):
+        load(path)
+
+
+@pytest.mark.parametrize("text", ["admin:\n", "admin: {}\n", ""])
+def test_control_socket_has_its_default_in_an_empty_section(
+    tmp_path: Path, text: str
+) -> None:
+    path = tmp_path / "conf.yaml"
+    path.write_text(text)
+
+    assert control_socket(path) == Path("/run/dnsfront/control.sock")
 
 
 def test_a_config_cannot_be_changed(tmp_path: Path) -> None:

@@ -30,7 +30,14 @@ NETWORK = "want a network like 192.0.2.0/24 or 2001:db8::/32"
             id="unknown key that resembles none",
         ),
         pytest.param(
-            "cache:", "cache: got nothing, want a mapping of keys", id="empty section"
+            "ring: {workers: }",
+            "ring.workers: got nothing, want 1 to 64, or a list of workers",
+            id="count or list of nothing",
+        ),
+        pytest.param(
+            "log: {level: }",
+            "log.level: got nothing, want debug, info, warning or error",
+            id="value of nothing",
         ),
         pytest.param(
             "cache: [1, 2]",
