@@ -22,8 +22,9 @@ BUCKET_BOUNDS_S: Final = (
 )  # fmt: skip
 BUCKETS: Final = len(BUCKET_BOUNDS_S) + 1
 
-#: Upstreams a host can have over the life of one supervisor.
-MAX_UPSTREAMS: Final = 64
+#: Places for upstreams: several times what one config may have, so that those that
+#: come and those that go have one each, and a gone one's is not soon used again.
+MAX_UPSTREAMS: Final = 256
 #: Response codes 0 to 16 (BADVERS); what is higher counts as the last, OTHER.
 RCODES: Final = 18
 
@@ -107,14 +108,27 @@ class Upstream(IntEnum):
     #: Queries sent again to a server that was asked already.
     RETRANSMISSIONS = 6
     TCP_CONNECTIONS = 7
-    DURATION = 8
+    #: Responses that were of no use, and count among the failures too.
+    REFUSALS = 8
+    DURATION = 9
+
+
+class Health(IntEnum):
+    """What a word of the health page says of an upstream."""
+
+    #: Others are asked first.
+    DOWN = 0
+    UP = 1
+    #: It is asked a query now and then, to see what it does.
+    TRIAL = 2
 
 
 _HISTOGRAM_WORDS: Final = BUCKETS + 1  # the buckets, then the sum in nanoseconds
 _HISTOGRAMS_AT: Final = 128
 _UPSTREAMS_AT: Final = _HISTOGRAMS_AT + len(Source) * _HISTOGRAM_WORDS
-_UPSTREAM_WORDS: Final = Upstream.DURATION + _HISTOGRAM_WORDS
-_WORDS: Final = _UPSTREAMS_AT + MAX_UPSTREAMS * _UPSTREAM_WORDS
+#: Words of an upstream's block.
+UPSTREAM_WORDS: Final = Upstream.DURATION + _HISTOGRAM_WORDS
+_WORDS: Final = _UPSTREAMS_AT + MAX_UPSTREAMS * UPSTREAM_WORDS
 STATS_OCTETS: Final = _WORDS * 8
 
 
@@ -125,7 +139,7 @@ def histogram_at(source: Source) -> int:
 
 def upstream_at(index: int) -> int:
     """Return the index of the first word of the block of upstream *index*."""
-    return _UPSTREAMS_AT + index * _UPSTREAM_WORDS
+    return _UPSTREAMS_AT + index * UPSTREAM_WORDS
 
 
 def create() -> int:

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+from dnsfront.ipc.stats import Health
 from dnsfront.supervisor.listeners import address_text
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class HealthChecker:
     def _mark(self, server: UpstreamServer, *, is_up: bool) -> None:
         if self._registry.is_up(server.index) == is_up:
             return
-        self._registry.mark(server.index, is_up=is_up)
+        self._registry.mark(server.index, Health.UP if is_up else Health.DOWN)
         address = address_text(server.address, server.port)
         if is_up:
             _LOG.info("upstream_up upstream=%s", address)

@@ -7,7 +7,7 @@ it is read from.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -31,7 +31,6 @@ from dnsfront.ipc.stats import (
     Source,
     Upstream,
     histogram_at,
-    upstream_at,
 )
 from dnsfront.kernel.layouts import layout
 from dnsfront.supervisor import reports
@@ -197,7 +196,8 @@ class _FrontCollector(Collector):
         for worker, page in pages:
             for source in Source:
                 labels = (worker, source.name.lower())
-                _add_histogram(family, labels, [page], histogram_at(source))
+                at = histogram_at(source)
+                _add_histogram(family, labels, page[at : at + BUCKETS + 1])
         return family
 
     def _worker_metrics(self) -> Iterator[Metric]:
@@ -252,14 +252,11 @@ class _FrontCollector(Collector):
     def _upstream_metrics(self) -> Iterator[Metric]:
         front = self._front
         known = front.upstreams.texts()
-        pages = [page for _, page in self._pages()]
         servers = front.candidate.config.upstreams.servers
+        counts = {text: front.upstreams.counts(index) for text, index in known.items()}
 
         def total(field: Upstream) -> dict[str, int]:
-            return {
-                text: sum(page[upstream_at(index) + field] for page in pages)
-                for text, index in known.items()
-            }
+            return {text: words[field] for text, words in counts.items()}
 
         yield _counter(
             "upstream_requests", "Queries sent.", "upstream", total(Upstream.REQUESTS)
@@ -288,7 +285,7 @@ class _FrontCollector(Collector):
         yield family
         yield _gauge(
             "upstream_up",
-            "1 for an upstream that answers probes.",
+            "1 for an upstream that is asked: it answers queries, or at least probes.",
             "upstream",
             {s.text: int(front.upstreams.is_up(known[s.text])) for s in servers},
         )
@@ -297,9 +294,8 @@ class _FrontCollector(Collector):
             "Time from a query to the upstream's response.",
             labels=("upstream",),
         )
-        for text, index in known.items():
-            at = upstream_at(index) + Upstream.DURATION
-            _add_histogram(durations, (text,), pages, at)
+        for text, words in counts.items():
+            _add_histogram(durations, (text,), words[Upstream.DURATION :])
         yield durations
 
     def _kernel_metrics(self) -> Iterator[Metric]:
@@ -378,14 +374,9 @@ def _gauge(name: str, text: str, label: str, values: Mapping[str, int]) -> Metri
 def _add_histogram(
     family: HistogramMetricFamily,
     labels: tuple[str, ...],
-    pages: Iterable[memoryview],
-    at: int,
+    words: Sequence[int],
 ) -> None:
-    """Add the sum of the histograms that stand at word *at* of *pages*."""
-    words = [0] * (BUCKETS + 1)
-    for page in pages:
-        for offset, value in enumerate(page[at : at + BUCKETS + 1]):
-            words[offset] += value
+    """Add a histogram: *words* are the buckets, then the sum in nanoseconds."""
     below = 0
     buckets = []
     for bound, count in zip((*BUCKET_BOUNDS_S, "+Inf"), words, strict=False):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from dnsfront.errors import ControlError, WireError
-from dnsfront.ipc.stats import Counter, Upstream, upstream_at
+from dnsfront.ipc.stats import Counter, Upstream
 from dnsfront.ring.qhash import hash_key
 from dnsfront.supervisor.fleet import DRAIN_WITHIN_S
 from dnsfront.supervisor.front import Front, Phase
@@ -182,13 +182,9 @@ def _upstreams(front: Front) -> list[dict[str, Any]]:
         {
             "address": server.text,
             "up": front.upstreams.is_up(index.index),
-            "requests": _upstream_total(front, index.index, Upstream.REQUESTS),
-            "failures": _upstream_total(front, index.index, Upstream.FAILURES),
+            "requests": counts[Upstream.REQUESTS],
+            "failures": counts[Upstream.FAILURES],
         }
         for server, index in zip(servers, indexed, strict=True)
+        for counts in [front.upstreams.counts(index.index)]
     ]
-
-
-def _upstream_total(front: Front, index: int, field: Upstream) -> int:
-    at = upstream_at(index) + field
-    return sum(tally.words[at] for tally in front.tallies.values())

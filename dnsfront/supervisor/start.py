@@ -140,7 +140,9 @@ def _open(wanted: Candidate, stack: AsyncExitStack, inherited: Inherited) -> Fro
     stack.callback(publisher.close)
     tallies = Tallies()
     stack.callback(tallies.close)
-    upstreams = UpstreamRegistry()
+    upstreams = UpstreamRegistry(
+        lambda: [tally.words for tally in tallies.values()],
+    )
     stack.callback(upstreams.close)
     health = HealthChecker(upstreams)
     stack.push_async_callback(health.close)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Iterator
 from typing import cast
@@ -9,16 +10,26 @@ import pytest
 
 from dnsfront.config.address import SocketAddress
 from dnsfront.config.sections import UpstreamServer as Configured
-from dnsfront.errors import UnavailableError
+from dnsfront.ipc import stats
 from dnsfront.ipc.spec import UpstreamServer
+from dnsfront.ipc.stats import MAX_UPSTREAMS, Health, Upstream
 from dnsfront.supervisor.health import HealthChecker, is_answering
 from dnsfront.supervisor.upstreams import UpstreamRegistry
 from tests.unit.supervisor_fakes import eventually
 
 
 @pytest.fixture
-def registry() -> Iterator[UpstreamRegistry]:
-    registry = UpstreamRegistry()
+def page() -> Iterator[memoryview]:
+    """What one worker counts."""
+    fd = stats.create()
+    words = stats.words(fd)
+    yield words
+    os.close(fd)
+
+
+@pytest.fixture
+def registry(page: memoryview) -> Iterator[UpstreamRegistry]:
+    registry = UpstreamRegistry(lambda: [page])
     yield registry
     registry.close()
 
@@ -41,22 +52,86 @@ def test_an_address_keeps_its_index_when_others_come_and_go(
     assert registry.texts()["192.0.2.2:53"] == 1
 
 
-def test_too_many_upstreams_are_refused_and_none_is_taken_in(
+def test_a_new_upstream_is_never_refused(registry: UpstreamRegistry) -> None:
+    """64 at a time, 4,096 in all: each reload has others."""
+    seen = set()
+    for reload in range(64):
+        numbers = range(64 * reload, 64 * reload + 64)
+        servers = registry.assign(many(*numbers))
+        assert len({server.index for server in servers}) == 64
+        seen.update(server.index for server in servers)
+
+    assert seen == set(range(MAX_UPSTREAMS))
+
+
+def test_the_place_of_one_that_is_in_use_is_not_taken(
     registry: UpstreamRegistry,
 ) -> None:
-    registry.assign(configured(*range(1, 64)))
+    kept = registry.assign(many(*range(64)))
 
-    with pytest.raises(UnavailableError, match="has met 63 upstreams"):
-        registry.assign(configured(100, 101))
+    for reload in range(1, 20):
+        registry.assign(many(*range(64 * reload, 64 * reload + 64)))
+        # Each reload begins from the config in force.
+        assert registry.assign(many(*range(64))) == kept
 
-    assert registry.assign(configured(102))[0].index == 63
+
+def test_a_place_is_used_again_after_all_others(registry: UpstreamRegistry) -> None:
+    registry.assign(many(*range(MAX_UPSTREAMS - 1)))
+    [gone] = registry.assign(many(1000))
+    registry.assign(many(*range(MAX_UPSTREAMS - 1)))
+
+    [new] = registry.assign(many(1001))
+
+    assert new.index == gone.index
+    assert registry.texts().keys() >= {"10.0.3.233:53"}
+    assert "10.0.3.232:53" not in registry.texts()
+
+
+def test_who_takes_a_place_counts_from_zero(
+    registry: UpstreamRegistry, page: memoryview
+) -> None:
+    registry.assign(many(*range(MAX_UPSTREAMS)))
+    at = stats.upstream_at(0)
+    page[at + Upstream.REQUESTS] = 5
+    page[at + Upstream.FAILURES] = 2
+    page[at + Upstream.DURATION] = 3
+    registry.mark(0, Health.DOWN)
+
+    [new] = registry.assign(many(1000))
+    page[at + Upstream.REQUESTS] += 7
+
+    assert new.index == 0
+    assert registry.is_up(0)
+    counts = registry.counts(0)
+    assert counts[Upstream.REQUESTS] == 7
+    assert sum(counts) == 7
+
+
+def test_counts_are_those_of_all_workers(page: memoryview) -> None:
+    other_fd = stats.create()
+    other = stats.words(other_fd)
+    os.close(other_fd)
+    registry = UpstreamRegistry(lambda: [page, other])
+    [server] = registry.assign(many(1))
+    for number, words in enumerate((page, other), 1):
+        words[stats.upstream_at(server.index) + Upstream.REQUESTS] = number
+
+    assert registry.counts(server.index)[Upstream.REQUESTS] == 3
+    registry.close()
+
+
+def many(*numbers: int) -> list[Configured]:
+    return [
+        Configured.model_validate({"address": f"10.0.{n >> 8}.{n & 255}:53"})
+        for n in numbers
+    ]
 
 
 def test_upstreams_are_presumed_up(registry: UpstreamRegistry) -> None:
     [server] = registry.assign(configured(1))
 
     assert registry.is_up(server.index)
-    registry.mark(server.index, is_up=False)
+    registry.mark(server.index, Health.DOWN)
     assert not registry.is_up(server.index)
 
 
