@@ -22,6 +22,7 @@ from dnsfront.supervisor.respawn import LEFT_OUT_S, RespawnPolicy
 from dnsfront.supervisor.steering import Steering
 from dnsfront.supervisor.tables import Publisher
 from dnsfront.supervisor.tally import Tally
+from dnsfront.supervisor.users import users
 from dnsfront.supervisor.watchdog import Vitals
 from dnsfront.supervisor.zone_files import pack_named
 
@@ -130,7 +131,10 @@ class Worker:
         ]
         for pair in around.groups.sockets_of(self.worker_id, spec.listeners):
             fds += (pair.udp.fileno(), pair.tcp.fileno())
-        self._process.send({"op": "start", **around.publisher.named()}, fds)
+        chosen = users()
+        user = None if chosen is None else chosen.of(self.worker_id)
+        start = {"op": "start", "user": user, **around.publisher.named()}
+        self._process.send(start, fds)
         os.close(spec_fd)
         self._set_timer(READY_WITHIN_S, self._on_late)
 

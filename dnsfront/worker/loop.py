@@ -63,7 +63,8 @@ def main(control_fd: int) -> int:
     worker = Worker(control, message, fds, images)
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
-    privileges.drop()
+    user = message["user"]
+    privileges.drop(None if user is None else (user[0], user[1]))
     worker.run()
     return os.EX_OK
 

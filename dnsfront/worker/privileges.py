@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from typing import Final
-
-#: The overflow user and group of every Linux: owns nothing, may do nothing.
-NOBODY: Final = 65534
 
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _PR_CAP_AMBIENT: Final = 47
@@ -19,20 +17,23 @@ class _CapabilityHeader(ctypes.Structure):
     _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
 
 
-def drop() -> None:
-    """Become nobody, lose every capability, and never gain one again.
+def drop(user: tuple[int, int] | None) -> None:
+    """Become *user*, lose every capability, and never gain one again.
 
-    Call it when everything that needs a right is open. A process that is not root only
-    loses its capabilities.
+    Call it when everything that needs a right is open. With no user, by uid and gid,
+    the process stays who it is, as where it is not root.
 
     Raises:
         OSError: the kernel refused; a worker must not serve then.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    if os.geteuid() == 0:
+    if user is None and os.geteuid() == 0:
+        raise PermissionError(errno.EPERM, "root serves no strangers; want a user")
+    if user is not None:
+        uid, gid = user
         os.setgroups([])
-        os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
     libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     header = _CapabilityHeader(_CAPABILITY_VERSION_3, 0)
     nothing = (ctypes.c_uint32 * 6)()

@@ -155,17 +155,28 @@ def with_rights(rights: Iterable[str]) -> tuple[str, ...]:
     return (f"--bounding-set={','.join(('-all', *(f'+{x}' for x in rights)))}",)
 
 
+def processes() -> list[int]:
+    return [int(x.name) for x in Path("/proc").iterdir() if x.name.isdecimal()]
+
+
+def uid_of(pid: int) -> int:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid  # noqa: PTH116 - a number is no path
+    except FileNotFoundError:
+        return 0  # it has ended meanwhile
+
+
 def test_rights_of_the_unit_are_enough_for_the_kernel(tmp_path: Path) -> None:
     with FrontEnd(
         tmp_path, rights=with_rights(rights_of_the_unit()), zones=[DEMO_ZONE]
     ) as front:
         assert front.status()["kernel"]["steering"] == "ebpf"
         assert ask(front.address, "www.example.test").answer
-        [nobody] = {
-            os.stat(f"/proc/{pid}").st_uid  # noqa: PTH116 - a number is no path
-            for pid in front.pids().values()
-        }
-    assert nobody == NOBODY
+        uids = {name: uid_of(pid) for name, pid in front.pids().items()}
+        others = Counter(map(uid_of, processes()))
+    assert len(set(uids.values())) == len(uids)
+    assert not set(uids.values()) & {0, NOBODY}
+    assert [others[uid] for uid in uids.values()] == [1] * len(uids)
     assert front.log().count(" WARNING ") == 1  # of the seed
 
 
