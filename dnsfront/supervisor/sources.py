@@ -41,7 +41,8 @@ class Sources:
 
     def look(self) -> dict[Path, Stamp]:
         """Return what the files are now."""
-        return {path: _stamp(path) for path in self._read}
+        # A copy: a thread that reads a config notes its files meanwhile.
+        return {path: _stamp(path) for path in [*self._read]}
 
     def differ_from(self, now: Mapping[Path, Stamp]) -> bool:
         """Return whether *now* is not what was read."""
