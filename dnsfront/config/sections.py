@@ -32,6 +32,8 @@ from dnsfront.config.units import duration_ms_to_text, size_octets_to_text
 from dnsfront.config.values import (
     Address,
     Interface,
+    Interval,
+    Name,
     Network,
     Origin,
     Size,
@@ -299,6 +301,30 @@ class UpstreamServer(Section):
         return str(self.socket_address)
 
 
+class HealthCheck(Section):
+    """How upstreams are probed. Queries of clients count as well, and for more."""
+
+    name: Name = Field(
+        ".",
+        description="The name that probes ask for. Of the root any response will do; "
+        "any other name must be answered, by NOERROR or NXDOMAIN.",
+    )
+    type: Literal["A", "AAAA", "CNAME", "MX", "NS", "SOA", "TXT"] = Field(
+        "NS", description="The type that probes ask for."
+    )
+    interval_s: Interval = Field(
+        as_written("1s"),
+        alias="interval",
+        description="How long after a probe the next one is sent.",
+    )
+    rise: StrictInt = Field(
+        1, ge=1, le=100, description="Probes answered in a row that make it up."
+    )
+    fall: StrictInt = Field(
+        2, ge=1, le=100, description="Probes missed in a row that make it down."
+    )
+
+
 class Upstreams(Section):
     """Where misses are forwarded to."""
 
@@ -316,6 +342,10 @@ class Upstreams(Section):
         as_written("800ms"),
         alias="timeout",
         description="How long to wait for one server before the next is asked.",
+    )
+    health: HealthCheck = Field(
+        as_written({"name": ".", "type": "NS", "interval": "1s", "rise": 1, "fall": 2}),
+        description="How they are probed.",
     )
 
     def mistakes(self) -> Iterator[Fault]:

@@ -35,6 +35,8 @@ _WORKER_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 _INTERFACE: Final = re.compile(r"[^\s/:]{1,15}")  # IFNAMSIZ, and dev_valid_name()
 _MIN_TIMEOUT_MS: Final = 10
 _MAX_TIMEOUT_MS: Final = 30_000
+_MIN_INTERVAL_MS: Final = 100
+_MAX_INTERVAL_MS: Final = 3_600_000
 #: A year. RFC 2181, 8 allows 68; a TTL like that in a config is a slip of the pen.
 _MAX_TTL_MS: Final = 365 * 86_400_000
 #: No bound of ours makes sense below what one message may take, or above a large host.
@@ -77,6 +79,10 @@ def _timeout_s(value: Any) -> float:  # noqa: ANN401 - whatever YAML held
     return _duration_ms(value, _MIN_TIMEOUT_MS, _MAX_TIMEOUT_MS) / 1000
 
 
+def _interval_s(value: Any) -> float:  # noqa: ANN401 - whatever YAML held
+    return _duration_ms(value, _MIN_INTERVAL_MS, _MAX_INTERVAL_MS) / 1000
+
+
 def _ttl_s(value: Any) -> int:  # noqa: ANN401 - whatever YAML held
     ttl_s, rest_ms = divmod(_duration_ms(value, 0, _MAX_TTL_MS), 1000)
     if rest_ms:
@@ -115,11 +121,15 @@ def _network(value: Any) -> str:  # noqa: ANN401 - whatever YAML held
     return str(network)
 
 
-def _origin(value: Any) -> str:  # noqa: ANN401 - whatever YAML held
+def _name(value: Any) -> str:  # noqa: ANN401 - whatever YAML held
     try:
-        origin = qname_to_text(qname_from_text(_text(value)))
+        return qname_to_text(qname_from_text(_text(value)))
     except WireError as exc:
         raise ValueError(f"want a domain name ({exc})") from exc
+
+
+def _origin(value: Any) -> str:  # noqa: ANN401 - whatever YAML held
+    origin = _name(value)
     if origin == ".":
         raise ValueError("want a zone below the root, which would hide all other names")
     return origin
@@ -171,6 +181,7 @@ _SIZE_SCHEMA: Final = WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN}
 
 Size = Annotated[int, BeforeValidator(_size_octets), _SIZE_SCHEMA]
 Timeout = Annotated[float, BeforeValidator(_timeout_s), _DURATION_SCHEMA]
+Interval = Annotated[float, BeforeValidator(_interval_s), _DURATION_SCHEMA]
 Ttl = Annotated[int, BeforeValidator(_ttl_s), _DURATION_SCHEMA]
 Address = Annotated[SocketAddress, BeforeValidator(_address), _ADDRESS_SCHEMA]
 WorkerName = Annotated[
@@ -180,6 +191,7 @@ WorkerName = Annotated[
 ]
 Interface = Annotated[str, BeforeValidator(_interface), _TEXT_SCHEMA]
 Network = Annotated[str, BeforeValidator(_network), _TEXT_SCHEMA]
+Name = Annotated[str, BeforeValidator(_name), _TEXT_SCHEMA]
 Origin = Annotated[str, BeforeValidator(_origin), _TEXT_SCHEMA]
 ZoneFile = Annotated[Path, BeforeValidator(_zone_file), _TEXT_SCHEMA]
 SocketPath = Annotated[Path, BeforeValidator(_socket_path), _TEXT_SCHEMA]

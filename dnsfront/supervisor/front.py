@@ -16,7 +16,7 @@ from dnsfront.supervisor.admin import AdminCounts, AdminServer
 from dnsfront.supervisor.candidate import Candidate
 from dnsfront.supervisor.fleet import Fleet
 from dnsfront.supervisor.groups import SocketGroups
-from dnsfront.supervisor.health import HealthChecker
+from dnsfront.supervisor.health import HealthChecker, ProbeForm
 from dnsfront.supervisor.refusal import Refusal
 from dnsfront.supervisor.steering import Steering
 from dnsfront.supervisor.tables import Publisher
@@ -121,7 +121,16 @@ class Front:
         permille = round(config.ring.bounded_load * 1000)
         self.steering.set_bound(permille, _BACKLOG_FLOOR)
         servers = self.upstreams.assign(config.upstreams.servers)
-        self.health.watch(servers, config.upstreams.timeout_s)
+        check = config.upstreams.health
+        form = ProbeForm(
+            name=check.name,
+            type=check.type,
+            interval_s=check.interval_s,
+            rise=check.rise,
+            fall=check.fall,
+            timeout_s=config.upstreams.timeout_s,
+        )
+        self.health.watch(servers, form)
 
     def _warn(self) -> None:
         """Log what is hardly meant in the config, each thing once while it stays."""

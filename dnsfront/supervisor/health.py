@@ -1,4 +1,4 @@
-"""Whether each upstream answers, asked once a second over UDP."""
+"""Whether each upstream is of use: probes over UDP, and what its queries came to."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Iterable
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from dnsfront.ipc.stats import Health
+from dnsfront.dns import wire
+from dnsfront.ipc.stats import BUCKETS, Health, Upstream
 from dnsfront.supervisor.listeners import address_text
+from dnsfront.supervisor.verdict import LOOK_EVERY_S, Verdict
 
 if TYPE_CHECKING:
     from dnsfront.ipc.spec import UpstreamServer
@@ -18,70 +22,156 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-_INTERVAL_S: Final = 1.0
-#: One lost datagram says nothing about a resolver that answered before.
-_FAILURES_TO_DOWN: Final = 2
 _MAX_RESPONSE_OCTETS: Final = 4096
-#: RD=0, one question: the root's NS. A resolver says something to it at once, if only
-#: REFUSED, whereas with RD=1 one without a way to the root would be thought dead.
-_PROBE_AFTER_ID: Final = bytes.fromhex("0000 0001 0000 0000 0000 00 0002 0001")
+_ROOT: Final = b"\0"
+_TYPES: Final = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "MX": 15, "TXT": 16, "AAAA": 28}
+#: Types that a probe may ask for.
+PROBE_TYPES: Final = tuple(_TYPES)
+
+
+@dataclass(frozen=True)
+class ProbeForm:
+    """What probes look like, how often they go out, and how many decide."""
+
+    name: str
+    type: str
+    interval_s: float
+    rise: int
+    fall: int
+    timeout_s: float
+
+    @property
+    def must_resolve(self) -> bool:
+        """Whether the name is to be resolved; of the root any word will do.
+
+        One that has no way to the root is not dead; one that cannot resolve a name that
+        the operator chose is.
+        """
+        return self.name != "."
+
+    def query(self, identity: bytes, attempt: int) -> bytes:
+        """Return a probe; *attempt* counts those that were not answered.
+
+        The root is asked for without RD, since a resolver says something to that at
+        once; those that drop such queries are asked with it next time.
+        """
+        flags = wire.RD if self.must_resolve or attempt % 2 else 0
+        header = wire.HEADER.pack(0, flags, 1, 0, 0, 0)
+        question = wire.qname_from_text(self.name) + struct.pack(
+            "!HH", _TYPES[self.type], wire.CLASS_IN
+        )
+        return identity + header[2:] + question
+
+    def is_answer(self, response: bytes) -> bool:
+        """Return whether a *response* with the id of the query will do."""
+        if len(response) < wire.HEADER_OCTETS or not response[2] & 0x80:
+            return False
+        rcode = response[3] & wire.RCODE_MASK
+        return not self.must_resolve or rcode in (wire.NOERROR, wire.NXDOMAIN)
+
+
+@dataclass
+class _Watch:
+    """One upstream under watch: its verdict, and what was counted until now."""
+
+    server: UpstreamServer
+    verdict: Verdict
+    task: asyncio.Task[None] | None = None
+    counts: tuple[int, int] = field(default=(0, 0))
 
 
 class HealthChecker:
-    """Probes the upstreams it was given last and writes the shared health page."""
+    """Watches the upstreams it was given last and writes the shared health page."""
 
     def __init__(self, registry: UpstreamRegistry) -> None:
         self._registry = registry
-        self._tasks: dict[UpstreamServer, asyncio.Task[None]] = {}
-        self._timeout_s = 0.0
+        self._watches: dict[UpstreamServer, _Watch] = {}
+        self._form: ProbeForm | None = None
+        self._looking: asyncio.Task[None] | None = None
 
-    def watch(self, servers: Iterable[UpstreamServer], timeout_s: float) -> None:
-        """Probe exactly *servers* from now on, *timeout_s* for each response."""
-        self._timeout_s = timeout_s
-        wanted = set(servers)
-        for server in self._tasks.keys() - wanted:
-            self._tasks.pop(server).cancel()
-        for server in wanted - self._tasks.keys():
-            self._tasks[server] = asyncio.create_task(
-                self._watch_one(server), name=f"health of upstream {server.index}"
-            )
+    def watch(self, servers: Iterable[UpstreamServer], form: ProbeForm) -> None:
+        """Watch exactly *servers* from now on, with probes of this *form*."""
+        wanted = list(servers)
+        kept = set(wanted) if form == self._form else set()
+        self._form = form
+        for server in self._watches.keys() - kept:
+            task = self._watches.pop(server).task
+            if task is not None:
+                task.cancel()
+        for server in wanted:
+            if server not in self._watches:
+                self._watches[server] = self._begin(server, form)
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look(), name="upstreams")
+
+    def _begin(self, server: UpstreamServer, form: ProbeForm) -> _Watch:
+        verdict = Verdict(rise=form.rise, fall=form.fall)
+        verdict.presume(is_up=self._registry.is_up(server.index))
+        watch = _Watch(server, verdict, counts=self._counts(server))
+        watch.task = asyncio.create_task(
+            self._probe(watch, form), name=f"health of upstream {server.index}"
+        )
+        return watch
 
     async def close(self) -> None:
-        """Stop probing."""
-        tasks = list(self._tasks.values())
-        self._tasks.clear()
-        for task in tasks:
+        """Stop watching."""
+        tasks = [watch.task for watch in self._watches.values()] + [self._looking]
+        self._watches.clear()
+        self._looking = None
+        running = [task for task in tasks if task is not None]
+        for task in running:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
 
-    async def _watch_one(self, server: UpstreamServer) -> None:
-        # Nobody has answered yet, so the first silence counts at once.
-        failures = _FAILURES_TO_DOWN - 1
+    async def _probe(self, watch: _Watch, form: ProbeForm) -> None:
+        clock: Callable[[], float] = asyncio.get_running_loop().time
+        missed = 0
         while True:
-            if await is_answering(server, self._timeout_s):
-                failures = 0
-                self._mark(server, is_up=True)
-            else:
-                failures += 1
-                if failures >= _FAILURES_TO_DOWN:
-                    self._mark(server, is_up=False)
-            await asyncio.sleep(_INTERVAL_S)
+            is_answered = await is_answering(watch.server, form, missed)
+            missed = 0 if is_answered else missed + 1
+            watch.verdict.probed(clock(), is_answered=is_answered)
+            self._mark(watch)
+            await asyncio.sleep(form.interval_s)
 
-    def _mark(self, server: UpstreamServer, *, is_up: bool) -> None:
-        if self._registry.is_up(server.index) == is_up:
+    async def _look(self) -> None:
+        """Look at what workers count of each upstream, once in a while."""
+        clock: Callable[[], float] = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            for watch in self._watches.values():
+                was_good, was_bad = watch.counts
+                good, bad = self._counts(watch.server)
+                # Workers count a response a little later than that it was of no use.
+                watch.counts = (max(good, was_good), bad)
+                watch.verdict.counted(
+                    clock(), watch.counts[0] - was_good, bad - was_bad
+                )
+                self._mark(watch)
+
+    def _counts(self, server: UpstreamServer) -> tuple[int, int]:
+        """Return how many queries *server* answered so far, and how many it failed."""
+        words = self._registry.counts(server.index)
+        answered = sum(words[Upstream.DURATION : Upstream.DURATION + BUCKETS])
+        return answered - words[Upstream.REFUSALS], words[Upstream.FAILURES]
+
+    def _mark(self, watch: _Watch) -> None:
+        server, verdict = watch.server, watch.verdict
+        was_up = self._registry.is_up(server.index)
+        self._registry.mark(server.index, verdict.health, is_heard=verdict.is_heard)
+        is_up = verdict.health == Health.UP
+        if was_up == is_up:
             return
-        self._registry.mark(server.index, Health.UP if is_up else Health.DOWN)
-        address = address_text(server.address, server.port)
-        if is_up:
-            _LOG.info("upstream_up upstream=%s", address)
-        else:
-            _LOG.warning(
-                "upstream_down upstream=%s timeout_s=%g", address, self._timeout_s
-            )
+        _LOG.log(
+            logging.INFO if is_up else logging.WARNING,
+            "%s upstream=%s reason=%s",
+            "upstream_up" if is_up else "upstream_down",
+            address_text(server.address, server.port),
+            verdict.reason,
+        )
 
 
-async def is_answering(server: UpstreamServer, timeout_s: float) -> bool:
-    """Return whether *server* responds to one query, whatever the response says.
+async def is_answering(server: UpstreamServer, form: ProbeForm, attempt: int) -> bool:
+    """Return whether *server* answers one probe.
 
     Each probe has a socket of its own, so its source port is as random as its id, and a
     connected one, so that a port unreachable is an answer too: no.
@@ -92,12 +182,12 @@ async def is_answering(server: UpstreamServer, timeout_s: float) -> bool:
     try:
         with socket.socket(server.family, kind) as sock:
             sock.connect((server.address, server.port))
-            async with asyncio.timeout(timeout_s):
-                await loop.sock_sendall(sock, query_id + _PROBE_AFTER_ID)
+            async with asyncio.timeout(form.timeout_s):
+                await loop.sock_sendall(sock, form.query(query_id, attempt))
                 while True:
                     response = await loop.sock_recv(sock, _MAX_RESPONSE_OCTETS)
                     is_response = len(response) > 2 and response[2] & 0x80
                     if is_response and response[:2] == query_id:
-                        return True
+                        return form.is_answer(response)
     except (OSError, TimeoutError):
         return False

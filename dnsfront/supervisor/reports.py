@@ -126,7 +126,7 @@ def not_ready(front: Front) -> list[str]:
     config = front.candidate.config
     servers = config.upstreams.servers
     is_any_up = any(
-        front.upstreams.is_up(server.index)
+        front.upstreams.is_heard(server.index)
         for server in front.upstreams.assign(servers)
     )
     if not is_any_up and not config.zones:

@@ -21,7 +21,7 @@ from dnsfront.dns.cache import Cache, Limits
 from dnsfront.dns.shape import Shapes
 from dnsfront.ipc import channel, signals, stats
 from dnsfront.ipc.spec import WorkerSpec
-from dnsfront.ipc.stats import Counter, Limit
+from dnsfront.ipc.stats import Counter, Health, Limit
 from dnsfront.worker import descriptors, privileges
 from dnsfront.worker.access import AccessList
 from dnsfront.worker.frontend import Frontend
@@ -222,7 +222,8 @@ class Worker:
         self.frontend.resolver = Resolver(
             spec.upstream_servers,
             order=order_of(spec.upstream_policy, spec.upstream_servers, key),
-            is_up=lambda index: bool(self._health[index]),
+            is_up=lambda index: self._health[index] == Health.UP,
+            is_on_trial=lambda index: self._health[index] == Health.TRIAL,
             timeout_s=spec.upstream_timeout_s,
             udp_size=spec.edns_udp_size,
             reactor=self.reactor,

@@ -92,6 +92,10 @@ class Meter:
         """Count queries sent to upstream *index*."""
         self.words[upstream_at(index) + Upstream.REQUESTS] += amount
 
+    def upstream_refused(self, index: int) -> None:
+        """Count a response of upstream *index* that was of no use."""
+        self.words[upstream_at(index) + Upstream.REFUSALS] += 1
+
     def upstream_failed(self, index: int) -> None:
         """Count a query that upstream *index* did not answer, or answered in error."""
         self.words[upstream_at(index) + Upstream.FAILURES] += 1

@@ -92,6 +92,7 @@ class Resolver:
         *,
         order: Callable[[bytes, Sequence[Server]], list[Server]],
         is_up: Callable[[int], bool],
+        is_on_trial: Callable[[int], bool] | None = None,
         timeout_s: float,
         udp_size: int = wire.UDP_PAYLOAD_OCTETS,
         reactor: Reactor,
@@ -107,6 +108,7 @@ class Resolver:
         ]
         self._order = order
         self._is_up = is_up
+        self._is_on_trial = is_on_trial
         self._forms = edns_forms(udp_size)
         self._reactor = reactor
         self._answers = answers
@@ -120,6 +122,9 @@ class Resolver:
     def _rank(self) -> None:
         """Note who is up; the only server there is needs no further choice."""
         self._up = [server for server in self._servers if self._is_up(server.index)]
+        self._trials: list[Server] = []
+        if self._up and self._is_on_trial is not None:
+            self._trials = [x for x in self._servers if self._is_on_trial(x.index)]
         only = self._servers if len(self._servers) == 1 else []
         self._only = only * (_MAX_TRIES if self._up else 1)
 
@@ -157,6 +162,9 @@ class Resolver:
         up = [server for server in order if server in self._up]
         if up:
             order = up * _MAX_TRIES
+            if self._trials:
+                # One question until the next look: it has others to fall back on.
+                order.insert(0, self._trials.pop())
         return order[:_MAX_TRIES][::-1]
 
     def _send_next(self, fetch: Fetch) -> None:
@@ -346,6 +354,7 @@ class Resolver:
         fetch.error = wire.EDE_NO_REACHABLE_AUTHORITY if response.is_lame else None
         fetch.errors = response.errors
         if server is fetch.server:
+            self._meter.upstream_refused(server.index)
             self.failed(fetch)
 
     def _is_bare(self, fetch: Fetch, port: Port, octets: bytes) -> bool:
@@ -366,6 +375,7 @@ class Resolver:
         fetch.error = None
         fetch.errors = b""
         self._meter.upstream_answered(server.index, fetch.sent_at_ns)
+        self._meter.upstream_refused(server.index)
         self.failed(fetch)
 
     def _learn(self, fetch: Fetch, server: Server, response: Response) -> None:

@@ -299,3 +299,21 @@ NETWORK = "want a network like 192.0.2.0/24 or 2001:db8::/32"
 )
 def test_one_mistake_is_told(tmp_path: Path, line: str, mistake: str) -> None:
     assert mistakes(tmp_path, f"{GOOD}{line}\n") == [f"3: {mistake}"]
+
+
+@pytest.mark.parametrize(
+    ("health", "mistake"),
+    [
+        ("interval: 1ms", 'interval: got "1ms", want a duration from 100ms to 1h'),
+        ("type: DS", 'type: got "DS", want A, AAAA, CNAME, MX, NS, SOA or TXT'),
+        ("fall: 0", "fall: got 0, want at least 1"),
+        ("rise: 0", "rise: got 0, want at least 1"),
+    ],
+    ids=["probes too often", "type", "none to fall", "none to rise"],
+)
+def test_a_mistake_about_probes_is_told(
+    tmp_path: Path, health: str, mistake: str
+) -> None:
+    text = f'listen: ["127.0.0.1:53"]\nupstreams: {{health: {{{health}}}}}\n'
+
+    assert mistakes(tmp_path, text) == [f"2: upstreams.health.{mistake}"]

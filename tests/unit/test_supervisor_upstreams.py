@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import socket
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
 
+import dns.flags
+import dns.message
 import pytest
 
 from dnsfront.config.address import SocketAddress
@@ -13,7 +17,8 @@ from dnsfront.config.sections import UpstreamServer as Configured
 from dnsfront.ipc import stats
 from dnsfront.ipc.spec import UpstreamServer
 from dnsfront.ipc.stats import MAX_UPSTREAMS, Health, Upstream
-from dnsfront.supervisor.health import HealthChecker, is_answering
+from dnsfront.supervisor import health as health_module
+from dnsfront.supervisor.health import HealthChecker, ProbeForm, is_answering
 from dnsfront.supervisor.upstreams import UpstreamRegistry
 from tests.unit.supervisor_fakes import eventually
 
@@ -135,16 +140,33 @@ def test_upstreams_are_presumed_up(registry: UpstreamRegistry) -> None:
     assert not registry.is_up(server.index)
 
 
+# Probes
+
+
+def form(**changes: Any) -> ProbeForm:  # noqa: ANN401 - as the class has them
+    usual = ProbeForm(
+        name=".", type="NS", interval_s=0.02, rise=1, fall=2, timeout_s=0.2
+    )
+    return dataclasses.replace(usual, **changes)
+
+
 class Resolver(asyncio.DatagramProtocol):
-    """Answers every query with *change* applied to it."""
+    """Answers every query with *change* applied to it, and keeps what it was asked."""
 
     def __init__(self, change: object) -> None:
         self.change = change
+        self.asked: list[dns.message.Message] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        query = dns.message.from_wire(data)
+        self.asked.append(query)
+        if self.change == "silence" or (
+            self.change == "drops RD=0" and not query.flags & dns.flags.RD
+        ):
+            return
         response = bytearray(data)
         if self.change != "no QR":
             response[2] |= 0x80
@@ -152,19 +174,29 @@ class Resolver(asyncio.DatagramProtocol):
             response[0] ^= 1
         if self.change == "servfail":
             response[3] |= 2
+        if self.change == "nxdomain":
+            response[3] |= 3
+        if self.change == "refused":
+            response[3] |= 5
         self.transport.sendto(response, addr)
 
 
-async def probe(change: object) -> bool:
+@asynccontextmanager
+async def resolver(change: object) -> AsyncIterator[tuple[Resolver, UpstreamServer]]:
     loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(
+    transport, protocol = await loop.create_datagram_endpoint(
         lambda: Resolver(change), local_addr=("127.0.0.1", 0)
     )
     port = transport.get_extra_info("sockname")[1]
     try:
-        return await is_answering(upstream(port), timeout_s=0.2)
+        yield protocol, upstream(port)
     finally:
         transport.close()
+
+
+async def probe(change: object, wanted: ProbeForm) -> bool:
+    async with resolver(change) as (_, server):
+        return await is_answering(server, wanted, 0)
 
 
 def upstream(port: int) -> UpstreamServer:
@@ -173,18 +205,49 @@ def upstream(port: int) -> UpstreamServer:
 
 @pytest.mark.parametrize(
     ("change", "is_up"),
-    [("none", True), ("servfail", True), ("no QR", False), ("other id", False)],
+    [
+        ("none", True),
+        ("servfail", True),
+        ("refused", True),
+        ("no QR", False),
+        ("other id", False),
+        ("silence", False),
+    ],
 )
 def test_any_response_to_the_probe_means_up(change: str, *, is_up: bool) -> None:
-    assert asyncio.run(probe(change)) is is_up
+    assert asyncio.run(probe(change, form())) is is_up
+
+
+@pytest.mark.parametrize(
+    ("change", "is_up"),
+    [("none", True), ("nxdomain", True), ("servfail", False), ("refused", False)],
+)
+def test_a_name_that_the_operator_chose_must_resolve(
+    change: str, *, is_up: bool
+) -> None:
+    assert asyncio.run(probe(change, form(name="health.test", type="A"))) is is_up
+
+
+def test_a_probe_asks_what_the_config_says() -> None:
+    async def asked(wanted: ProbeForm, attempt: int) -> dns.message.Message:
+        async with resolver("none") as (protocol, server):
+            await is_answering(server, wanted, attempt)
+            return protocol.asked[0]
+
+    root = asyncio.run(asked(form(), 0))
+    again = asyncio.run(asked(form(), 1))
+    chosen = asyncio.run(asked(form(name="Health.test", type="AAAA"), 0))
+
+    assert root.question[0].to_text() == ". IN NS"
+    assert chosen.question[0].to_text() == "health.test. IN AAAA"
+    wants_recursion = [bool(x.flags & dns.flags.RD) for x in (root, again, chosen)]
+    assert wants_recursion == [False, True, True]
 
 
 def test_a_closed_port_is_known_at_once() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
+    server = upstream(closed_port())
 
-    assert asyncio.run(is_answering(upstream(port), timeout_s=60)) is False
+    assert asyncio.run(is_answering(server, form(timeout_s=60), 0)) is False
 
 
 def test_the_first_silence_marks_an_upstream_down(
@@ -195,15 +258,61 @@ def test_the_first_silence_marks_an_upstream_down(
 
     async def run() -> None:
         health = HealthChecker(registry)
-        health.watch([server], timeout_s=60)
+        health.watch([server], form(timeout_s=60))
         await eventually(lambda: not registry.is_up(server.index))
         await health.close()
 
     asyncio.run(run())
 
     assert [record.getMessage() for record in caplog.records] == [
-        f"upstream_down upstream={address} timeout_s=60"
+        f"upstream_down upstream={address} reason=probe"
     ]
+    assert not registry.is_heard(server.index)
+
+
+def test_an_upstream_that_drops_queries_without_rd_is_up(
+    registry: UpstreamRegistry,
+) -> None:
+    async def run() -> None:
+        async with resolver("drops RD=0") as (protocol, server):
+            health = HealthChecker(registry)
+            health.watch([server], form())
+            await eventually(lambda: not registry.is_up(server.index))
+            await eventually(lambda: registry.is_up(server.index))
+            assert len(protocol.asked) >= 2
+            await health.close()
+
+    asyncio.run(run())
+
+
+def test_one_that_answers_probes_and_fails_queries_is_passed_over(
+    registry: UpstreamRegistry,
+    page: memoryview,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(health_module, "LOOK_EVERY_S", 0.02)
+
+    def fail(count: int) -> None:
+        at = stats.upstream_at(0)
+        for word in (Upstream.REQUESTS, Upstream.FAILURES, Upstream.REFUSALS):
+            page[at + word] += count
+        page[at + Upstream.DURATION] += count
+
+    async def run() -> None:
+        async with resolver("none") as (_, server):
+            health = HealthChecker(registry)
+            health.watch([server], form())
+            fail(100)
+            await eventually(lambda: not registry.is_up(server.index))
+            assert registry.is_heard(server.index)
+            page[stats.upstream_at(0) + Upstream.DURATION] += 10_000
+            await eventually(lambda: registry.is_up(server.index))
+            await health.close()
+
+    asyncio.run(run())
+
+    assert "reason=queries" in caplog.records[0].getMessage()
 
 
 def closed_port() -> int:

@@ -14,7 +14,7 @@ import pytest
 
 from dnsfront.ipc import stats
 from dnsfront.ipc.spec import UpstreamServer
-from dnsfront.ipc.stats import Counter
+from dnsfront.ipc.stats import Counter, Upstream, upstream_at
 from tests.unit.worker_rig import (
     ADDRESS,
     LIMITS,
@@ -266,6 +266,39 @@ def test_servers_that_are_down_are_left_out(
     miss(rig_of_two)
 
     assert (len(upstream.take()), len(second.take())) == (0, 1)
+
+
+def test_a_server_on_trial_is_asked_one_question_between_two_looks(
+    rig_of_two: Rig, upstream: FakeUpstream, second: FakeUpstream
+) -> None:
+    rig = rig_of_two
+    rig.on_trial.add(0)
+    assert rig.resolver is not None
+
+    for look in range(2):
+        rig.resolver.sweep()
+        for number in range(5):
+            miss(rig, query_for(f"n{number}.look{look}.test"))
+        assert (len(upstream.take()), len(second.take())) == (1, 4)
+
+
+def test_a_question_that_fails_a_trial_is_answered_by_another(
+    rig_of_two: Rig, upstream: FakeUpstream, second: FakeUpstream
+) -> None:
+    rig = rig_of_two
+    rig.on_trial.add(0)
+    assert rig.resolver is not None
+    rig.resolver.sweep()
+    client = miss(rig)
+
+    upstream.answer(rcode=dns.rcode.SERVFAIL)
+    rig.round()
+    second.answer(ADDRESS)
+    rig.round()
+
+    assert received_one(client).rcode() == dns.rcode.NOERROR
+    words = [rig.words[upstream_at(index) + Upstream.REFUSALS] for index in (0, 1)]
+    assert words == [1, 0]
 
 
 def test_each_server_has_one_try_where_all_are_down(

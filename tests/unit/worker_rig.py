@@ -287,6 +287,7 @@ class Rig:
         self.load = load or Load()
         self._owns_load = load is None
         self.down: set[int] = set()
+        self.on_trial: set[int] = set()
         stats_fd = stats.create()
         self.words = stats.words(stats_fd)
         os.close(stats_fd)
@@ -361,7 +362,8 @@ class Rig:
         return Resolver(
             specs,
             order=order_of(policy, specs, KEY),
-            is_up=lambda index: index not in self.down,
+            is_up=lambda index: index not in self.down | self.on_trial,
+            is_on_trial=self.on_trial.__contains__,
             timeout_s=TIMEOUT_S,
             udp_size=self._udp_size,
             reactor=self.reactor,
