@@ -84,6 +84,8 @@ class Limit(IntEnum):
     PENDING_PER_ZONE = 72
     WAITERS_PER_FETCH = 73
     DESCRIPTORS = 74
+    PENDING_PER_CLIENT = 75
+    WAITERS = 76
 
 
 class Source(IntEnum):

@@ -45,6 +45,10 @@ class TcpWaiter(Waiter):
         self.token = 0
         self.is_placed = False
 
+    def client(self) -> bytes:
+        """Return what the connection is counted under."""
+        return self._connection.client
+
     def respond(self, message: bytes) -> None:
         """Write *message* behind its length, in one go (RFC 7766, 8)."""
         self._connection.answered(self, message)

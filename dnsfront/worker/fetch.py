@@ -9,12 +9,14 @@ from dnsfront.dns.entry import VIEWS, Entry
 from dnsfront.worker.retry import MAX_ASKED
 
 if TYPE_CHECKING:
+    from dnsfront.worker.pending import Share
     from dnsfront.worker.pool import Port, Server
     from dnsfront.worker.upstream_tcp import TcpExchange
     from dnsfront.worker.waiter import Waiter
 
 #: What stands before and behind the question of a query, by view.
 Forms = tuple[tuple[bytes, bytes], ...]
+_NO_SHARES: Final[list[Share]] = []
 
 
 class Fetch:
@@ -33,7 +35,7 @@ class Fetch:
     `repeats` times in between; `queried` has the server of every query of all tries.
     `sends` changes with every turn to a server or to TCP. A try ends at `until_ns`, or
     a time-out after it began where that is 0; one that only waits for what was asked
-    before `is_waiting`.
+    before `is_waiting`. *shares* are those that it counts for (`pending.py`).
     """
 
     __slots__ = (
@@ -60,6 +62,7 @@ class Fetch:
         "sends",
         "sent_at_ns",
         "server",
+        "shares",
         "tries",
         "until_ns",
         "view",
@@ -100,6 +103,7 @@ class Fetch:
         self.has_edns = True
         self.plain_server: Server | None = None
         self.is_done = False
+        self.shares: list[Share] = _NO_SHARES
         self.failed_rcode = wire.SERVFAIL
         self.error: int | None = wire.EDE_NO_REACHABLE_AUTHORITY
         self.errors = b""

@@ -194,6 +194,8 @@ class Worker:
             self.access.replace(spec.access_allow, is_silent=spec.access_deny == "drop")
             self.streams.keep_out(self.access)
         self.streams.configure(spec.limits, self._descriptors_for_clients())
+        if self.frontend.resolver is not None:
+            self.frontend.resolver.bound(spec.limits)
 
     def _descriptors_for_clients(self) -> int:
         return descriptors.for_clients(
@@ -226,6 +228,7 @@ class Worker:
             is_on_trial=lambda index: self._health[index] == Health.TRIAL,
             timeout_s=spec.upstream_timeout_s,
             udp_size=spec.edns_udp_size,
+            limits=spec.limits,
             reactor=self.reactor,
             answers=self.frontend,
             meter=self._meter,

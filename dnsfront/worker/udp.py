@@ -70,6 +70,11 @@ class UdpWaiter(Waiter):
         """Return whether the datagram came to one of *listeners*."""
         return self._listener in listeners
 
+    def client(self) -> bytes:
+        """Return the IPv4 address of the client, or the /64 of its IPv6 address."""
+        address = self._address
+        return address[8:16] if len(address) > 16 else address[4:8]
+
     def respond(self, message: bytes) -> None:
         """Queue *message*; it leaves at the end of the round."""
         self._replies.add(message, self._address, self._control)

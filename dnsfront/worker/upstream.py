@@ -12,15 +12,16 @@ from typing import Final, Protocol
 
 from dnsfront.dns import wire
 from dnsfront.dns.chain import joined
-from dnsfront.dns.entry import VIEWS, Entry
+from dnsfront.dns.entry import Entry
 from dnsfront.dns.response import NEVER_KEPT, Response, parse_response
 from dnsfront.errors import WireError
-from dnsfront.ipc.spec import UpstreamServer
-from dnsfront.ipc.stats import Counter
+from dnsfront.ipc.spec import Limits, UpstreamServer
+from dnsfront.ipc.stats import Counter, Limit
 from dnsfront.worker.batch import BATCH, COMPACT, HEADER_WORDS, ReceiveBatch
 from dnsfront.worker.fetch import Fetch, edns_forms, is_bare_error, is_response, message
 from dnsfront.worker.meter import Meter
 from dnsfront.worker.patience import Patience
+from dnsfront.worker.pending import Pending
 from dnsfront.worker.pool import Port, Server
 from dnsfront.worker.reactor import Reactor
 from dnsfront.worker.retry import RoundTrip, Timers
@@ -33,8 +34,6 @@ _MAX_TRIES: Final = 3
 #: towards one server. More would keep those waiting whose answers are there.
 _TURNS: Final = 512
 _BATCHES: Final = 16
-#: Fetches under way at most; what comes on top is answered at once.
-MAX_PENDING: Final = 20000
 
 #: Names asked for one after the other because each was an alias of the next.
 _MAX_RESTARTS: Final = 11
@@ -95,12 +94,13 @@ class Resolver:
         is_on_trial: Callable[[int], bool] | None = None,
         timeout_s: float,
         udp_size: int = wire.UDP_PAYLOAD_OCTETS,
+        limits: Limits,
         reactor: Reactor,
         answers: Answers,
         meter: Meter,
     ) -> None:
-        self.under_way: tuple[dict[bytes, Fetch], ...] = tuple({} for _ in range(VIEWS))
-        self.pending = 0
+        self._pending = Pending(limits)
+        self.under_way = self._pending.under_way
         self._timeout_ns = round(timeout_s * 1e9)
         self._servers = [
             Server(spec, reactor, self._receive, meter, RoundTrip(self._timeout_ns))
@@ -118,6 +118,15 @@ class Resolver:
         self._unheard: deque[tuple[Fetch, int]] = deque()
         self._received = ReceiveBatch()
         self._rank()
+
+    @property
+    def pending(self) -> int:
+        """How many fetches are under way."""
+        return self._pending.count
+
+    def bound(self, limits: Limits) -> None:
+        """Keep to *limits* from now on."""
+        self._pending.bound(limits)
 
     def _rank(self) -> None:
         """Note who is up; the only server there is needs no further choice."""
@@ -142,14 +151,33 @@ class Resolver:
         was started, which is not so when there are too many.
         """
         waiters = [] if waiter is None else [waiter]
-        if self.pending >= MAX_PENDING:
+        pending = self._pending
+        if pending.count >= pending.crowd and not self._has_room(exact, waiter):
             self._answers.fail(entry, waiters, wire.SERVFAIL, wire.EDE_NOT_READY)
             return False
         candidates = self._only[:] or self._candidates(exact[:-4])
         fetch = Fetch(view, key, exact, entry, waiters, candidates, self._forms)
-        self.under_way[view][exact] = fetch
-        self.pending += 1
+        pending.add(fetch, self._answers.now_ns)
         self._send_next(fetch)
+        return True
+
+    def _has_room(self, exact: bytes, waiter: Waiter | None) -> bool:
+        """Return whether one more may be fetched, and make room for it."""
+        pending = self._pending
+        barrier = pending.barrier(exact, waiter, self._answers.now_ns)
+        if barrier is not None:
+            self._meter.count(barrier)
+            return False
+        if pending.count < pending.most:
+            return True
+        self._meter.count(Limit.PENDING)
+        hopeless = pending.hopeless()
+        if hopeless is None:
+            return False
+        self._finish(hopeless)
+        self._answers.fail(
+            hopeless.entry, hopeless.waiters, wire.SERVFAIL, wire.EDE_NOT_READY
+        )
         return True
 
     def _candidates(self, qname: bytes) -> list[Server]:
@@ -295,6 +323,8 @@ class Resolver:
             if whole is None:
                 return
             response = whole
+        if fetch.shares:
+            self._pending.heard(fetch, self._answers.now_ns)
         self._finish(fetch)
         self._answers.deliver(fetch, response)
 
@@ -437,8 +467,7 @@ class Resolver:
 
     def _finish(self, fetch: Fetch) -> None:
         fetch.is_done = True
-        self.pending -= 1
-        del self.under_way[fetch.view][fetch.exact]
+        self._pending.remove(fetch)
         if fetch.server is not None:
             fetch.server.outstanding -= 1
         for port, identity in fetch.places:
@@ -477,6 +506,7 @@ class Resolver:
         if fetch.entry is None or not fetch.tries:
             return
         if self._answers.send_stale(fetch.entry, fetch.waiters):
+            self._pending.waiting -= len(fetch.waiters)
             fetch.waiters.clear()
 
     def take_back(self, is_wanted: Callable[[bytes], bool]) -> list[Fetch]:
@@ -500,13 +530,24 @@ class Resolver:
         Often it is the same client, which has lost its patience: then the server had
         time to answer too, and its response may have been lost.
         """
+        pending = self._pending
+        is_over = len(fetch.waiters) >= pending.most_waiters
+        if is_over or pending.waiting >= pending.most_waiting:
+            self._meter.count(Limit.WAITERS_PER_FETCH if is_over else Limit.WAITERS)
+            if waiter.is_tcp:
+                # Not left waiting, since it has a place there that others want.
+                rcode, error = wire.SERVFAIL, wire.EDE_NOT_READY
+                self._answers.fail(fetch.entry, [waiter], rcode, error)
+            return
         self._meter.count(Counter.COALESCED)
+        pending.waiting += 1
         fetch.waiters.append(waiter)
         self._patience.asked_again(fetch, self._answers.now_ns)
 
     def sweep(self) -> None:
         """Close ports that are done with, and look who is up."""
         self._rank()
+        self._pending.sweep()
         for server in self._servers:
             server.sweep(self._answers.now_ns)
 

@@ -31,6 +31,10 @@ class Waiter:
         del listeners
         return False
 
+    def client(self) -> bytes:
+        """Return what the client is counted under, nothing if that is not known."""
+        return b""
+
     def respond(self, message: bytes) -> None:
         """Send *message*; if the client is gone, nothing happens."""
         raise NotImplementedError

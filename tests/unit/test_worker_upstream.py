@@ -15,7 +15,6 @@ import pytest
 
 from dnsfront.ipc import stats
 from dnsfront.ipc.stats import Counter
-from dnsfront.worker import upstream as upstream_module
 from tests.unit.worker_rig import (
     ADDRESS,
     LIMITS,
@@ -24,7 +23,6 @@ from tests.unit.worker_rig import (
     FakeUpstream,
     Rig,
     cached,
-    interpreted,
     miss,
     open_descriptors,
     query_for,
@@ -382,23 +380,6 @@ def test_failed_prefetch_leaves_the_entry_alone(
     rig.round()
 
     assert rig.ask_for(query_for()).answer[0].ttl == 10
-
-
-@interpreted
-def test_too_many_pending_fetches_are_answered_at_once(
-    rig: Rig, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(upstream_module, "MAX_PENDING", 3)
-    for number in range(3):
-        miss(rig, query_for(f"n{number}.example.com"))
-
-    response = rig.ask_for(query_for("one.more", payload=1232))
-
-    assert response.rcode() == dns.rcode.SERVFAIL
-    assert [error.code for error in response.extended_errors()] == [14]
-    assert rig.resolver is not None
-    assert rig.resolver.pending == 3
-    assert len(upstream.take()) == 3
 
 
 def test_batch_larger_than_one_system_call_is_answered(

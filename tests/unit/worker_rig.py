@@ -313,6 +313,7 @@ class Rig:
         if zone:
             self.frontend.zones = ZoneSet([load_zone("example.test", zone, "test")])
         self.resolver: Resolver | None = None
+        self._bounds = bounds
         self._before_round(0)
         if upstreams:
             self.resolver = self.frontend.resolver = self._resolver(upstreams, policy)
@@ -366,6 +367,7 @@ class Rig:
             is_on_trial=self.on_trial.__contains__,
             timeout_s=TIMEOUT_S,
             udp_size=self._udp_size,
+            limits=self._bounds,
             reactor=self.reactor,
             answers=self.frontend,
             meter=self.meter,
