@@ -41,8 +41,9 @@ def weight_of(cache: Cache) -> int:
 def test_large_responses_weigh_what_they_take() -> None:
     cache = Cache(limits(max_entries=10_000, max_octets=MIB))
 
+    response = address(*LARGE)
     for number in range(1000):
-        put(cache, address(*LARGE), name=name_of(number))
+        put(cache, response, name=name_of(number))
 
     assert cache.residents.octets == weight_of(cache) <= MIB
     assert 40 < len(cache) < 64
@@ -83,11 +84,13 @@ def test_octets_are_those_of_what_is_kept(puts: list[tuple[int, int]]) -> None:
 def test_weight_covers_the_memory_that_entries_take() -> None:
     for records in (1, 6, 30, 1000):
         cache = Cache(limits(max_entries=10_000))
+        response = address(*[300] * records)
         tracemalloc.start()
         try:
             before, _peak = tracemalloc.get_traced_memory()
             for number in range(2000 // records + 200):
-                put(cache, address(*[300] * records), name=name_of(number))
+                response.body = bytes(bytearray(response.body))
+                put(cache, response, name=name_of(number))
             after, _peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -115,8 +118,9 @@ def test_flood_of_large_responses_leaves_small_names_in_use() -> None:
         put(cache, address(*SMALL), name=name)
         ask(cache, 1, name=name)
 
+    response = address(*LARGE)
     for number in range(2000):
-        put(cache, address(*LARGE), name=name_of(5000 + number), now_s=1)
+        put(cache, response, name=name_of(5000 + number), now_s=1)
 
     assert all(get(cache, name=name) for name in small)
     assert cache.residents.octets <= MIB
