@@ -47,6 +47,10 @@ _MAX_SHARED_OFFSETS: Final = 8
 #: Entries looked at in one piece of a flush: about a millisecond.
 _FLUSH_CHUNK: Final = 2000
 
+#: Type and class of most questions, none of whose octets is a letter: A, NS, MX, TXT,
+#: AAAA, SRV.
+_PLAIN_TAILS: Final = frozenset(bytes((0, t, 0, 1)) for t in (1, 2, 15, 16, 28, 33))
+
 _TTL = struct.Struct("!I")
 _ANY: Final = wire.ANY.to_bytes(2, "big")
 
@@ -183,7 +187,8 @@ class Cache:
             entry.ttl_offsets = self._offsets.setdefault(offsets, offsets)
         else:
             entry.ttl_offsets = array("H", offsets)
-        entry.odd = _odd(key, tail, response)
+        is_plain = tail in _PLAIN_TAILS and not (response.rcode or response.errors)
+        entry.odd = 0 if is_plain else _odd(key, tail, response)
         entry.errors = response.errors
         if limits.rotate:
             _mark_rotating(entry)

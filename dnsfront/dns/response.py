@@ -118,6 +118,10 @@ def parse_response(  # noqa: C901, PLR0912, PLR0915 - a call a record costs too 
         pointer = octets[at] << 8 | octets[at + 1] if at + 2 <= size else 0
         if pointer == owner or pointer == owner_before:  # noqa: PLR1714, SIM109 - fast
             at += 2
+        elif pointer < 256:
+            # The root, which owns every OPT record; what is cut short is so below, too.
+            pointer = 0
+            at += 1
         else:
             pointer = 0
             if names is None:

@@ -318,7 +318,22 @@ class Frontend:
     def deliver(self, fetch: Fetch, response: Response) -> None:
         """Keep an upstream's response and send it to all who wait for it."""
         try:
-            self._deliver(fetch, response)
+            entry = self.cache.put(
+                fetch.view, fetch.key, fetch.exact[-4:], response, self.now_s
+            )
+            if entry is None:
+                self._answer_here(fetch)
+                return
+            rcode, head, body = response.rcode, entry.head, entry.body
+            errors = response.errors
+            for waiter in fetch.waiters:
+                if errors:
+                    size = len(waiter.question) + len(body)
+                    waiter.shape = waiter.shape.with_errors(errors, size)
+                self.meter.sent(rcode, Source.MISS, waiter.received_at_ns)
+                waiter.respond(
+                    waiter.shape.message(waiter.identity, waiter.question, head, body)
+                )
         except Exception:  # noqa: BLE001 - as in survive()
             self.faults.caught("deliver")
             self._break(fetch.waiters)
@@ -330,24 +345,6 @@ class Frontend:
                 self._send_rcode(waiter, wire.SERVFAIL)
             except Exception:  # noqa: BLE001 - the others are told
                 self.faults.caught("response")
-
-    def _deliver(self, fetch: Fetch, response: Response) -> None:
-        entry = self.cache.put(
-            fetch.view, fetch.key, fetch.exact[-4:], response, self.now_s
-        )
-        if entry is None:
-            self._answer_here(fetch)
-            return
-        rcode, head, body = response.rcode, entry.head, entry.body
-        errors = response.errors
-        for waiter in fetch.waiters:
-            if errors:
-                size = len(waiter.question) + len(body)
-                waiter.shape = waiter.shape.with_errors(errors, size)
-            self.meter.sent(rcode, Source.MISS, waiter.received_at_ns)
-            waiter.respond(
-                waiter.shape.message(waiter.identity, waiter.question, head, body)
-            )
 
     def fail(
         self,

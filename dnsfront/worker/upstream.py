@@ -204,7 +204,10 @@ class Resolver:
         fetch.server = server
         fetch.queried.append(server)
         fetch.asked_at_ns = self._answers.now_ns
-        fetch.has_edns = self.wants_edns(fetch, server)
+        # As wants_edns() says it for nearly all.
+        fetch.has_edns = (
+            server.edns.is_sure and fetch.plain_server is not server
+        ) or self.wants_edns(fetch, server)
         server.outstanding += 1
         server.queue.append(fetch)
 
