@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,17 @@ AS_NOBODY: Final = (
     "--clear-groups",
     "--inh-caps=-all",
     "--bounding-set=-all",
+)
+#: Becomes what follows, in a mount namespace where the directory $1, which keeps nobody
+#: out, holds the checkout $2 alone: everything has the same path as outside.
+_OPENED: Final = (
+    *("unshare", "--mount", "--propagation", "private", "sh", "-ec"),
+    (
+        'shut=$1 root=$2; shift 2; mount --bind "$root" /mnt; '
+        'mount -t tmpfs -o mode=0755 tmpfs "$shut"; mkdir -p "$root"; '
+        'mount --move /mnt "$root"; cd "$root"; exec "$@"'
+    ),
+    "sh",
 )
 _EXIT_WITHIN_S: Final = 15.0
 
@@ -73,7 +85,24 @@ def _shielded(rights: Sequence[str]) -> tuple[str, ...]:
 
     setpriv(1) becomes the program, so that its pid is the program's.
     """
-    return ("setpriv", "--pdeathsig", "KILL", *rights, "--")
+    prefix = ("setpriv", "--pdeathsig", "KILL", *rights, "--")
+    if tuple(rights) == AS_NOBODY and (shut := _shut()) is not None:
+        return (*_OPENED, str(shut), str(ROOT), *prefix)
+    return prefix
+
+
+def _shut() -> Path | None:
+    """Return the first directory on the way to this checkout that is not for all."""
+    way = (*reversed(ROOT.parents), ROOT)
+    return next((x for x in way if not x.stat().st_mode & stat.S_IXOTH), None)
+
+
+def skip_unless_nobody_may_run() -> None:
+    """Skip what follows, in a sentence, where nobody cannot read this checkout."""
+    tried = run(*DNSFRONT, "--version", rights=AS_NOBODY)
+    if tried.returncode:
+        why = (tried.stderr.splitlines() or [f"exit code {tried.returncode}"])[-1]
+        pytest.skip(f"files that nobody may read are missing in {ROOT}: {why}")
 
 
 class Program:

@@ -16,7 +16,7 @@ from tests.kern.queries import qname_of
 from tests.system.clients import ask, ask_all, nsid_of
 from tests.system.front import DEMO_ZONE, Address, FrontEnd, free_address
 from tests.system.load import under_load
-from tests.system.processes import AS_NOBODY
+from tests.system.processes import AS_NOBODY, skip_unless_nobody_may_run
 from tests.system.remains import bound_sockets, descriptors_of, held_by
 from tests.waiting import eventually
 
@@ -35,6 +35,7 @@ def front(folder: Path) -> Iterator[FrontEnd]:
 
 @pytest.fixture(scope="module")
 def in_user_space() -> Iterator[FrontEnd]:
+    skip_unless_nobody_may_run()
     with tempfile.TemporaryDirectory() as folder:
         os.chown(folder, NOBODY, NOBODY)
         with FrontEnd(

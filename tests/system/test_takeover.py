@@ -19,7 +19,7 @@ from tests.system.clients import ask, ask_all, nsid_of
 from tests.system.front import DEMO_ZONE, FrontEnd, free_address
 from tests.system.load import under_load
 from tests.system.metrics import hit, steered
-from tests.system.processes import AS_NOBODY, Program
+from tests.system.processes import AS_NOBODY, Program, skip_unless_nobody_may_run
 from tests.system.remains import descriptors_of, held_by
 from tests.system.upstream import FakeUpstream
 from tests.waiting import eventually
@@ -280,6 +280,7 @@ def test_without_a_predecessor_it_just_starts(tmp_path: Path) -> None:
 
 
 def test_without_rights_nothing_is_lost_either(upstream: FakeUpstream) -> None:
+    skip_unless_nobody_may_run()
     with tempfile.TemporaryDirectory() as folder:
         os.chown(folder, NOBODY, NOBODY)
         with FrontEnd(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -17,7 +16,7 @@ from tests.system.clients import ask, ask_all, nsid_of
 from tests.system.front import DEMO_ZONE, Address, FrontEnd, free_address, owners
 from tests.system.load import under_load
 from tests.system.metrics import missed, responded
-from tests.system.processes import AS_NOBODY, ROOT, run
+from tests.system.processes import AS_NOBODY, ROOT, skip_unless_nobody_may_run
 from tests.system.remains import bound_sockets
 from tests.system.upstream import FakeUpstream
 
@@ -34,9 +33,7 @@ def upstream() -> Iterator[FakeUpstream]:
 @pytest.fixture(scope="module")
 def open_folder() -> Iterator[Path]:
     """A directory of nobody's own, since pytest's are root's alone."""
-    tried = run(sys.executable, "-c", "import dnsfront.cli.main", rights=AS_NOBODY)
-    if tried.returncode:
-        pytest.skip(f"nobody cannot run {sys.executable} here: {tried.stderr}")
+    skip_unless_nobody_may_run()
     with tempfile.TemporaryDirectory() as path:
         os.chown(path, NOBODY, NOBODY)
         yield Path(path)
