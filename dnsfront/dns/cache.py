@@ -41,7 +41,7 @@ STALE_TTL_S: Final = 30
 _PREFETCH_SHARE: Final = 10
 _NEVER: Final = 1 << 62
 #: Distinct heads and TTL offsets that entries share; more of them are rare ones.
-_MAX_SHARED: Final = 1024
+MAX_SHARED: Final = 1024
 #: TTL offsets up to which an entry is likely to share them with others.
 _MAX_SHARED_OFFSETS: Final = 8
 #: Entries looked at in one piece of a flush: about a millisecond.
@@ -176,7 +176,7 @@ class Cache:
             weight = entry.weight_octets
             # Who is fetched again was asked for again.
             entry.stamp = now_s
-        if len(self._offsets) > _MAX_SHARED or len(self._heads) > _MAX_SHARED:
+        if len(self._offsets) > MAX_SHARED or len(self._heads) > MAX_SHARED:
             # Whoever owns a zone can make up new ones for ever.
             self._offsets.clear()
             self._heads.clear()

@@ -30,7 +30,7 @@ _NEWCOMERS_SHARE: Final = 10
 _LARGE_SHARE: Final = 4
 _ZONES_SHARE: Final = 8
 #: Responses made from zones, which can be made again at any time.
-_MAX_ZONE_ENTRIES: Final = 4096
+MAX_ZONE_ENTRIES: Final = 4096
 #: Second chances given in a row: a cache in which all is asked for must not be walked.
 _MAX_CHANCES: Final = 32
 #: Entries let go for one that comes; what is over then goes by :meth:`Residents.trim`.
@@ -107,7 +107,7 @@ class Residents:
             self._make_room(weight, is_of_zone=bool(is_of_zone))
         if is_of_zone:
             place = ZONES
-            if len(self._queues[ZONES]) >= _MAX_ZONE_ENTRIES:
+            if len(self._queues[ZONES]) >= MAX_ZONE_ENTRIES:
                 self._drop(self._queues[ZONES].popleft())
         else:
             self._count += 1

@@ -20,8 +20,8 @@ _HEADER_TAIL = struct.Struct("!5H")
 _OPT_OCTETS: Final = 11
 _HEADER_AND_OPT_OCTETS: Final = 12 + _OPT_OCTETS
 #: Distinct OPT records remembered per header; a flood of odd ones starts over.
-_MAX_OPTS: Final = 512
-_MAX_HEADS: Final = 4096
+MAX_OPTS: Final = 512
+MAX_HEADS: Final = 4096
 #: The head of an entry that says REFUSED.
 _REFUSED: Final = (wire.QR | wire.RA | wire.REFUSED).to_bytes(2, "big") + bytes(6)
 
@@ -49,7 +49,7 @@ class Heads(dict[bytes, bytes]):
             authorities,
             additionals + self._opt_count,
         )
-        if len(self) >= _MAX_HEADS:
+        if len(self) >= MAX_HEADS:
             self.clear()
         self[head] = octets
         return octets
@@ -194,7 +194,7 @@ class Shapes:
         by_opt = self.with_opt.get(octets[2:12])
         if by_opt is None:
             return
-        if len(by_opt) >= _MAX_OPTS:
+        if len(by_opt) >= MAX_OPTS:
             by_opt.clear()
         by_opt[octets[-_OPT_OCTETS:]] = self.of(query, is_tcp=False)
 

@@ -86,6 +86,7 @@ class Limit(IntEnum):
     DESCRIPTORS = 74
     PENDING_PER_CLIENT = 75
     WAITERS = 76
+    FAILURES = 77
 
 
 class Source(IntEnum):

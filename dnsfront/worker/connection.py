@@ -24,7 +24,7 @@ MAX_OUTSTANDING: Final = 100
 #: Queries that one connection is served in a turn.
 QUERIES_A_TURN: Final = 16
 #: A client that does not read its responses is not served on.
-_MAX_UNSENT_OCTETS: Final = 1 << 16
+MAX_UNSENT_OCTETS: Final = 1 << 16
 #: What the kernel may hold beyond what is on its way: more would be out of our bound.
 _MAX_NOT_SENT_OCTETS: Final = 1 << 16
 #: What a query under way costs here, besides its response.
@@ -125,7 +125,7 @@ class Connection:
     def _takes_more(self) -> bool:
         return (
             len(self._under_way) < MAX_OUTSTANDING
-            and len(self._unsent) < _MAX_UNSENT_OCTETS
+            and len(self._unsent) < MAX_UNSENT_OCTETS
             and not self._is_ending
         )
 

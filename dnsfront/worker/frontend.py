@@ -15,7 +15,7 @@ from dnsfront.dns.response import Response
 from dnsfront.dns.shape import Shapes
 from dnsfront.dns.zones.records import DS
 from dnsfront.errors import WireError
-from dnsfront.ipc.stats import Counter, Source
+from dnsfront.ipc.stats import Counter, Limit, Source
 from dnsfront.worker.faults import Faults
 from dnsfront.worker.transfer import unpack
 from dnsfront.worker.waiter import Waiter
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 #: How long a failed resolution is remembered (RFC 9520, 3.2: 1 second to 5 minutes).
 FAILURE_TTL_S: Final = 5
-_MAX_FAILURES: Final = 10000
+MAX_FAILURES: Final = 10000
 
 #: Types that name no data: transfers, TKEY and TSIG, mailbox relics, OPT.
 _META_TYPES: Final = frozenset((wire.OPT, *range(249, 255)))
@@ -393,9 +393,15 @@ class Frontend:
         self, view: int, exact: bytes, rcode: int, errors: bytes = b""
     ) -> None:
         """Answer the same question with *rcode* for a while without asking upstream."""
-        if len(self._failures) >= _MAX_FAILURES:
-            self._failures.clear()
-        self._failures[view, exact] = (self.now_s + FAILURE_TTL_S, rcode, errors)
+        key = (view, exact)
+        if (
+            self._failures.pop(key, None) is None
+            and len(self._failures) >= MAX_FAILURES
+        ):
+            # The oldest, which would be the first to be tried again anyway.
+            del self._failures[next(iter(self._failures))]
+            self.meter.count(Limit.FAILURES)
+        self._failures[key] = (self.now_s + FAILURE_TTL_S, rcode, errors)
 
     def failure(self, view: int, exact: bytes) -> tuple[int, bytes] | None:
         """Return what failure is remembered, if any; do not ask meanwhile.

@@ -18,7 +18,7 @@ _MAX_EVENTS: Final = 256
 #: The longest wait in seconds, so that idle time-outs are noticed.
 _TICK_S: Final = 0.25
 #: A callback that fails so often in a second will never read what woke it.
-_MAX_FAULTS: Final = 1000
+MAX_FAULTS: Final = 1000
 
 
 class Reactor:
@@ -112,6 +112,6 @@ class Reactor:
         at, count = self._faults.get(fd, (second, 0))
         count = count + 1 if at == second else 1
         self._faults[fd] = (second, count)
-        if count >= _MAX_FAULTS:
+        if count >= MAX_FAULTS:
             del self._faults[fd]
             self.forget(fd)
