@@ -37,6 +37,8 @@ _BATCHES: Final = 16
 
 #: Names asked for one after the other because each was an alias of the next.
 _MAX_RESTARTS: Final = 11
+#: The longest response whose aliases are followed: it is kept until they are.
+_MAX_PARTIAL_OCTETS: Final = 4096
 
 #: Words of a server that another server may know better.
 _RETRY_ELSEWHERE: Final = frozenset(
@@ -353,7 +355,11 @@ class Resolver:
                     self.failed(fetch)
                 return None
         target = response.target
-        if target in (b"", fetch.asked[:-4]) or fetch.restarts >= _MAX_RESTARTS:
+        if (
+            target in (b"", fetch.asked[:-4])
+            or fetch.restarts >= _MAX_RESTARTS
+            or len(octets) > _MAX_PARTIAL_OCTETS
+        ):
             return response
         self._restart(fetch, octets, target)
         return None

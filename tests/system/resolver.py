@@ -68,7 +68,7 @@ dangling.test.  IN CNAME nowhere.test.
 short.test.     1 IN A   192.0.2.1
 zero.test.      0 IN A   192.0.2.2
 middling.test.  IN TXT   {_strings(8, 90)}
-large.test.     IN TXT   {_strings(90, 200)}
+large.test.     IN TXT   {_strings(75, 200)}
 """
 _QUERY: Final = re.compile(r"info: \S+ (\S+) (\S+) IN$", re.MULTILINE)
 

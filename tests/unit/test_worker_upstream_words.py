@@ -130,6 +130,22 @@ def test_a_chain_that_grows_for_ever_ends(rig: Rig, upstream: FakeUpstream) -> N
     assert len(upstream.take()) == 1
 
 
+def test_a_long_answer_of_aliases_is_not_kept_to_be_completed(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    client = miss(rig, query_for(payload=1232, want_dnssec=True))
+    query, sender = upstream.take_one()
+    made = said_to(query, ALIAS)
+    data = "CNAME 8 3 300 20300101000000 20200101000000 1 test. " + "A" * 6000
+    made.answer.append(dns.rrset.from_text("www.example.com.", 9, "IN", "RRSIG", data))
+
+    upstream.send(made.to_wire(max_size=65535), sender)
+    rig.round()
+
+    assert received_one(client).flags & dns.flags.TC
+    assert upstream.take() == []
+
+
 def test_a_denied_target_denies_the_name(rig: Rig, upstream: FakeUpstream) -> None:
     client = miss(rig)
     upstream.answer(ALIAS)
