@@ -61,7 +61,7 @@ async def _run(config_path: Path, started_at: float, *, is_takeover: bool) -> No
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop_asked.set)
-    zone_files = ZoneFiles()
+    zone_files = ZoneFiles(is_urgent=not is_takeover)
     # Large zones take a while; whoever wants to stop does not have to wait for them.
     reading = asyncio.create_task(
         asyncio.to_thread(candidate.read, config_path, (), zone_files)

@@ -37,6 +37,7 @@ _PACKAGE_PARENT: Final = Path(__file__).resolve().parents[2]
 _WITHIN_S: Final = 60.0
 _WITHIN_S_PER_MIB: Final = 10.0
 _CHILD: Final = "dnsfront.supervisor.zone_child"
+_NICE: Final = 10
 _MAX_PACKET_OCTETS: Final = 1 << 16
 _CHUNK_OCTETS: Final = 1 << 20
 _NUMBERS: Final = itertools.count(1)
@@ -80,10 +81,14 @@ class ZoneFiles:
     """Has the zone files of a config compiled and keeps those that can be served.
 
     An instance is an inspection for `dnsfront.config.load.load`, for one config.
-    *known* are zones of before, which may still be right.
+    *known* are zones of before, which may still be right. Somebody serves meanwhile,
+    and goes first where there are too few processors, unless *is_urgent*.
     """
 
-    def __init__(self, known: Iterable[LoadedZone] = ()) -> None:
+    def __init__(
+        self, known: Iterable[LoadedZone] = (), *, is_urgent: bool = False
+    ) -> None:
+        self._niceness = 0 if is_urgent else _NICE
         self.zones: list[LoadedZone] = []
         self._known = {zone.image.origin: zone for zone in known}
         self._child: _Child | None = None
@@ -133,7 +138,7 @@ class ZoneFiles:
         places: dict[int, dict[str, Any]] = {}
         packs: dict[int, Pack] = {}
         try:
-            child = _Child(packs)
+            child = _Child(packs, self._niceness)
         except OSError as exc:
             reason = f"no process to read it: {exc.strerror}, want memory and processes"
             found.update(dict.fromkeys(todo, reason))
@@ -170,7 +175,7 @@ class ZoneFiles:
 class _Child:
     """One process that compiles zones; it is gone when the context ends."""
 
-    def __init__(self, packs: dict[int, Pack]) -> None:
+    def __init__(self, packs: dict[int, Pack], niceness: int) -> None:
         """Start it; what it hands over goes into *packs*.
 
         Raises:
@@ -187,6 +192,7 @@ class _Child:
                         "-m",
                         _CHILD,
                         str(theirs.fileno()),
+                        str(niceness),
                     ],
                     stdin=subprocess.DEVNULL,
                     stdout=self._output_fd,

@@ -269,7 +269,8 @@ class Frontend:
         zone = self._zone_for(exact)
         if zone is not None:
             qtype = int.from_bytes(tail[:2], "big")
-            sections = zone.respond(exact[:-4], qtype, wire.CLASS_IN, exact)
+            find = None if self._zones is None else self._zones.find
+            sections = zone.respond(exact[:-4], qtype, wire.CLASS_IN, exact, find)
             entry = self.cache.put_zone(
                 waiter.shape.view, key, tail, sections, self.now_s
             )

@@ -9,7 +9,7 @@ import dns.message
 import dns.name
 import dns.rdatatype
 
-from dnsfront.dns.zones.authority import Zone
+from dnsfront.dns.zones.authority import Find, Zone
 from dnsfront.dns.zones.compiling import compile_zone
 from dnsfront.dns.zones.image import Image
 
@@ -48,11 +48,14 @@ def message_of(sections: Sections, question: bytes) -> dns.message.Message:
     )
 
 
-def ask(zone: Zone, name: str, rtype: str, qclass: int = 1) -> dns.message.Message:
+def ask(
+    zone: Zone, name: str, rtype: str, qclass: int = 1, find: Find | None = None
+) -> dns.message.Message:
     spelled = dns.name.from_text(name).to_wire() or b""
     qtype = dns.rdatatype.from_text(rtype)
     question = question_of(spelled, qtype, qclass)
-    return message_of(zone.respond(spelled.lower(), qtype, qclass, question), question)
+    sections = zone.respond(spelled.lower(), qtype, qclass, question, find)
+    return message_of(sections, question)
 
 
 def lines(section: list[dns.rrset.RRset]) -> list[str]:

@@ -237,3 +237,24 @@ def test_without_a_process_every_zone_is_refused_with_the_reason(
     [text] = refused(ZoneFiles(), config_of(tmp_path, a=HEAD))
 
     assert text.startswith("no process to read it: Resource temporarily unavailable")
+
+
+def test_a_worker_gives_an_image_back_as_soon_as_it_has_another(
+    tmp_path: Path,
+) -> None:
+    images, ours = Images(), Path("/proc/self/maps")
+    files = ZoneFiles()
+    refused(files, config_of(tmp_path, a=zone_text("192.0.2.1")))
+    for _ in range(3):
+        (tmp_path / "a").write_text(zone_text("192.0.2.1") + f"x{_} TXT x\n")
+        files = ZoneFiles(files.zones)
+        refused(files, load(tmp_path / "dnsfront.yaml"))
+        [zone] = files.zones
+        images.take([zone.pack.name], [os.dup(zone.pack.fd)])
+        zones = images.zones([zone.image])
+        images.keep([zone.image])
+        found = zones and zones.find(b"\1a\4test\0")
+        assert found
+        assert ask(found, "www.a.test", "A").answer
+
+    assert ours.read_text().count("dnsfront-zones") == 1

@@ -14,22 +14,22 @@ from dnsfront.supervisor import zone_child
 _compile = zone_child._compile
 
 
-def _die(path: Path, origin: str, packs: zone_child._Packs) -> dict[str, Any]:
+def _die(path: Path, *rest: Any) -> dict[str, Any]:  # noqa: ANN401 - as it is
     if "bad" in path.name:
         os.kill(os.getpid(), signal.SIGKILL)
-    return _compile(path, origin, packs)
+    return _compile(path, *rest)
 
 
-def _fail(path: Path, origin: str, packs: zone_child._Packs) -> dict[str, Any]:
+def _fail(path: Path, *rest: Any) -> dict[str, Any]:  # noqa: ANN401 - as it is
     if "bad" in path.name:
         raise ZeroDivisionError
-    return _compile(path, origin, packs)
+    return _compile(path, *rest)
 
 
-def _hang(path: Path, origin: str, packs: zone_child._Packs) -> dict[str, Any]:
+def _hang(path: Path, *rest: Any) -> dict[str, Any]:  # noqa: ANN401 - as it is
     if "bad" in path.name:
         time.sleep(1000)
-    return _compile(path, origin, packs)
+    return _compile(path, *rest)
 
 
 if __name__ == "__main__":

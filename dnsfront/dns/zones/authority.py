@@ -46,6 +46,9 @@ _MAX_POINTER: Final = 0x3FFF
 _RECORD_FIXED: Final = struct.Struct("!HHI")
 _LENGTH: Final = struct.Struct("!H")
 
+#: Returns the zone that a name is in, None if it is in none.
+Find = Callable[[bytes], "Zone | None"]
+
 
 class Zone:
     """The records of one zone, answered with authority."""
@@ -64,7 +67,6 @@ class Zone:
             raise ZoneError("the image of a zone is without its SOA record")
         self._apex = apex
         self._soa = soa
-        self._find: Callable[[bytes], Zone | None] = self._find_here
 
     @property
     def soa_minimum(self) -> int:
@@ -72,20 +74,24 @@ class Zone:
         minimum: int = struct.unpack("!I", self._soa.rdatas[0][-4:])[0]
         return min(minimum, self._soa.ttl_s)
 
-    def join(self, find: Callable[[bytes], Zone | None]) -> None:
-        """Let CNAME chains and questions for DS go on in zones that *find* knows."""
-        self._find = find
-
     def respond(
-        self, qname: bytes, qtype: int, qclass: int, question: bytes
+        self,
+        qname: bytes,
+        qtype: int,
+        qclass: int,
+        question: bytes,
+        find: Find | None = None,
     ) -> Sections:
         """Return what the zone says about a name at or below its origin.
 
         *question* is the question section as the client sent it; only its length
-        counts, and that *qname* is its name in lower case.
+        counts, and that *qname* is its name in lower case. CNAME chains and questions
+        for DS go on in zones that *find* knows. A zone does not keep it: the circle
+        would hold an image that nobody uses any more.
         """
         message = _Message(qname, len(question))
-        zone = self._zone_for(qname, qtype)
+        find = self._find_here if find is None else find
+        zone = _zone_for(find, qname, qtype)
         if zone is None or qclass not in {CLASS_IN, CLASS_ANY}:
             return message.to_sections(REFUSED, is_authoritative=False)
         name = qname
@@ -103,7 +109,7 @@ class Zone:
                 zone.add_addresses(message, rrset, limit_octets=PLAIN_UDP_OCTETS)
                 break
             name = rrset.targets[0]
-            following = self._zone_for(name, qtype)
+            following = _zone_for(find, name, qtype)
             if following is None or message.has_answered(name):
                 break
             zone = following
@@ -166,19 +172,20 @@ class Zone:
                 ):
                     return
 
-    def _zone_for(self, name: bytes, qtype: int) -> Zone | None:
-        """Return the zone that answers for *name*; DS is above a cut, not below it."""
-        zone = self._find(name)
-        if qtype == DS and zone is not None and zone.origin == name != ROOT:
-            return self._find(name[name[0] + 1 :]) or zone
-        return zone
-
     def _below_origin(self, name: bytes) -> Iterator[bytes]:
         """Yield *name* and its ancestors as far as they are below the origin."""
         return takewhile(lambda ancestor: ancestor != self.origin, ancestors(name))
 
     def _find_here(self, name: bytes) -> Zone | None:
         return self if self.origin in ancestors(name) else None
+
+
+def _zone_for(find: Find, name: bytes, qtype: int) -> Zone | None:
+    """Return the zone that answers for *name*; DS is above a cut, not below it."""
+    zone = find(name)
+    if qtype == DS and zone is not None and zone.origin == name != ROOT:
+        return find(name[name[0] + 1 :]) or zone
+    return zone
 
 
 def _chosen(node: Node, qtype: int) -> RRset | None:

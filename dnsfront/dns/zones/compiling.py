@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from dnsfront.dns.cache import is_under
@@ -22,13 +22,14 @@ _MAX_RRSET_OCTETS: Final = 60000
 
 
 def compile_zone(
-    origin: str, text: str, path: str
+    origin: str, text: str, path: str, give_way: Callable[[], object] = bool
 ) -> tuple[list[bytes | bytearray | memoryview], int]:
     """Return the image of the zone at *origin* that *text* describes.
 
     It comes in pieces, to be written one behind the other, with its number of records.
 
-    *path* is for messages only. An RRset whose records differ in TTL gets the least
+    *give_way* is called again and again, so that others get their turn. *path* is for
+    messages only. An RRset whose records differ in TTL gets the least
     (RFC 2181, 5.2); a record that is written twice counts once.
 
     Raises:
@@ -40,6 +41,7 @@ def compile_zone(
         raise ZoneError(f"{path}: origin: {exc}") from exc
     records = _Records(apex)
     for record in read_records(apex, text, path):
+        give_way()
         try:
             records.add(record)
         except ValueError as exc:
@@ -49,7 +51,7 @@ def compile_zone(
             ) from exc
     try:
         records.check_whole()
-        return records.image(), records.count
+        return records.image(give_way), records.count
     except ValueError as exc:
         raise ZoneError(f"{path}: {exc}") from exc
 
@@ -129,10 +131,13 @@ class _Records:
                     f"no {mnemonic} record at {qname_to_text(self._apex)}, want one"
                 )
 
-    def image(self) -> list[bytes | bytearray | memoryview]:
+    def image(
+        self, give_way: Callable[[], object]
+    ) -> list[bytes | bytearray | memoryview]:
         """Return the image in pieces; nothing can be added after that."""
         nodes, apex = self._nodes, self._apex
         for name in list(nodes):
+            give_way()
             # RFC 4592, 2.2.2: a name with others below it exists, even if it is empty.
             parent = name
             while parent != apex:
@@ -140,21 +145,23 @@ class _Records:
                 if parent in nodes:
                     break
                 nodes[parent] = b""
-        names = in_buckets(nodes)
-        return encode(apex, names, self._encoded(names), self.count)
+        return encode(apex, len(nodes), self._encoded(give_way), self.count)
 
-    def _encoded(self, names: list[bytes]) -> Iterator[tuple[int, bytes]]:
-        """Yield what each of *names* has, and give it up."""
-        for name in names:
-            node = self._nodes.pop(name)
+    def _encoded(
+        self, give_way: Callable[[], object]
+    ) -> Iterator[tuple[bytes, int, bytes]]:
+        """Yield every name with what it has, in the order of an image."""
+        for name in in_buckets(self._nodes):
+            give_way()
+            node = self._nodes[name]
             if isinstance(node, bytes):
-                yield bool(node), node
+                yield name, bool(node), node
             else:
                 rrsets = [
                     encode_rrset(rtype, rrset.ttl_s, rrset.rdatas)
                     for rtype, rrset in node.items()
                 ]
-                yield len(rrsets), b"".join(rrsets)
+                yield name, len(rrsets), b"".join(rrsets)
 
     def _check_place(self, owner: bytes, rtype: int) -> None:
         apex = self._apex

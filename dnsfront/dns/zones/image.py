@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 from zlib import crc32
 
@@ -35,6 +35,8 @@ _NODE: Final = struct.Struct("<IBxH")
 _RRSET: Final = struct.Struct("<HIHH")
 _LENGTH: Final = struct.Struct("<H")
 _BOUNDS: Final = struct.Struct("<2I")
+#: Buckets that are put in order at a time.
+_PART: Final = 1024
 
 
 def encode_rrset(rtype: int, ttl_s: int, rdatas: Iterable[bytes]) -> bytes:
@@ -53,24 +55,27 @@ def decode_single(rrset: bytes) -> tuple[int, int, bytes]:
 
 
 def encode(
-    origin: bytes, names: list[bytes], rrsets: Iterable[tuple[int, bytes]], records: int
+    origin: bytes,
+    names: int,
+    nodes_in_order: Iterable[tuple[bytes, int, bytes]],
+    records: int,
 ) -> list[bytes | bytearray | memoryview]:
     """Return the image of a zone in pieces, to be written one behind the other.
 
-    *rrsets* has for each of *names*, in order of :func:`in_buckets`, how many RRsets
-    there are and all of them encoded.
+    *nodes_in_order* has so many *names* in the order of :func:`in_buckets`, and with
+    each how many RRsets there are and all of them encoded.
 
     Raises:
         ZoneError: the image would be too large.
     """
-    buckets = len(names)
+    buckets = names
     index_at = _HEAD.size + 1 + len(origin)
     nodes_at = index_at + 4 * (buckets + 1)
     index = array("I", bytes(4 * (buckets + 1)))
     nodes = bytearray()
     bucket = 0
     index[0] = nodes_at
-    for name, (count, octets) in zip(names, rrsets, strict=True):
+    for name, count, octets in nodes_in_order:
         own = crc32(name) % buckets
         while bucket < own:
             bucket += 1
@@ -86,16 +91,21 @@ def encode(
         bucket += 1
         index[bucket] = total
     head = _HEAD.pack(
-        _MAGIC, LAYOUT, total, len(names), records, buckets, index_at, nodes_at
+        _MAGIC, LAYOUT, total, names, records, buckets, index_at, nodes_at
     )
     return [head, bytes((len(origin),)), origin, memoryview(index).cast("B"), nodes]
 
 
-def in_buckets(names: Iterable[bytes]) -> list[bytes]:
-    """Return *names* in the order of their buckets."""
-    listed = list(names)
-    buckets = len(listed)
-    return sorted(listed, key=lambda name: crc32(name) % buckets)
+def in_buckets(names: Collection[bytes]) -> Iterator[bytes]:
+    """Yield *names* in the order of their buckets, never sorting many at once."""
+    buckets = len(names)
+    parts: list[list[bytes]] = [[] for _ in range(0, buckets, _PART)]
+    for name in names:
+        parts[crc32(name) % buckets // _PART].append(name)
+    for part in parts:
+        part.sort(key=lambda name: crc32(name) % buckets)
+        yield from part
+        part.clear()
 
 
 class Node:

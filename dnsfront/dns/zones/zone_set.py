@@ -11,10 +11,7 @@ class ZoneSet:
     """The zones that are served, by origin."""
 
     def __init__(self, zones: Iterable[Zone]) -> None:
-        """Take over *zones*; from now on CNAME chains go from one into another."""
         self._zones = {zone.origin: zone for zone in zones}
-        for zone in self._zones.values():
-            zone.join(self.find)
 
     def find_for_ds(self, qname: bytes) -> Zone | None:
         """Return the zone that can say which DS records *qname* has, if one can.
