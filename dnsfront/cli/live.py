@@ -21,8 +21,9 @@ from dnsfront.errors import ControlError, UsageError, WireError
 from dnsfront.ipc.control import ask
 
 _TIMEOUT_S: Final = 5.0
-#: Whoever drains finishes pending queries first, and upstreams take their time.
-_ACT_TIMEOUT_S: Final = 60.0
+#: Whoever drains finishes pending queries first, and upstreams take their time: three
+#: times `upstreams.timeout`, after a change that was under way already.
+_ACT_TIMEOUT_S: Final = 300.0
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -76,7 +77,7 @@ def restart(arguments: argparse.Namespace) -> int:
 
 def stop(arguments: argparse.Namespace) -> int:
     """Have the server finish what is pending and exit."""
-    return _act(arguments, {"command": "stop"}, lambda _done: "stopped")
+    return _act(arguments, {"command": "stop"}, lambda done: "stopped" + _ended(done))
 
 
 def drain(arguments: argparse.Namespace) -> int:
@@ -112,7 +113,16 @@ def _moved(what: str, done: Mapping[str, Any]) -> str:
     for key in ("added", "removed"):
         if done[key]:
             text += f", {key} {' '.join(done[key])}"
-    return text
+    return text + _ended(done)
+
+
+def _ended(done: Mapping[str, Any]) -> str:
+    """Return a line for each worker that did not finish what it had."""
+    return "".join(
+        f"\n{ended['worker']} did not finish and was ended: {ended['pending']} queries "
+        f"pending, {ended['connections']} connections open"
+        for ended in done.get("ended", ())
+    )
 
 
 def _folded(name: str) -> str:
@@ -152,4 +162,6 @@ def _act(
         print_json(response)
     else:
         print(describe(response))
-    return 0
+    # A reload is in force all the same, and so says its exit code.
+    is_done = request["command"] == "reload" or not response.get("ended")
+    return 0 if is_done else 1

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 #: An address, a port and a family: what tells one listener from another.
 Place = tuple[str, int, int]
+#: Tries of one question, each of an upstream for a time-out.
+MAX_TRIES: Final = 3
+#: The least time that a worker has to finish, and what it has beyond the last time-out.
+_DRAIN_WITHIN_S: Final = 5.0
+_DRAIN_SPARE_S: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,12 @@ class WorkerSpec:
     access_allow: tuple[str, ...]
     access_deny: str  # "refuse" or "drop"
     log_level: str
+
+    @property
+    def drain_within_s(self) -> float:
+        """How long a query may be pending that no upstream answers, and no less."""
+        waits_s = self.upstream_timeout_s * MAX_TRIES if self.upstream_servers else 0
+        return max(_DRAIN_WITHIN_S, waits_s + _DRAIN_SPARE_S)
 
     def to_json(self) -> bytes:
         """Return the spec as UTF-8 JSON."""

@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
-from contextlib import AsyncExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 
+from dnsfront.errors import ControlError, DnsfrontError
 from dnsfront.ipc.spec import Listener, WorkerSpec
 from dnsfront.supervisor import candidate
 from dnsfront.supervisor.admin import AdminServer
 from dnsfront.supervisor.candidate import Candidate
 from dnsfront.supervisor.front import Front
 from dnsfront.supervisor.listeners import address_text, check_free
+from dnsfront.supervisor.worker import Ended
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a change did; *entries* went from cache to cache."""
+    """What a change did; *entries* went from cache to cache.
+
+    *ended* are workers that were to finish what they had, and did not.
+    """
 
     generation: int
     slots_moved: int
@@ -32,6 +37,7 @@ class Change:
     seconds: float
     added: tuple[str, ...]
     removed: tuple[str, ...]
+    ended: tuple[Ended, ...] = ()
 
 
 async def apply(front: Front, after: Candidate) -> Change:
@@ -41,6 +47,15 @@ async def apply(front: Front, after: Candidate) -> Change:
         DnsfrontError: it cannot be done, for the one reason given; then *front* is as
             it was.
     """
+    try:
+        return await _apply(front, after)
+    except OSError as exc:
+        raise ControlError(
+            f"the system refuses: {exc.strerror}; want memory and descriptors"
+        ) from exc
+
+
+async def _apply(front: Front, after: Candidate) -> Change:
     fleet, publisher, groups = front.fleet, front.publisher, front.groups
     before, began_at, entries = front.candidate, time.monotonic(), 0
     candidate.check_applicable(before, after)
@@ -62,28 +77,34 @@ async def apply(front: Front, after: Candidate) -> Change:
         with front.step("starting workers", joining):
             await fleet.bring_up(joining)
         groups.attach(opening)
+        if opening:
+            fleet.serve_all()
+        if after.table != before.table:
+            with front.step("moving caches", is_move=True):
+                table = after.table.with_worker_ids(fleet.ids)
+                entries = await fleet.move_caches(table)
+            _LOG.info("caches_moved entries=%d", entries)
+        undo.callback(_restore, front, before)
+        front.candidate = after
+        front.apply_settings()
+        moved = publisher.slots_moved
+        is_table_new = await publisher.publish(after.table, fleet.ids)
+        # What is published is in force: from here on there is only forward.
         undo.pop_all()
-    front.candidate = after
-    front.apply_settings()
     _put_in_force(front, admin)
-    if opening:
-        fleet.serve_all()
-    if after.table != before.table:
-        with front.step("moving caches", is_move=True):
-            entries = await fleet.move_caches(after.table.with_worker_ids(fleet.ids))
-        _LOG.info("caches_moved entries=%d", entries)
-    moved = publisher.slots_moved
-    if await publisher.publish(after.table, fleet.ids):
+    if is_table_new:
         fleet.announce_table()
     # Not before the table: the next in the old one's lists has not their entries.
     fleet.withdraw(leaving)
     if closing:
-        groups.shut(closing)
+        with _forward("shut"):
+            groups.shut(closing)
         with front.step("closing listeners"):
             await fleet.unlisten(closing)
     with front.step("draining", leaving):
-        await fleet.retire(leaving)
-    groups.remove(closing)
+        ended = await fleet.retire(leaving)
+    with _forward("remove"):
+        groups.remove(closing)
     if opening or closing:
         _LOG.info(
             "listen_changed added=%s removed=%s", _texts(opening), _texts(closing)
@@ -96,7 +117,23 @@ async def apply(front: Front, after: Candidate) -> Change:
         time.monotonic() - began_at,
         tuple(joining),
         tuple(leaving),
+        tuple(ended),
     )
+
+
+@contextmanager
+def _forward(step: str) -> Iterator[None]:
+    """Go on where something of before cannot be taken away; the log tells of it."""
+    try:
+        yield
+    except (DnsfrontError, OSError) as exc:
+        _LOG.error('change_left_something step=%s reason="%s"', step, exc)
+
+
+def _restore(front: Front, before: Candidate) -> None:
+    """Put the settings of *before* in force again."""
+    front.candidate = before
+    front.apply_settings()
 
 
 def _spec(front: Front, wanted: Candidate) -> WorkerSpec:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from dnsfront.dns.wire import qname_from_text, qname_to_text
@@ -14,6 +15,7 @@ from dnsfront.supervisor.front import Front
 from dnsfront.supervisor.placing import MAX_NAMES
 from dnsfront.supervisor.reload import Reloader
 from dnsfront.supervisor.successor import Succession
+from dnsfront.supervisor.worker import Ended
 
 _LOG = logging.getLogger(__name__)
 
@@ -23,7 +25,8 @@ Request = dict[str, Any]
 class Commands:
     """The commands on one front end.
 
-    *stop* ends the front end and returns when all but the control socket is closed.
+    *stop* ends the front end and returns when all but the control socket is closed,
+    with the workers that did not finish.
     """
 
     def __init__(
@@ -31,7 +34,7 @@ class Commands:
         front: Front,
         reloader: Reloader,
         succession: Succession,
-        stop: Callable[[], Awaitable[None]],
+        stop: Callable[[], Awaitable[Sequence[Ended]]],
     ) -> None:
         self._front = front
         self._reloader = reloader
@@ -58,8 +61,7 @@ class Commands:
             case "takeover" | "restart":
                 return await self._succeed(request)
             case "stop":
-                await self._stop()
-                return {}
+                return {"ended": [asdict(ended) for ended in await self._stop()]}
             case command:
                 raise ControlError(f"got the command {command!r}, want one that exists")
         _LOG.info(
@@ -88,7 +90,7 @@ class Commands:
         what = {key: _name(request, key) for key in keys if key in request}
         if len(what) > 1:
             raise ControlError("flush: got qname and zone, want one of them")
-        entries = await self._front.fleet.flush(what)
+        entries = await self._reloader.flush(what)
         _LOG.info("flushed entries=%d", entries)
         return entries
 
@@ -101,6 +103,7 @@ def _changed(change: Change) -> dict[str, Any]:
         "seconds": change.seconds,
         "added": list(change.added),
         "removed": list(change.removed),
+        "ended": [asdict(ended) for ended in change.ended],
     }
 
 

@@ -18,11 +18,16 @@ from dnsfront.supervisor.groups import SocketGroups
 from dnsfront.supervisor.steering import Steering
 from dnsfront.supervisor.tables import Publisher
 from dnsfront.supervisor.tally import Tallies
-from dnsfront.supervisor.worker import READY_WITHIN_S, State, Surroundings, Worker
+from dnsfront.supervisor.worker import (
+    READY_WITHIN_S,
+    Ended,
+    State,
+    Surroundings,
+    Worker,
+)
 
 _LOG = logging.getLogger(__name__)
 
-DRAIN_WITHIN_S: Final = 5.0
 _FLUSH_WITHIN_S: Final = 5.0
 _MOVE_WITHIN_S: Final = 2.0
 _PAUSE_WITHIN_S: Final = 1.0
@@ -48,6 +53,8 @@ class Fleet:
         self._workers: dict[str, Worker] = {}
         self._are_peers_due = False
         self._is_held = False
+        #: How long whoever leaves has for what is pending.
+        self.drain_within_s = spec.drain_within_s
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(self._workers.values())
@@ -130,27 +137,23 @@ class Fleet:
 
     async def retire(
         self, names: Iterable[str], kept: Mapping[str, Collection[Place]] | None = None
-    ) -> list[str]:
+    ) -> list[Ended]:
         """Drain and remove *names*, who own no slots any more.
 
         *kept* are the places where a successor reads the sockets of a name. Return
-        those that did not finish by the deadline and were ended.
+        those that did not finish what they had.
         """
         kept = {} if kept is None else kept
         workers = [self._workers[name] for name in names]
         results = await asyncio.gather(
             *(
-                worker.drain(DRAIN_WITHIN_S, kept.get(worker.name, ()))
+                worker.drain(self.drain_within_s, kept.get(worker.name, ()))
                 for worker in workers
             )
         )
         for worker in workers:
             self.discard(worker.name)
-        return [
-            worker.name
-            for worker, is_drained in zip(workers, results, strict=True)
-            if not is_drained
-        ]
+        return [ended for ended in results if ended is not None]
 
     def discard(self, name: str) -> None:
         """Remove a worker at once, with whatever it still holds."""
@@ -253,6 +256,8 @@ class Fleet:
         if spec == before:
             return
         self._around.spec = spec
+        # Fetches that are under way end as the spec of their beginning has it.
+        self.drain_within_s = max(before.drain_within_s, spec.drain_within_s)
         refusals = await self._configure_all()
         if refusals:
             self._around.spec = before
@@ -334,8 +339,9 @@ class Fleet:
     async def unlisten(self, listeners: Sequence[Listener]) -> None:
         """Have every worker answer what came to *listeners*, and close them."""
         numbers = [listener.number for listener in listeners]
-        leave = {"op": "unlisten", "numbers": numbers, "within_s": DRAIN_WITHIN_S}
-        await self._ask_all(leave, DRAIN_WITHIN_S + _FLUSH_WITHIN_S)
+        within_s = self.drain_within_s
+        leave = {"op": "unlisten", "numbers": numbers, "within_s": within_s}
+        await self._ask_all(leave, within_s + _FLUSH_WITHIN_S)
         # Not before all of them have: one may have passed something to another.
         await self._ask_all({"op": "close"}, _FLUSH_WITHIN_S)
 

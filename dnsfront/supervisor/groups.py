@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from dnsfront.errors import DnsfrontError
 from dnsfront.ipc.spec import Listener, Place
 from dnsfront.supervisor.listeners import (
     ListenerSockets,
@@ -143,11 +144,18 @@ class SocketGroups:
         for listener in listeners:
             if listener.number in self._grouped:
                 continue
+            done = []
+            try:
+                for protocol in PROTOCOLS:
+                    key = listener.place, protocol
+                    fd = self._inherited.sockarrays.pop(key, None)
+                    self._steering.add_group(listener, protocol, fd)
+                    done.append(protocol)
+            except DnsfrontError:
+                for protocol in done:
+                    self._steering.remove_group(listener, protocol)
+                raise
             self._grouped[listener.number] = listener
-            for protocol in PROTOCOLS:
-                key = listener.place, protocol
-                fd = self._inherited.sockarrays.pop(key, None)
-                self._steering.add_group(listener, protocol, fd)
 
     def _place(
         self, worker_id: int, member: _Membership, pair: ListenerSockets

@@ -30,6 +30,7 @@ from dnsfront.supervisor.reload import Reloader
 from dnsfront.supervisor.start import start, start_after
 from dnsfront.supervisor.successor import Succession
 from dnsfront.supervisor.watchdog import Watchdog
+from dnsfront.supervisor.worker import Ended
 from dnsfront.supervisor.zone_files import ZoneFiles
 
 _LOG = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ class _Supervisor:
         self._stop_asked = stop_asked
         self._reload_asked = asyncio.Event()
         self._stopped = asyncio.Event()
+        self._ended: list[Ended] = []
         self._ignored: set[int] = set()
 
     async def run(self, *, is_takeover: bool) -> None:
@@ -175,11 +177,12 @@ class _Supervisor:
         succession = Succession(front, reloader, control)
         commands = Commands(front, reloader, succession, self._stop_and_wait)
         await control.serve(commands)
+        # To the very end: a worker may hang while it finishes.
+        hangs = _watched("watch for hangs", _watch_for_hangs(front))
         tasks = [
             _watched("watch files", reloader.watch()),
             _watched("reload on SIGHUP", self._reload_on_signal(reloader)),
             _watched("report drops", _report_drops(front)),
-            _watched("watch for hangs", _watch_for_hangs(front)),
         ]
         if rest is not None:
             tasks.append(_watched("complete the start", reloader.complete(rest)))
@@ -196,11 +199,13 @@ class _Supervisor:
             front.groups.abandon(
                 {ids[name]: places for name, places in succession.kept.items()}
             )
-        await front.fleet.retire(front.fleet.names, succession.kept)
+        self._ended = await front.fleet.retire(front.fleet.names, succession.kept)
+        hangs.cancel()
 
-    async def _stop_and_wait(self) -> None:
+    async def _stop_and_wait(self) -> list[Ended]:
         self._stop_asked.set()
         await self._stopped.wait()
+        return self._ended
 
     async def _reload_on_signal(self, reloader: Reloader) -> None:
         while True:

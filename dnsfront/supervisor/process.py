@@ -118,10 +118,6 @@ class WorkerProcess:
             self._pinged_at = now
             self._request({"op": "ping"}, None, None)
 
-    def is_doing(self, op: str) -> bool:
-        """Return whether a request *op* is under way."""
-        return any(request.op == op for request in self._requests.values())
-
     def _request(
         self, message: Message, fds: list[int] | None, timeout_s: float | None
     ) -> asyncio.Future[Message | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -100,6 +100,17 @@ class Reloader:
             if name not in self._front.drained:
                 raise ControlError(f"{name}: is not drained")
             return await self._change_drained(self._front.drained - {name})
+
+    async def flush(self, what: Mapping[str, str]) -> int:
+        """Drop what *what* says from all caches, and return how many entries it was.
+
+        It has its turn: entries that a change moves are in a cache when it begins.
+
+        Raises:
+            ControlError: the server is stopping.
+        """
+        async with self.turn():
+            return await self._front.fleet.flush(what)
 
     async def watch(self) -> None:
         """Reload whenever the config or a zone file was saved; runs until cancelled."""

@@ -9,7 +9,6 @@ from typing import Any, Final
 from dnsfront.errors import ControlError, WireError
 from dnsfront.ipc.stats import Counter, Upstream
 from dnsfront.ring.qhash import hash_key
-from dnsfront.supervisor.fleet import DRAIN_WITHIN_S
 from dnsfront.supervisor.front import Front, Phase
 from dnsfront.supervisor.placing import place
 from dnsfront.supervisor.tally import Tally
@@ -158,7 +157,7 @@ def _process(front: Front, name: str, worker: Worker | None) -> dict[str, Any]:
         "state": worker.state.value,
         "backlog": front.steering.backlog(worker.worker_id),
         "draining_for_s": None if since is None else time.monotonic() - since,
-        "drain_within_s": None if since is None else DRAIN_WITHIN_S,
+        "drain_within_s": None if since is None else front.fleet.drain_within_s,
     }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import stat
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,19 +17,20 @@ Stamp = tuple[int, ...] | None
 #: The clock of a file system ticks some 4 ms apart: what was written within a tick
 #: before it was read may be written once more within the same tick.
 _TICK_NS: Final = 20_000_000
-#: Stands for what may have changed since; no file has it.
-_UNSURE: Final = (-1,)
+#: A larger file that is so young is read once more.
+_MAX_DIGESTED: Final = 1 << 20
 
 
 class Sources:
     """Every file that is read for one config, stamped before it is read.
 
     What is written from then on is seen as a change, so that the last state on disk is
-    never missed; at worst a file is read once more than needed.
+    never missed. Of files that are younger than a stamp can tell, the octets count too.
     """
 
     def __init__(self) -> None:
         self._read: dict[Path, Stamp] = {}
+        self._young: dict[Path, bytes | None] = {}
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -36,8 +39,11 @@ class Sources:
 
     def note(self, path: Path) -> None:
         """Remember what *path* is, which is read next; the first time counts."""
-        if path not in self._read:
-            self._read[path] = _stamp_before_reading(path)
+        if path in self._read:
+            return
+        stamp = self._read[path] = _stamp(path)
+        if stamp and time.time_ns() - max(stamp[0], stamp[1]) <= _TICK_NS:
+            self._young[path] = _digest(path)
 
     def look(self) -> dict[Path, Stamp]:
         """Return what the files are now."""
@@ -45,16 +51,14 @@ class Sources:
         return {path: _stamp(path) for path in [*self._read]}
 
     def differ_from(self, now: Mapping[Path, Stamp]) -> bool:
-        """Return whether *now* is not what was read."""
-        return self._read != now
-
-
-def _stamp_before_reading(path: Path) -> Stamp:
-    stamp = _stamp(path)
-    if stamp is None:
-        return None
-    is_settled = time.time_ns() - max(stamp[0], stamp[1]) > _TICK_NS
-    return stamp if is_settled else _UNSURE
+        """Return whether *now*, when all is at rest, is not what was read."""
+        if self._read != now:
+            return True
+        for path, digest in list(self._young.items()):
+            if digest is None or digest != _digest(path):
+                return True
+            del self._young[path]
+        return False
 
 
 def _stamp(path: Path) -> Stamp:
@@ -69,3 +73,15 @@ def _stamp(path: Path) -> Stamp:
         status.st_ino,
         status.st_dev,
     )
+
+
+def _digest(path: Path) -> bytes | None:
+    """Return a digest of what *path* holds; None if that is much, or not to be had."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return None
+        with path.open("rb") as file:
+            octets = file.read(_MAX_DIGESTED + 1)
+    except OSError:
+        return None
+    return None if len(octets) > _MAX_DIGESTED else hashlib.blake2b(octets).digest()

@@ -33,19 +33,25 @@ class Publisher:
 
         On return no running program sees the old table. The kernel waits some
         milliseconds for that, in a thread: a worker's death must not wait too.
+
+        Raises:
+            DnsfrontError, OSError: the kernel refuses; the table of before is in force.
         """
         octets = table.with_worker_ids(ids)
-        before = self.table
-        self.table = table
         if octets == self._octets:
+            self.table = table
             return False
-        await asyncio.to_thread(self._steering.publish, octets)
+        moved = 0 if self.table is None else moves(self.table, table).slots_moved
+        fd = channel.memfd("dnsfront-table", octets)
+        try:
+            await asyncio.to_thread(self._steering.publish, octets)
+        except BaseException:
+            os.close(fd)
+            raise
         self.close()
-        self._octets = octets
-        self._fd = channel.memfd("dnsfront-table", octets)
+        self.table, self._octets, self._fd = table, octets, fd
         self.generation += 1
-        if before is not None:
-            self.slots_moved += moves(before, table).slots_moved
+        self.slots_moved += moved
         return True
 
     @property

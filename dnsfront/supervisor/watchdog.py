@@ -11,8 +11,6 @@ from typing import Final, TypeVar
 
 #: How long a worker may take nothing while more and more waits for it.
 HUNG_AFTER_S: Final = 1.0
-#: The same while it puts a new config in force.
-HUNG_CONFIGURING_S: Final = 5.0
 #: How long a worker may leave a ping unanswered that others answered.
 SILENT_AFTER_S: Final = 3.0
 #: The same where nobody answers: the whole machine may stand still.
@@ -33,7 +31,6 @@ class Vitals:
     taken: int
     backlog: int
     should_take: bool
-    is_configuring: bool
     is_answer_due: bool
     answers: int
 
@@ -59,7 +56,7 @@ class Watchdog:
         A process that is new here, or missing once, gets its whole time again.
         """
         self._seen = {who: self._look(who, signs, now) for who, signs in vitals.items()}
-        return [who for who in vitals if self._is_hung(who, vitals[who], now)]
+        return [who for who in vitals if self._is_hung(who, now)]
 
     def _look(self, who: Hashable, signs: Vitals, now: float) -> _Seen:
         seen = self._seen.get(who)
@@ -79,10 +76,9 @@ class Watchdog:
             seen = replace(seen, vitals=kept, answered_at=now)
         return seen
 
-    def _is_hung(self, who: Hashable, signs: Vitals, now: float) -> bool:
+    def _is_hung(self, who: Hashable, now: float) -> bool:
         seen = self._seen[who]
-        bound_s = HUNG_CONFIGURING_S if signs.is_configuring else HUNG_AFTER_S
-        if now - seen.took_at >= bound_s:
+        if now - seen.took_at >= HUNG_AFTER_S:
             return True
         silent_s = now - seen.answered_at
         if silent_s < SILENT_AFTER_S:

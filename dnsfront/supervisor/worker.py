@@ -16,6 +16,7 @@ from dnsfront.errors import DnsfrontError
 from dnsfront.ipc import channel
 from dnsfront.ipc.channel import Message
 from dnsfront.ipc.spec import Place, WorkerSpec, ZoneImage
+from dnsfront.ipc.stats import Counter
 from dnsfront.supervisor.groups import SocketGroups
 from dnsfront.supervisor.process import WorkerProcess
 from dnsfront.supervisor.respawn import LEFT_OUT_S, RespawnPolicy
@@ -42,6 +43,15 @@ class State(StrEnum):
     DRAINING = "draining"
     DOWN = "down"  # between a death and its respawn
     FAILED = "failed"  # died too often; tried again once a minute
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A worker that was ended with queries pending and connections open."""
+
+    worker: str
+    pending: int
+    connections: int
 
 
 @dataclass
@@ -81,6 +91,7 @@ class Worker:
         self._shared: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._gone: asyncio.Future[None] | None = None
+        self._ended: Ended | None = None
         # Connected both ways, so that only the buffer bounds what may wait, and not
         # net.unix.max_dgram_qlen. Both ends stay here: a respawn loses nothing.
         self._handover_receive, self.handover_send = socket.socketpair(
@@ -198,7 +209,6 @@ class Worker:
             taken=steering.taken(self.worker_id),
             backlog=steering.backlog(self.worker_id),
             should_take=is_serving and self.state is State.UP,
-            is_configuring=process.is_doing("configure"),
             is_answer_due=process.pings > process.pongs,
             answers=process.pongs,
         )
@@ -219,10 +229,15 @@ class Worker:
         process, self._process = self._process, None
         assert process is not None, "only a process exits"
         self._clear_timer()
-        self.tally.reset_gauges()
         is_asked_for = self.state is State.DRAINING
+        if process.ending != "status=0":
+            words = self.tally.words
+            self._ended = Ended(
+                self.name, words[Counter.PENDING], words[Counter.TCP_OPEN]
+            )
+        self.tally.reset_gauges()
         _LOG.log(
-            logging.INFO if is_asked_for else logging.WARNING,
+            logging.INFO if is_asked_for and not self._ended else logging.WARNING,
             "worker_exited worker=%s worker_id=%d pid=%d %s",
             self.name, self.worker_id, process.pid, process.ending,
         )  # fmt: skip
@@ -273,7 +288,12 @@ class Worker:
         groups = self._around.groups
         if self.worker_id not in groups:
             groups.bind(self.worker_id)
-            groups.join(self.worker_id)
+            try:
+                groups.join(self.worker_id)
+            except DnsfrontError:
+                # Half in the kernel it would look as if there were nothing left to do.
+                groups.leave(self.worker_id)
+                raise
 
     # -- the way down
 
@@ -287,8 +307,10 @@ class Worker:
             around.groups.shut_worker(self.worker_id)
         around.on_change()
 
-    async def drain(self, deadline_s: float, kept: Collection[Place] = ()) -> bool:
-        """Let the process finish what it has; return whether it did so in time.
+    async def drain(
+        self, deadline_s: float, kept: Collection[Place] = ()
+    ) -> Ended | None:
+        """Let the process finish what it has; return what it did not finish.
 
         Who calls has seen to it that no new queries come. What is queued at the places
         in *kept* is left to a successor. Then the process is gone.
@@ -296,8 +318,9 @@ class Worker:
         self.state = State.DRAINING
         self.draining_since = time.monotonic()
         self._clear_timer()
+        self._ended = None
         if self._process is None:
-            return True
+            return None
         self._gone = self._loop.create_future()
         listeners = self._around.spec.listeners
         numbers = [x.number for x in listeners if x.place in kept]
@@ -313,8 +336,7 @@ class Worker:
             if self._process is not None:
                 self._process.kill()
             await self._gone
-            return False
-        return True
+        return self._ended
 
     def close(self) -> None:
         """Give up everything: the process, if one is left, the sockets, the id."""

@@ -15,7 +15,7 @@ from dnsfront.dns.chain import joined
 from dnsfront.dns.entry import Entry
 from dnsfront.dns.response import NEVER_KEPT, Response, parse_response
 from dnsfront.errors import WireError
-from dnsfront.ipc.spec import Limits, UpstreamServer
+from dnsfront.ipc.spec import MAX_TRIES, Limits, UpstreamServer
 from dnsfront.ipc.stats import Counter, Limit
 from dnsfront.worker.batch import BATCH, COMPACT, HEADER_WORDS, ReceiveBatch
 from dnsfront.worker.fetch import Fetch, edns_forms, is_bare_error, is_response, message
@@ -28,8 +28,6 @@ from dnsfront.worker.retry import RoundTrip, Timers
 from dnsfront.worker.upstream_tcp import TcpExchange
 from dnsfront.worker.waiter import Waiter
 
-#: Tries of one question, each of a server for a time-out.
-_MAX_TRIES: Final = 3
 #: Fetches that are overdue or refused, taken up in one round; and batches that leave
 #: towards one server. More would keep those waiting whose answers are there.
 _TURNS: Final = 512
@@ -137,7 +135,7 @@ class Resolver:
         if self._up and self._is_on_trial is not None:
             self._trials = [x for x in self._servers if self._is_on_trial(x.index)]
         only = self._servers if len(self._servers) == 1 else []
-        self._only = only * (_MAX_TRIES if self._up else 1)
+        self._only = only * (MAX_TRIES if self._up else 1)
 
     def fetch(
         self,
@@ -191,11 +189,11 @@ class Resolver:
         order = self._order(qname, self._servers)
         up = [server for server in order if server in self._up]
         if up:
-            order = up * _MAX_TRIES
+            order = up * MAX_TRIES
             if self._trials:
                 # One question until the next look: it has others to fall back on.
                 order.insert(0, self._trials.pop())
-        return order[:_MAX_TRIES][::-1]
+        return order[:MAX_TRIES][::-1]
 
     def _send_next(self, fetch: Fetch) -> None:
         server = fetch.candidates.pop()

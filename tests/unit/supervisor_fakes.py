@@ -115,8 +115,8 @@ class PlayedProcess:
             return {"op": "flushed", "entries": 3}
         if message["op"] == "move":
             return {"op": "moved", "entries": 2}
-        if message["op"] == "settle":
-            return {"op": "settled"}
+        if message["op"] != "configure":
+            return {"op": "done"}
         assert fds
         if self.refuses == self.name:
             return {"op": "refused", "reason": "too much"}
@@ -125,10 +125,6 @@ class PlayedProcess:
 
     def ping(self) -> None:
         self.events.append(("ping", self.name))
-
-    def is_doing(self, op: str) -> bool:
-        del op
-        return False
 
     def die(self) -> None:
         self._on_exit()

@@ -51,6 +51,7 @@ DONE: dict[str, Any] = {
     "slots_moved": 120,
     "added": ["w3"],
     "removed": [],
+    "ended": [],
     "entries": 9,
     "seconds": 0.42,
 }
@@ -87,6 +88,25 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "conf.yaml"
     path.write_text("listen: nonsense\nadmin: {socket: c.sock}\n")
     return path
+
+
+@pytest.mark.parametrize(
+    ("command", "code"), [("drain w2", 1), ("stop", 1), ("reload", 0)]
+)
+def test_workers_that_did_not_finish_are_told(
+    server: Server,
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    code: int,
+) -> None:
+    ended = {"worker": "w2", "pending": 3, "connections": 1}
+    server.response = {**DONE, "ended": [ended]}
+
+    assert main([*command.split(), "-c", str(config)]) == code
+    assert capsys.readouterr().out.splitlines()[1] == (
+        "w2 did not finish and was ended: 3 queries pending, 1 connections open"
+    )
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,8 @@ def serve(path: Path, client: Callable[[], T]) -> T:
             wait_until_up(path)
             result = client()
             assert ask(path.parent / "control.sock", {"command": "stop"}, 10) == {
-                "ok": True
+                "ok": True,
+                "ended": [],
             }
         except BaseException:
             os.kill(os.getpid(), signal.SIGTERM)

@@ -157,10 +157,8 @@ def test_each_ping_is_answered_while_another_request_is_under_way(
             process.ping()  # one at a time
             assert process.pings == number
             await eventually(lambda: process.pongs == process.pings)
-        assert process.is_doing("configure")
         life.process.send({"op": "go on"})
         assert await asking == {"op": "configured", "id": 1}
-        assert not process.is_doing("configure")
 
     script = """
 configure = hear()
@@ -184,7 +182,6 @@ def test_nothing_is_left_of_a_request_that_was_answered(
 ) -> None:
     async def story(life: Life) -> None:
         assert await life.process.ask({"op": "configure"}, timeout_s=10)
-        assert not life.process.is_doing("configure")
         assert not life.process._requests
 
     live(monkeypatch, f"hear(); say({reply}); hear()", story)

@@ -178,20 +178,22 @@ def test_a_file_rewritten_in_place_with_equal_size_and_time_is_seen(
     assert played.events
 
 
+@pytest.mark.parametrize(("now", "is_other"), [("one", False), ("two", True)])
 def test_a_file_that_was_just_written_may_be_written_again_unseen_by_its_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: str, *, is_other: bool
 ) -> None:
+    monkeypatch.setattr("dnsfront.supervisor.sources._TICK_NS", 1 << 62)
+    # As if all of this were within one tick of the file system's clock.
+    monkeypatch.setattr("dnsfront.supervisor.sources._stamp", lambda _path: (1, 1))
     path = tmp_path / "file"
     path.write_text("one")
-    monkeypatch.setattr("dnsfront.supervisor.sources._TICK_NS", 1 << 62)
-    young, settled = Sources(), Sources()
+    sources = Sources()
+    sources.note(path)
 
-    young.note(path)
-    monkeypatch.setattr("dnsfront.supervisor.sources._TICK_NS", -1)
-    settled.note(path)
+    path.write_text(now)
 
-    assert young.differ_from(young.look())
-    assert not settled.differ_from(settled.look())
+    assert sources.differ_from(sources.look()) is is_other
+    assert sources.differ_from(sources.look()) is is_other
 
 
 def test_what_is_refused_is_told_until_what_is_on_disk_serves(

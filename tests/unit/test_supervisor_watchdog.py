@@ -9,7 +9,6 @@ import pytest
 from dnsfront.supervisor.watchdog import (
     ALL_SILENT_AFTER_S,
     HUNG_AFTER_S,
-    HUNG_CONFIGURING_S,
     SILENT_AFTER_S,
     Vitals,
     Watchdog,
@@ -21,7 +20,6 @@ WELL = Vitals(
     taken=5,
     backlog=0,
     should_take=True,
-    is_configuring=False,
     is_answer_due=False,
     answers=0,
 )
@@ -36,13 +34,13 @@ def verdicts(*looks: tuple[int, int, float], signs: Vitals = WELL) -> list[bool]
     ]
 
 
-def silent_after(*, others: bool, busy: bool = False) -> float:
+def silent_after(*, others: bool) -> float:
     """Return when a worker counts as hung that answers no ping from second 0 on.
 
     With *others* there is one that answers; else one that is silent too.
     """
     watchdog = Watchdog()
-    silent = replace(WELL, is_answer_due=True, is_configuring=busy)
+    silent = replace(WELL, is_answer_due=True)
     other = WELL if others else silent
     for tenth in range(200):
         if hung := watchdog.hung({1: silent, 2: other}, tenth / 10):
@@ -79,13 +77,6 @@ def test_worker_that_is_told_to_take_nothing_does_not_hang() -> None:
     assert not any(verdicts((5, 0, 0), (5, 50, LATE), (5, 90, 3 * LATE), signs=paused))
 
 
-def test_worker_that_puts_a_config_in_force_has_longer_but_not_for_ever() -> None:
-    busy = replace(WELL, is_configuring=True)
-    looks = [(5, 0, 0.0), (5, 1, LATE), (5, 2, HUNG_CONFIGURING_S)]
-
-    assert verdicts(*looks, signs=busy) == [False, False, True]
-
-
 def test_successor_of_a_worker_that_hung_has_its_own_time() -> None:
     watchdog = Watchdog()
     watchdog.hung({1: WELL}, 0)
@@ -96,9 +87,8 @@ def test_successor_of_a_worker_that_hung_has_its_own_time() -> None:
     assert watchdog.hung({1: replace(new, backlog=70)}, 2 * LATE + 0.1) == [1]
 
 
-@pytest.mark.parametrize("busy", [False, True])
-def test_worker_that_answers_nothing_while_another_does_hangs(*, busy: bool) -> None:
-    assert silent_after(others=True, busy=busy) == SILENT_AFTER_S
+def test_worker_that_answers_nothing_while_another_does_hangs() -> None:
+    assert silent_after(others=True) == SILENT_AFTER_S
 
 
 def test_all_workers_silent_hang_only_after_long() -> None:

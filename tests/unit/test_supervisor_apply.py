@@ -1,0 +1,278 @@
+"""A change is applied or nothing of it is, whatever refuses, and drains are honest."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dnsfront.errors import DnsfrontError, KernelError
+from dnsfront.ipc import channel
+from dnsfront.ipc.spec import UpstreamServer
+from dnsfront.ipc.stats import Counter
+from dnsfront.supervisor import candidate, reports
+from dnsfront.supervisor.apply import apply
+from dnsfront.supervisor.front import Front
+from dnsfront.supervisor.reload import Reloader
+from tests.unit.supervisor_fakes import (
+    PlayedProcess,
+    free_port,
+    played,
+    running,
+    settle,
+    write_config,
+)
+
+__all__ = ["played"]
+
+Played = type[PlayedProcess]
+Story = Callable[[Front, Reloader], Coroutine[Any, Any, None]]
+
+
+def play(path: Path, story: Story) -> None:
+    async def run() -> None:
+        async with running(path) as front:
+            await settle()
+            PlayedProcess.events.clear()
+            await story(front, Reloader(front))
+
+    asyncio.run(run())
+
+
+def state(front: Front) -> tuple[object, ...]:
+    """Return all that a change may change."""
+    return (
+        front.candidate,
+        front.fleet.names,
+        front.fleet.ids,
+        front.groups.listeners,
+        len(front.groups),
+        front.publisher.table,
+        front.publisher.generation,
+        front.publisher.slots_moved,
+        front.fleet._around.spec,
+        front.admin,
+        front.steering.live_ids(),
+        [PlayedProcess.by_name[name].spec for name in front.fleet.names],
+    )
+
+
+def refuse(error: Exception) -> Callable[..., None]:
+    def refused(*_arguments: object, **_more: object) -> None:
+        raise error
+
+    return refused
+
+
+NO_KERNEL = KernelError("publish: ENOMEM")
+NO_MEMORY = OSError(errno.EMFILE, "Too many open files")
+
+
+@pytest.mark.parametrize(
+    ("part", "method", "error"),
+    [
+        pytest.param("steering", "publish", NO_KERNEL, id="the kernel takes no table"),
+        pytest.param("steering", "attach", NO_KERNEL, id="no group can be steered"),
+        pytest.param("steering", "add_group", NO_KERNEL, id="no room for a listener"),
+        pytest.param("fleet", "move_caches", NO_MEMORY, id="no descriptor to move"),
+        pytest.param("fleet", "serve_all", NO_MEMORY, id="workers are not told"),
+        pytest.param("health", "watch", NO_MEMORY, id="settings are not taken"),
+    ],
+)
+def test_a_change_that_is_refused_late_leaves_all_as_it_was(
+    played: Played,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    part: str,
+    method: str,
+    error: Exception,
+) -> None:
+    async def story(front: Front, reloader: Reloader) -> None:
+        before = state(front)
+        path = write_config(tmp_path, workers="3", more="cache: {max_entries: 7}\n")
+        text = path.read_text()
+        path.write_text(text.replace('"]', f'", "127.0.0.1:{free_port()}"]', 1))
+        calls: list[int] = []
+
+        def once(*_arguments: object, **_more: object) -> None:
+            if not calls:
+                calls.append(1)
+                raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(getattr(front, part), method, once)
+            with pytest.raises(DnsfrontError):
+                await reloader.reload()
+        assert calls
+        await settle()
+
+        assert state(front) == before
+        assert reports.status(front)["config"]["refused"]
+
+        change = await reloader.reload()
+
+        assert change.added == ("w3",)
+        assert len(front.groups.listeners) == 2
+
+    play(write_config(tmp_path), story)
+    assert played.events
+
+
+def test_a_table_that_is_refused_is_not_the_one_in_force(
+    played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(front: Front, _reloader: Reloader) -> None:
+        publisher = front.publisher
+        before = publisher.table, publisher.generation, publisher.named()
+        other = candidate.read(write_config(tmp_path, workers="3")).table
+        ids = {"w1": 1, "w2": 2, "w3": 3}
+
+        with monkeypatch.context() as patch:
+            patch.setattr(front.steering, "publish", refuse(NO_KERNEL))
+            with pytest.raises(KernelError):
+                await publisher.publish(other, ids)
+            patch.undo()
+            patch.setattr(channel, "memfd", refuse(NO_MEMORY))
+            with pytest.raises(OSError, match="Too many"):
+                await publisher.publish(other, ids)
+
+        assert (publisher.table, publisher.generation, publisher.named()) == before
+        assert channel.read_memfd(publisher.fd) == publisher._octets
+        assert await publisher.publish(other, ids)
+
+    play(write_config(tmp_path), story)
+    assert played.events
+
+
+def test_what_cannot_be_taken_away_does_not_stop_a_change_in_force(
+    played: Played,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def story(front: Front, _reloader: Reloader) -> None:
+        path = write_config(tmp_path)
+        text = path.read_text()
+        path.write_text(text.replace('"]', f'", "127.0.0.1:{free_port()}"]', 1))
+        await apply(front, candidate.read(path))
+        after = candidate.read(write_config(tmp_path))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(front.groups, "shut", refuse(NO_KERNEL))
+            await apply(front, after)
+
+        assert front.candidate is after
+        assert "change_left_something step=shut" in caplog.text
+
+    play(write_config(tmp_path), story)
+    assert played.events
+
+
+@pytest.mark.parametrize("failing", [socket.IPPROTO_UDP, socket.IPPROTO_TCP])
+def test_a_worker_that_joins_by_half_is_bound_anew(
+    played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    async def story(front: Front, _reloader: Reloader) -> None:
+        worker = next(iter(front.fleet))
+        front.groups.leave(worker.worker_id)
+        set_socket = front.steering.set_socket
+
+        def fail(listener: Any, protocol: int, *rest: Any) -> None:  # noqa: ANN401
+            if protocol == failing:
+                raise NO_KERNEL
+            set_socket(listener, protocol, *rest)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(front.steering, "set_socket", fail)
+            with pytest.raises(KernelError):
+                worker.join()
+        assert worker.worker_id not in front.groups
+        played.events.clear()
+
+        worker.join()
+
+        assert played.events == [("socket", worker.worker_id)] * 2
+
+    play(write_config(tmp_path), story)
+
+
+def test_a_flush_waits_for_the_change_under_way(played: Played, tmp_path: Path) -> None:
+    async def story(front: Front, reloader: Reloader) -> None:
+        write_config(tmp_path, workers="3")
+        reloading = asyncio.create_task(reloader.reload())
+        while not any(event[0] == "configure" for event in played.events):
+            await asyncio.sleep(0)
+            if reloading.done() or front.fleet.names[-1] == "w3":
+                break
+
+        flushed = await reloader.flush({})
+
+        assert reloading.done()
+        assert flushed == 9
+        ops = [event[0] for event in played.events]
+        assert ops.index("flush") > max(
+            at for at, op in enumerate(ops) if op in {"move", "settle", "published"}
+        )
+
+    play(write_config(tmp_path), story)
+
+
+def test_a_worker_that_does_not_finish_is_told_with_what_it_had(
+    played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = PlayedProcess.send
+
+    def deaf(self: PlayedProcess, message: Any, fds: Any = None) -> None:  # noqa: ANN401
+        if message["op"] != "drain":
+            send(self, message, fds)
+
+    def kill(self: PlayedProcess) -> None:
+        self.ending = "signal=9"
+        asyncio.get_running_loop().call_soon(self.die)
+
+    monkeypatch.setattr(PlayedProcess, "send", deaf)
+    monkeypatch.setattr(PlayedProcess, "kill", kill)
+
+    async def story(front: Front, reloader: Reloader) -> None:
+        front.fleet.drain_within_s = 0.01
+        words = front.tallies["w2"].words
+        words[Counter.PENDING], words[Counter.TCP_OPEN] = 3, 1
+
+        change = await reloader.drain("w2")
+
+        [ended] = change.ended
+        assert (ended.worker, ended.pending, ended.connections) == ("w2", 3, 1)
+        assert front.fleet.names == ("w1",)
+
+    play(write_config(tmp_path), story)
+    assert played.events
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "servers", "least_s"),
+    [(0.1, 1, 5), (2, 1, 6), (30, 2, 90), (30, 0, 5)],
+)
+def test_a_drain_waits_as_long_as_a_query_may_be_pending(
+    played: Played, tmp_path: Path, timeout_s: float, servers: int, least_s: float
+) -> None:
+    async def story(front: Front, _reloader: Reloader) -> None:
+        server = UpstreamServer(0, "192.0.2.1", 53, socket.AF_INET, 1)
+        before = front.fleet._around.spec
+        spec = replace(
+            before, upstream_timeout_s=timeout_s, upstream_servers=(server,) * servers
+        )
+
+        await front.fleet.configure(spec)
+        assert least_s <= front.fleet.drain_within_s <= least_s + 2
+        # Queries of before may still be pending when the next config is in force.
+        await front.fleet.configure(before)
+        assert least_s <= front.fleet.drain_within_s <= least_s + 2
+
+    play(write_config(tmp_path), story)
+    assert played.events
