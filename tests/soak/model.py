@@ -198,7 +198,8 @@ class Model:
         faults = []
         if second > received_s + _SLACK_S:
             faults.append(_wrong(question, f"from the future: {second}"))
-        age_s = received_s - second
+        # It left at some time between the two; nobody knows how long it lay here.
+        age_s = question.sent_s - second
         lifetime_s = max(original_s, self.largest_min_ttl_s)
         is_after = second > self.max_ttl_since_s + _SLACK_S
         bound_s = max(self.max_ttl_s, self.largest_min_ttl_s)

@@ -63,7 +63,16 @@ CHOICES: Final[dict[str, list[Any]]] = {
     "limits.pending": [200, 20_000],
     "limits.pending_per_zone": [50, 2000],
     "limits.tcp_idle": ["1s", "10s"],
+    "limits.tcp_queries_per_connection": [0, 5],
+    "limits.tcp_memory": ["1MiB", "64MiB"],
+    "limits.waiters_per_fetch": [50, 1000],
     "cache.max_size": ["1MiB", "64MiB"],
+    "cache.rotate": [True, False],
+    "edns.udp_size": [512, 1232],
+    "identity.id": ["", "{worker}"],
+    "identity.version": ["", "7"],
+    "access.deny": ["refuse", "drop"],
+    "admin.allow": [["10.1.0.0/24"], ["10.1.0.1/32", "127.0.0.0/8"]],
     "cache.max_entry_size": ["1KiB", "16KiB"],
 }
 _UNITS: Final = {"s": 1, "d": 86400}

@@ -14,7 +14,7 @@ from typing import ClassVar, Final, Self
 
 from tests.soak.model import CUT, FAILED, LATE, LOST, STALE, ZONES
 from tests.soak.operations import RARELY, SOMETIMES, Operation
-from tests.soak.world import MENDED_WITHIN_S, World, is_running
+from tests.soak.world import APPLIED_WITHIN_S, MENDED_WITHIN_S, World, is_running
 from tests.system.remains import children_of
 
 #: Five deaths within a minute, and a worker is left out for one.
@@ -22,6 +22,8 @@ _DEATHS_AT_MOST: Final = 3
 _WITHIN_S: Final = 65.0
 #: What a worker answers before it counts that.
 _BATCH: Final = 64
+#: How long a child may take over a zone, with a margin.
+_CHILD_WITHIN_S: Final = 90.0
 
 
 def _victim(world: World, number: int) -> tuple[str, int] | None:
@@ -163,7 +165,7 @@ class KillChild(Operation):
 
     @classmethod
     def draw(cls, rng: random.Random) -> Self:
-        return cls(rng.randrange(4), rng.random() < 0.3)
+        return cls(rng.randrange(4), rng.random() < 0.1)
 
     def apply(self, world: World) -> None:
         zones = [zone for zone in ZONES if world.is_served(zone)]
@@ -173,17 +175,26 @@ class KillChild(Operation):
         world.model.zones[zone].begin(version, world.now())
         deadline_at = time.monotonic() + 1.2
         while time.monotonic() < deadline_at:
-            others = set(children_of(world.pid)) - workers
-            if others:
+            others = [x for x in children_of(world.pid) if x not in workers]
+            found = next((x for x in others if _is_at_work(x)), None)
+            if found is not None:
                 number = signal.SIGSTOP if self.is_stop else signal.SIGKILL
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(others.pop(), number)
+                    os.kill(found, number)
                 break
             world.pause(0.001)
         # What was refused for that is taken when it is asked for again.
         version = world.write_zone(zone)
         world.model.zones[zone].begin(version, world.now())
-        world.expect_zone(zone)
+        world.expect_zone(zone, _CHILD_WITHIN_S if self.is_stop else APPLIED_WITHIN_S)
+
+
+def _is_at_work(pid: int) -> bool:
+    """Return whether a process is past its exec, and so has its own descriptors."""
+    try:
+        return b"zone_child" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)

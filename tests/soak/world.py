@@ -129,6 +129,7 @@ class World:
         with contextlib.suppress(Exception):
             self.front.program.end()
         self.resolvers.close()
+        end_all()
 
     # -- time
 
@@ -316,7 +317,7 @@ class World:
         """Return whether the config has a zone."""
         return any(entry["origin"] == zone for entry in self.config["zones"])
 
-    def expect_zone(self, zone: str) -> None:
+    def expect_zone(self, zone: str, within_s: float = APPLIED_WITHIN_S) -> None:
         """Wait until every name of a zone has its latest version, and settle that."""
         timeline = self.model.zones[zone]
         version = timeline.latest
@@ -332,7 +333,7 @@ class World:
                     assert told == model.zone_address(zone, version), f"{name}: {told}"
             return True
 
-        self.eventually(is_there, "zone is served as saved", APPLIED_WITHIN_S)
+        self.eventually(is_there, "zone is served as saved", within_s)
         timeline.settle(self.now())
 
     def address(self, name: str) -> str:
@@ -430,10 +431,27 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def reap(known: Collection[int]) -> None:
-    """Reap the orphans that came to this process, the first of its namespace."""
+def end_all() -> None:
+    """Kill what is left in this namespace, whose first process this is."""
+    assert os.getpid() == 1, "there would be others"
+    for path in Path("/proc").glob("[0-9]*"):
+        pid = int(path.name)
+        if pid != 1:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not reap([]), 5)
+
+
+def reap(known: Collection[int]) -> int:
+    """Reap the orphans that came to this process, the first of its namespace.
+
+    Returns how many children are left.
+    """
+    left = 0
     for child in Path("/proc/self/task").glob("*/children"):
         for pid in map(int, child.read_text().split()):
+            left += 1
             if pid not in known and not is_running(pid):
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
+    return left
