@@ -16,13 +16,20 @@ import time
 from pathlib import Path
 from typing import Final
 
-from tests.soak import jail, op_config, op_network, op_processes, op_zones
+from tests.soak import (
+    jail,
+    op_config,
+    op_haste,
+    op_network,
+    op_processes,
+    op_zones,
+)
 from tests.soak.episode import Outcome, drawn, run
 from tests.soak.operations import Operation, from_json
 from tests.soak.report import Found, Report
 from tests.soak.shrink import shrink
 
-_CATALOGUE: Final = (op_config, op_network, op_processes, op_zones)
+_CATALOGUE: Final = (op_config, op_haste, op_network, op_processes, op_zones)
 _RESULTS: Final = Path(__file__).parent / "results"
 _LONGEST_SHRINK_S: Final = 300.0
 _LONGEST_REPLAY_S: Final = 60.0

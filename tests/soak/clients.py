@@ -73,6 +73,8 @@ class Clients:
         self._idle = [threading.Event() for _ in range(3)]
         self.udp, self.tcp = Tally(), Tally()
         self.per_second = 150
+        #: The longest that a response from a zone took since somebody set this to 0.
+        self.longest_s = 0.0
         self.rcodes: Counter[int] = Counter()
         rngs = [random.Random(f"{seed} {number}") for number in range(3)]
         self._threads = [
@@ -188,6 +190,8 @@ class Clients:
             self._report(question, Fault(WRONG, text), now_s)
             return
         took_s = now_s - question.sent_s
+        if not question.is_tcp and not self._rules.is_upstreams(question, now_s):
+            self.longest_s = max(self.longest_s, took_s)
         if took_s > _LATE_AFTER_S:
             self._report(
                 question, Fault(LATE, f"{question.name}: {took_s:.1f} s"), now_s

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import resource
 import signal
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,6 +189,29 @@ class KillChild(Operation):
         world.expect_zone(zone, _CHILD_WITHIN_S if self.is_stop else APPLIED_WITHIN_S)
 
 
+def _descriptor_limit(pid: int) -> int:
+    [line] = [
+        x
+        for x in Path(f"/proc/{pid}/limits").read_text("ascii").splitlines()
+        if x.startswith("Max open files")
+    ]
+    return int(line.split()[3])
+
+
+def _limit_descriptors(pid: int, limit: int) -> None:
+    """Set the soft limit, as the user whose process it is: root may lack the right."""
+    status = Path(f"/proc/{pid}")
+    user, group = status.stat().st_uid, status.stat().st_gid
+    subprocess.run(
+        [
+            *("setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", "--"),
+            *("prlimit", f"--pid={pid}", f"--nofile={limit}:"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+
+
 def _is_at_work(pid: int) -> bool:
     """Return whether a process is past its exec, and so has its own descriptors."""
     try:
@@ -215,15 +238,14 @@ class FewDescriptors(Operation):
         workers = [x["pid"] for x in world.workers().values() if x["pid"]]
         pid = sorted(workers)[self.number % len(workers)]
         held = max(int(x.name) for x in Path(f"/proc/{pid}/fd").iterdir())
-        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        limit = (held + 1 + self.spare, before[1])
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
+        limit, before = held + 1 + self.spare, _descriptor_limit(pid)
+        _limit_descriptors(pid, limit)
         # A miss may find no descriptor for a port, or for TCP to an upstream.
         excuse = world.excuse((FAILED, STALE, CUT), "few descriptors")
 
         def undo() -> None:
             if is_running(pid):
-                resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+                _limit_descriptors(pid, before)
             excuse.until_s = world.now() + 9
 
         world.later(self.operations, undo)

@@ -295,11 +295,15 @@ class World:
         """Return where the file of a zone is."""
         return self.folder / f"{zone}.zone"
 
-    def write_zone(self, zone: str) -> int:
-        """Write the next version of a zone file; return its number."""
+    def write_zone(self, zone: str, *, more: int = 0) -> int:
+        """Write the next version of a zone file, return its number.
+
+        So many *more* records are in it that nobody asks for.
+        """
         self._versions[zone] += 1
         version = self._versions[zone]
-        self._save_zone(zone, model.zone_text(zone, version))
+        others = "".join(f"more{number} A 192.0.2.1\n" for number in range(more))
+        self._save_zone(zone, model.zone_text(zone, version) + others)
         return version
 
     def break_zone(self, zone: str) -> None:

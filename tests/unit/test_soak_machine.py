@@ -11,13 +11,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.soak import op_network, op_processes, op_zones
+from tests.soak import op_haste, op_network, op_processes, op_zones
 from tests.soak.episode import drawn
 from tests.soak.op_config import CHOICES
 from tests.soak.operations import Operation, from_json
 from tests.soak.shrink import shrink
 
-CATALOGUE = (op_network, op_processes, op_zones)
+CATALOGUE = (op_haste, op_network, op_processes, op_zones)
 ROOT = Path(__file__).parents[2]
 
 
