@@ -240,8 +240,10 @@ class FewDescriptors(Operation):
         held = max(int(x.name) for x in Path(f"/proc/{pid}/fd").iterdir())
         limit, before = held + 1 + self.spare, _descriptor_limit(pid)
         _limit_descriptors(pid, limit)
-        # A miss may find no descriptor for a port, or for TCP to an upstream.
-        excuse = world.excuse((FAILED, STALE, CUT), "few descriptors")
+        # A miss may find no descriptor for a port or for TCP, an order none at all:
+        # then the worker is replaced, and what it had in hand is lost.
+        excuse = world.excuse((FAILED, STALE, CUT, LOST), "few descriptors")
+        world.unsure += _BATCH
 
         def undo() -> None:
             if is_running(pid):

@@ -196,6 +196,13 @@ class World:
         self.drained.clear()
         self.clients.resume()
 
+    def stop(self) -> None:
+        """End the server as an operator does."""
+        self.front.program.signal(signal.SIGTERM)
+        code = self.front.program.wait(APPLIED_WITHIN_S)
+        if code:
+            raise BrokenError("a stop ends well", f"exit code {code}")
+
     @property
     def pid(self) -> int:
         """The supervisor's pid."""
