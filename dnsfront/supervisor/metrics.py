@@ -273,6 +273,12 @@ class _FrontCollector(Collector):
             "upstream",
             total(Upstream.RETRANSMISSIONS),
         )
+        yield _counter(
+            "upstream_tcp_connections",
+            "TCP connections opened, for answers that did not fit a datagram.",
+            "upstream",
+            total(Upstream.TCP_CONNECTIONS),
+        )
         family = CounterMetricFamily(
             "dnsfront_upstream_ports_replaced",
             "Source ports given up, by reason: error, a send failed; silent, nothing "

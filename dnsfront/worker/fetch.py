@@ -11,7 +11,7 @@ from dnsfront.worker.retry import MAX_ASKED
 if TYPE_CHECKING:
     from dnsfront.worker.pending import Share
     from dnsfront.worker.pool import Port, Server
-    from dnsfront.worker.upstream_tcp import TcpExchange
+    from dnsfront.worker.upstream_tcp import Exchange
     from dnsfront.worker.waiter import Waiter
 
 #: What stands before and behind the question of a query, by view.
@@ -90,7 +90,7 @@ class Fetch:
         self.waiters = waiters
         self.candidates = candidates
         self.places: list[tuple[Port, bytes]] = []
-        self.connection: TcpExchange | None = None
+        self.connection: Exchange | None = None
         self.server: Server | None = None
         self.sends = 0
         self.queried: list[Server] = []
@@ -132,7 +132,7 @@ class Fetch:
             self.places.remove(place)
 
     def hang_up(self) -> None:
-        """Close the TCP connection, if there is one."""
+        """Take no response over TCP any more."""
         if self.connection is not None:
             self.connection.abandon()
             self.connection = None

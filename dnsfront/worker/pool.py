@@ -28,6 +28,7 @@ from dnsfront.worker.meter import Meter
 from dnsfront.worker.plainness import EdnsMemory
 from dnsfront.worker.reactor import Reactor
 from dnsfront.worker.retry import RoundTrip
+from dnsfront.worker.upstream_tcp import Links
 
 _log = logging.getLogger(__name__)
 
@@ -112,6 +113,7 @@ class Server:
         self._receive = receive
         self._meter = meter
         self._identities = _identities()
+        self.links = Links(spec, reactor, self._identities, meter)
         self._sending = SendBatch(-1)
         self._retired: list[Port] = []
         self._ports: list[Port | None] = [None] * _POOL
@@ -221,10 +223,6 @@ class Server:
     def _free_place(self) -> int:
         return self._ports.index(None)
 
-    def identity(self) -> bytes:
-        """Return a message id nobody can foresee."""
-        return next(self._identities)
-
     def _port(self, now_ns: int) -> Port:
         """Return a port drawn at random; one that is worn out is replaced first.
 
@@ -280,10 +278,11 @@ class Server:
         self._lost_to = error
 
     def sweep(self, now_ns: int) -> None:
-        """Give up old ports, and close those on which nothing is pending any more."""
+        """Give up old ports; close those and connections that are not used any more."""
         for port in self._ports:
             if port is not None and port.until_ns <= now_ns:
                 self._give_up(port, Upstream.PORTS_AGE)
+        self.links.sweep(now_ns)
         if self._retired:
             for port in self._retired:
                 if not port.pending:
@@ -301,7 +300,8 @@ class Server:
             self._lost = 0
 
     def close(self) -> None:
-        """Close every port."""
+        """Close every port and every connection."""
+        self.links.close()
         for port in (*self._ports, *self._retired):
             if port is not None:
                 self._close(port)

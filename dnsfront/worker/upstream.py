@@ -25,7 +25,6 @@ from dnsfront.worker.pending import Pending
 from dnsfront.worker.pool import Port, Server
 from dnsfront.worker.reactor import Reactor
 from dnsfront.worker.retry import RoundTrip, Timers
-from dnsfront.worker.upstream_tcp import TcpExchange
 from dnsfront.worker.waiter import Waiter
 
 #: Fetches that are overdue or refused, taken up in one round; and batches that leave
@@ -444,9 +443,9 @@ class Resolver:
         fetch.sent_at_ns = self._answers.now_ns
         fetch.sends += 1
         self._meter.upstream_sent(server.index, 1)
-        query = message(server.identity(), fetch)
+        now_ns = fetch.sent_at_ns
         try:
-            fetch.connection = TcpExchange(self._reactor, server.spec, query, done)
+            fetch.connection = server.links.ask(message(b"", fetch), done, now_ns)
         except OSError:
             self.failed(fetch)
             return

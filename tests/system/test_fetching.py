@@ -202,7 +202,10 @@ def test_truncated_response_is_fetched_over_tcp(
     front: FrontEnd, upstream: FakeUpstream, qname: str
 ) -> None:
     upstream.script = truncated
-    asked_over_tcp = Counter({f"upstream_requests {upstream.address}": 1})
+    address = upstream.address
+    asked_over_tcp = Counter(
+        {f"upstream_requests {address}": 1, f"upstream_tcp_connections {address}": 1}
+    )
 
     with front.counting(
         steered(2) + missed(1, str(upstream.address)) + asked_over_tcp + hit(1)
