@@ -225,6 +225,8 @@ class Cache:
         entry.body = sections.octets
         entry.odd = ODD_ZONE | ODD_TAIL | (ODD_RCODE if sections.rcode else 0)
         entry.stamp = now_s
+        if self._limits.rotate:
+            _mark_rotating(entry)
         if len(entry.body) > self._limits.max_entry_octets:
             self.oversized += 1
             return entry

@@ -87,6 +87,7 @@ class Limit(IntEnum):
     PENDING_PER_CLIENT = 75
     WAITERS = 76
     FAILURES = 77
+    ALIASES = 78
 
 
 class Source(IntEnum):

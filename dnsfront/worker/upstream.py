@@ -352,11 +352,10 @@ class Resolver:
                     self.failed(fetch)
                 return None
         target = response.target
-        if (
-            target in (b"", fetch.asked[:-4])
-            or fetch.restarts >= _MAX_RESTARTS
-            or len(octets) > _MAX_PARTIAL_OCTETS
-        ):
+        if target in (b"", fetch.asked[:-4]):
+            return response
+        if fetch.restarts >= _MAX_RESTARTS or len(octets) > _MAX_PARTIAL_OCTETS:
+            self._meter.count(Limit.ALIASES)
             return response
         self._restart(fetch, octets, target)
         return None

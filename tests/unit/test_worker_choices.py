@@ -145,6 +145,17 @@ def test_addresses_keep_their_order_by_default(
     assert len(told[0]) == 3
 
 
+def test_addresses_of_a_zone_take_turns_too(upstream: FakeUpstream) -> None:
+    zone = ZONE + "".join(f"many A 192.0.2.{n}\n" for n in range(3))
+    limits = dataclasses.replace(LIMITS, rotate=True)
+    with Rig(upstreams=[upstream], limits=limits, zone=zone) as rig:
+        query = query_for("many.example.test", payload=1232)
+        told = [addresses(rig.ask_for(query)) for _ in range(7)]
+
+    for before, after in pairwise(told):
+        assert after == before[1:] + before[:1]
+
+
 def test_one_address_has_nothing_to_turn(turning: Rig, upstream: FakeUpstream) -> None:
     filled(turning, upstream, ADDRESS)
 

@@ -11,6 +11,7 @@ import dns.rcode
 import dns.rrset
 import pytest
 
+from dnsfront.ipc.stats import Limit
 from tests.unit.worker_rig import (
     ADDRESS,
     NS,
@@ -125,6 +126,7 @@ def test_a_chain_that_grows_for_ever_ends(rig: Rig, upstream: FakeUpstream) -> N
         rig.round()
 
     assert asked == 11
+    assert rig.count(Limit.ALIASES) == 1
     assert len(answer_of(received_one(client))) == 12
     miss(rig)
     assert len(upstream.take()) == 1
@@ -144,6 +146,7 @@ def test_a_long_answer_of_aliases_is_not_kept_to_be_completed(
 
     assert received_one(client).flags & dns.flags.TC
     assert upstream.take() == []
+    assert rig.count(Limit.ALIASES) == 1
 
 
 def test_a_denied_target_denies_the_name(rig: Rig, upstream: FakeUpstream) -> None:
