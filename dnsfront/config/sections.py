@@ -465,7 +465,7 @@ class Limits(Section):
         description="The same for the names of one zone that has not answered.",
     )
     waiters_per_fetch: StrictInt = Field(
-        1000,
+        10_000,
         ge=1,
         le=1_000_000,
         description="Queries that may wait for the answer to one question.",

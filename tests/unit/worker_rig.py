@@ -62,7 +62,7 @@ BOUNDS: Final = Bounds(
     tcp_memory_octets=1 << 26,
     pending=20000,
     pending_per_zone=2000,
-    waiters_per_fetch=1000,
+    waiters_per_fetch=10_000,
 )
 
 #: The record that a fake upstream gives for the question of `query_for()`.
