@@ -10,9 +10,10 @@ that met a fault of the worker's is answered `failed` (reason).
 Supervisor to worker (`op`: fields; descriptors):
 
 - `start`: generation, slots; spec, stats, live, load, health, table, handover receive
-  end, then for every listener its UDP and its TCP socket. `live` and `load` are
-  mmapable BPF arrays, or memfds of the same layout where no BPF may be loaded; `health`
-  holds one 64-bit word an upstream, 1 for up.
+  end, then for every listener its UDP and its TCP socket. `load` is a
+  mmapable BPF array, or memory of the same layout where no BPF may be loaded. Only it
+  and `stats` can be written (`ipc/memory.py`). `health` holds one 64-bit word an
+  upstream, 1 for up.
 - `images`: packs, up to :data:`MAX_IMAGES` names, and for each a sealed memfd with
   images of zones. Comes before the `start` or the `configure` whose spec names them.
 - `peers`: ids; for each id the send end of that worker's handover socket. Replaces
@@ -113,18 +114,3 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
             os.close(fd)
         raise ValueError(str(exc)) from exc
     return message, fds
-
-
-def memfd(name: str, octets: bytes) -> int:
-    """Return a descriptor of memory that holds *octets*; the caller owns it."""
-    fd = os.memfd_create(name, os.MFD_CLOEXEC)
-    view = memoryview(octets)
-    while view:
-        view = view[os.write(fd, view) :]
-    return fd
-
-
-def read_memfd(fd: int) -> bytes:
-    """Return everything that :func:`memfd` stored; *fd* stays open."""
-    size = os.fstat(fd).st_size
-    return os.pread(fd, size, 0)

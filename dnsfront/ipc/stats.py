@@ -11,9 +11,10 @@ then one block per upstream.
 from __future__ import annotations
 
 import mmap
-import os
 from enum import IntEnum
 from typing import Final
+
+from dnsfront.ipc import memory
 
 #: Upper bounds of the latency buckets in seconds; one more bucket takes the rest.
 BUCKET_BOUNDS_S: Final = (
@@ -148,9 +149,7 @@ def upstream_at(index: int) -> int:
 
 def create() -> int:
     """Return a memfd with a page of zeroes; the caller owns it."""
-    fd = os.memfd_create("dnsfront-stats", os.MFD_CLOEXEC)
-    os.ftruncate(fd, STATS_OCTETS)
-    return fd
+    return memory.shared_page("dnsfront-stats", STATS_OCTETS)
 
 
 def words(fd: int) -> memoryview:

@@ -1,13 +1,17 @@
 """The two pages that supervisor, workers and kernel program share: `live` and `load`.
 
-Words of 64 bits, laid out by `kern/maps.h`, each with one writer. They are mmapable BPF
-arrays, or anonymous memory of the same layout where no BPF may be loaded.
+Words of 64 bits, laid out by `kern/maps.h`, each with one writer. `load` is a mmapable
+BPF array, or anonymous memory of the same layout where no BPF may be loaded. `live` is
+kept twice: for the program as such an array, and for workers in memory of its own that
+they cannot write.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
+from dnsfront.ipc import memory
 from dnsfront.kernel.layouts import constant, layout
 
 if TYPE_CHECKING:
@@ -40,8 +44,14 @@ class Pages:
     The supervisor's side: nobody else writes `live`, and of `load` it writes `dropped`.
     """
 
-    def __init__(self, live: mmap.mmap, load: mmap.mmap) -> None:
+    def __init__(self, load: mmap.mmap, kernel_live: mmap.mmap | None = None) -> None:
+        """Make the workers' page; *kernel_live* is the program's, if there is one."""
+        #: The descriptor of `live` for workers, to be mapped read-only; owned here.
+        self.live_fd, live = memory.own_page("dnsfront-live", LIVE_OCTETS)
         self._live = memoryview(live).cast("Q")
+        self._kernel_live = (
+            None if kernel_live is None else memoryview(kernel_live).cast("Q")
+        )
         self._load = memoryview(load).cast("Q")
 
     # -- live
@@ -50,10 +60,8 @@ class Pages:
         """Let *worker_id* be chosen, or not: one write, seen by the next datagram."""
         _check(worker_id)
         word, bit = _BITS_AT + (worker_id >> 6), 1 << (worker_id & 63)
-        if is_live:
-            self._live[word] |= bit
-        else:
-            self._live[word] &= ~bit
+        bits = self._live[word]
+        self._set(word, bits | bit if is_live else bits & ~bit)
 
     def live_ids(self) -> set[int]:
         """Return the workers that may be chosen."""
@@ -68,8 +76,14 @@ class Pages:
         A backlog of *floor* datagrams or fewer is never too much; 0 *permille* switches
         the valve off.
         """
-        self._live[_FLOOR_AT] = floor
-        self._live[_PERMILLE_AT] = permille
+        self._set(_FLOOR_AT, floor)
+        self._set(_PERMILLE_AT, permille)
+
+    def _set(self, word: int, value: int) -> None:
+        """Write a word of `live`, first where every datagram looks."""
+        if self._kernel_live is not None:
+            self._kernel_live[word] = value
+        self._live[word] = value
 
     # -- load
 
@@ -99,7 +113,10 @@ class Pages:
     def release(self) -> None:
         """Unmap the pages; nothing here works afterwards."""
         self._live.release()
+        if self._kernel_live is not None:
+            self._kernel_live.release()
         self._load.release()
+        os.close(self.live_fd)
 
 
 def _word(worker_id: int, field_at: int) -> int:

@@ -83,7 +83,7 @@ class Steering(Pages):
             self._counters = self._create("counters", _COUNTS)
             self._groups = self._create("groups", _GROUPS, _SOCKARRAY)
             self._tables = self._create("tables", _TABLES, self._slots)
-            super().__init__(self._live_map.map_memory(), self._load_map.map_memory())
+            super().__init__(self._load_map.map_memory(), self._live_map.map_memory())
             resources.callback(self.release)
             self._loading = self._start_loading(hash_key)
             resources.callback(self._loading.close)
@@ -226,11 +226,6 @@ class Steering(Pages):
         )
         sums = map(sum, zip(*values, strict=True))
         return dict(zip(fields, sums, strict=True))
-
-    @property
-    def live_fd(self) -> int:
-        """The descriptor of `live`, to be mapped by workers; owned by this object."""
-        return self._live_map.fd
 
     @property
     def load_fd(self) -> int:

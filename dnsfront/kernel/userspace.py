@@ -10,9 +10,10 @@ import mmap
 import os
 from typing import TYPE_CHECKING, Final
 
+from dnsfront.ipc import memory
 from dnsfront.kernel.attachment import detach
 from dnsfront.kernel.layouts import layout
-from dnsfront.kernel.pages import LIVE_OCTETS, LOAD_ENTRIES, LOAD_OCTETS, Pages
+from dnsfront.kernel.pages import LOAD_ENTRIES, LOAD_OCTETS, Pages
 
 if TYPE_CHECKING:
     import socket
@@ -26,12 +27,9 @@ class UserspaceSteering(Pages):
     mode: Final = "userspace"
 
     def __init__(self) -> None:
-        self.live_fd = _memory("live", LIVE_OCTETS)
-        self.load_fd = _memory("load", LOAD_OCTETS * LOAD_ENTRIES)
-        super().__init__(
-            mmap.mmap(self.live_fd, LIVE_OCTETS),
-            mmap.mmap(self.load_fd, LOAD_OCTETS * LOAD_ENTRIES),
-        )
+        octets = LOAD_OCTETS * LOAD_ENTRIES
+        self.load_fd = memory.shared_page("dnsfront-load", octets)
+        super().__init__(mmap.mmap(self.load_fd, octets))
 
     def wait_loaded(self, timeout_s: float = 20) -> None:
         """Return at once: there is no program."""
@@ -75,11 +73,4 @@ class UserspaceSteering(Pages):
     def close(self) -> None:
         """Give up the pages; workers keep theirs."""
         self.release()
-        for fd in (self.live_fd, self.load_fd):
-            os.close(fd)
-
-
-def _memory(name: str, octets: int) -> int:
-    fd = os.memfd_create(f"dnsfront-{name}", os.MFD_CLOEXEC)
-    os.ftruncate(fd, octets)
-    return fd
+        os.close(self.load_fd)

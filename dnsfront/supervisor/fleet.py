@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from typing import Final
 
 from dnsfront.errors import ControlError, UnavailableError
-from dnsfront.ipc import channel, replies
+from dnsfront.ipc import memory, replies
 from dnsfront.ipc.channel import Message
 from dnsfront.ipc.spec import Listener, Place, WorkerSpec
 from dnsfront.kernel.pages import MAX_WORKER_ID
@@ -187,7 +187,7 @@ class Fleet:
         """
         if self._are_peers_due:
             self._announce_peers()  # whoever is to receive must be known by then
-        table_fd = channel.memfd("dnsfront-next-table", table)
+        table_fd = memory.sealed("dnsfront-next-table", table)
         try:
             entries = await self._move({}, [table_fd])
         finally:
@@ -279,7 +279,7 @@ class Fleet:
             return None
         spec = replace(self._around.spec, name=worker.name, worker_id=worker.worker_id)
         worker.share_images(spec.zones)
-        spec_fd = channel.memfd("dnsfront-spec", spec.to_json())
+        spec_fd = memory.sealed("dnsfront-spec", spec.to_json())
         try:
             return await worker.process.ask(
                 {"op": "configure"}, [spec_fd], timeout_s=READY_WITHIN_S

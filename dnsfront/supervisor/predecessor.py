@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from dnsfront.errors import ControlError, UnavailableError
-from dnsfront.ipc import channel
+from dnsfront.ipc import memory
 from dnsfront.ipc.channel import Message
 from dnsfront.ipc.control import ask_for_descriptors
 from dnsfront.ipc.spec import Listener
@@ -142,7 +142,7 @@ class Predecessor:
         Raises:
             UnavailableError: the predecessor is gone.
         """
-        table_fd = channel.memfd("dnsfront-next-table", table)
+        table_fd = memory.sealed("dnsfront-next-table", table)
         message = {
             "op": "send_caches",
             "ids": list(receivers),

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from dnsfront.ipc import channel
+from dnsfront.ipc import memory
 from dnsfront.ring.table import SlotTable, moves
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Publisher:
             self.table = table
             return False
         moved = 0 if self.table is None else moves(self.table, table).slots_moved
-        fd = channel.memfd("dnsfront-table", octets)
+        fd = memory.sealed("dnsfront-table", octets)
         try:
             await asyncio.to_thread(self._steering.publish, octets)
         except BaseException:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from dnsfront.errors import UnavailableError
+from dnsfront.ipc import memory
 from dnsfront.ipc.spec import UpstreamServer
 from dnsfront.ipc.stats import (
     MAX_UPSTREAMS,
@@ -39,9 +39,8 @@ class UpstreamRegistry:
     """
 
     def __init__(self, pages: Callable[[], Iterable[memoryview]]) -> None:
-        self.health_fd = os.memfd_create("dnsfront-health", os.MFD_CLOEXEC)
-        os.ftruncate(self.health_fd, _PAGE_OCTETS)
-        self._health = memoryview(mmap.mmap(self.health_fd, _PAGE_OCTETS)).cast("Q")
+        self.health_fd, page = memory.own_page("dnsfront-health", _PAGE_OCTETS)
+        self._health = memoryview(page).cast("Q")
         for index in range(MAX_UPSTREAMS):
             self._health[index] = Health.UP
         self._pages = pages

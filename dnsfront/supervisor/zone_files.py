@@ -11,7 +11,6 @@ import hashlib
 import itertools
 import json
 import logging
-import mmap
 import os
 import socket
 import subprocess
@@ -27,6 +26,7 @@ from dnsfront.config.model import Config
 from dnsfront.config.sections import Fault
 from dnsfront.dns.zones.image import Image
 from dnsfront.errors import ZoneError
+from dnsfront.ipc import memory
 from dnsfront.ipc.spec import ZoneImage
 
 _LOG = logging.getLogger(__name__)
@@ -289,9 +289,9 @@ def _with_want(reason: str) -> str:
 def _loaded(origin: str, place: dict[str, Any], pack: Pack) -> LoadedZone | str:
     """Return the zone at *place* in *pack*, after a look at its head."""
     image = ZoneImage(origin, place["digest"], pack.name, place["at"], place["octets"])
-    memory = memoryview(mmap.mmap(pack.fd, 0, prot=mmap.PROT_READ))
+    octets = memoryview(memory.constant(pack.fd))
     try:
-        Image(memory[image.at : image.at + image.octets])
+        Image(octets[image.at : image.at + image.octets])
     except ZoneError as exc:
         return str(exc)
     return LoadedZone(image, pack)

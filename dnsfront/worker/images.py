@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Collection, Sequence
 
@@ -10,6 +9,7 @@ from dnsfront.dns.zones.authority import Zone
 from dnsfront.dns.zones.image import Image
 from dnsfront.dns.zones.zone_set import ZoneSet
 from dnsfront.errors import ZoneError
+from dnsfront.ipc import memory
 from dnsfront.ipc.spec import ZoneImage
 
 
@@ -22,9 +22,8 @@ class Images:
     def take(self, names: Sequence[str], fds: Sequence[int]) -> None:
         """Map *fds*, which have these *names*; the cost does not grow with the size."""
         for name, fd in zip(names, fds, strict=True):
-            memory = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+            self._packs[name] = memoryview(memory.constant(fd))
             os.close(fd)
-            self._packs[name] = memoryview(memory)
 
     def zones(self, wanted: Collection[ZoneImage]) -> ZoneSet | None:
         """Return the zones in the images *wanted*, None without any.

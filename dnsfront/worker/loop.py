@@ -8,7 +8,6 @@ it shares with the supervisor, so that they outlive it.
 from __future__ import annotations
 
 import gc
-import mmap
 import os
 import signal
 import socket
@@ -19,7 +18,7 @@ from typing import Final
 from dnsfront import logs
 from dnsfront.dns.cache import Cache, Limits
 from dnsfront.dns.shape import Shapes
-from dnsfront.ipc import channel, signals, stats
+from dnsfront.ipc import channel, memory, signals, stats
 from dnsfront.ipc.spec import WorkerSpec
 from dnsfront.ipc.stats import Counter, Health, Limit
 from dnsfront.worker import descriptors, privileges
@@ -80,7 +79,7 @@ class Worker:
         images: Images,
     ) -> None:
         spec_fd, stats_fd, live_fd, load_fd, health_fd, table_fd, handover_fd = fds[:7]
-        spec = WorkerSpec.from_json(channel.read_memfd(spec_fd))
+        spec = WorkerSpec.from_json(memory.content(spec_fd))
         logs.set_up(spec.log_level, spec.name)
         self.spec = spec
         self.images = images
@@ -88,7 +87,7 @@ class Worker:
         self._is_draining = False
         self._is_trimming = False
         self._retiring: list[Resolver] = []
-        self._health = memoryview(mmap.mmap(health_fd, 0)).cast("Q")
+        self._health = memoryview(memory.read_only(health_fd)).cast("Q")
         self._meter = Meter(stats.words(stats_fd))
         key = bytes.fromhex(spec.hash_key_hex)
         self.ownership = Ownership(spec.worker_id, key, live_fd, load_fd)

@@ -15,7 +15,7 @@ from dnsfront.dns.cache import is_under
 from dnsfront.dns.entry import ODD_ZONE, Entry
 from dnsfront.dns.zones.records import ancestors
 from dnsfront.errors import DnsfrontError
-from dnsfront.ipc import channel
+from dnsfront.ipc import channel, memory
 from dnsfront.ipc.spec import Listener, WorkerSpec
 from dnsfront.worker.handover import Receivers
 from dnsfront.worker.ownership import first_owner
@@ -164,7 +164,7 @@ class Orders:
         if self._transfer is not None:
             self._end_move(0)
         table_fd, *other_fds = fds
-        table = channel.read_memfd(table_fd)
+        table = memory.content(table_fd)
         os.close(table_fd)
         worker = self._worker
         frontend = worker.frontend
@@ -222,7 +222,7 @@ class Orders:
 
     def _on_configure(self, message: channel.Message, fds: list[int]) -> None:
         [spec_fd] = fds
-        spec = WorkerSpec.from_json(channel.read_memfd(spec_fd))
+        spec = WorkerSpec.from_json(memory.content(spec_fd))
         os.close(spec_fd)
         try:
             zones = self._worker.images.zones(spec.zones)

@@ -10,6 +10,7 @@ import mmap
 import os
 from collections.abc import Callable
 
+from dnsfront.ipc import memory
 from dnsfront.ipc.channel import SLOT_OCTETS
 from dnsfront.kernel.layouts import constant, layout
 from dnsfront.ring.qhash import qname_hash, slot_of
@@ -28,7 +29,7 @@ class Ownership:
         self._table = b""
         self._slots = 0
         live, load = layout("live"), layout("load")
-        self._live = memoryview(_map(live_fd, live.size_octets)).cast("Q")
+        self._live = memoryview(memory.read_only(live_fd)).cast("Q")
         ids = constant("MAX_WORKER_ID") + 1
         self._ids = ids
         self._load = memoryview(_map(load_fd, ids * load.size_octets)).cast("Q")
@@ -61,7 +62,7 @@ class Ownership:
 
     def publish(self, table_fd: int, slots: int) -> None:
         """Use the slot table behind *table_fd* from now on."""
-        self._table = mmap.mmap(table_fd, slots * SLOT_OCTETS, prot=mmap.PROT_READ)[:]
+        self._table = memory.constant(table_fd, slots * SLOT_OCTETS)[:]
         self._slots = slots
 
     def take(self, datagrams: int) -> bool:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dnsfront.ipc import memory
 from dnsfront.ipc.spec import Listener
 from dnsfront.kernel.layouts import layout
-from dnsfront.kernel.pages import LIVE_OCTETS, LOAD_ENTRIES, LOAD_OCTETS
+from dnsfront.kernel.pages import LOAD_ENTRIES, LOAD_OCTETS
 from dnsfront.kernel.userspace import UserspaceSteering
 from tests.kern.lab import reuseport_socket
 
@@ -46,7 +47,7 @@ def test_groups_and_tables_are_accepted_and_change_nothing(
 def test_pages_have_the_layout_of_the_kernel_arrays(
     steering: UserspaceSteering,
 ) -> None:
-    live = memoryview(mmap.mmap(steering.live_fd, LIVE_OCTETS)).cast("Q")
+    live = memoryview(memory.read_only(steering.live_fd)).cast("Q")
     load = memoryview(mmap.mmap(steering.load_fd, LOAD_OCTETS * LOAD_ENTRIES)).cast("Q")
 
     steering.set_live(1, is_live=True)

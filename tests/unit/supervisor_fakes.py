@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from dnsfront.ipc.channel import Message, read_memfd
+from dnsfront.ipc import memory
+from dnsfront.ipc.channel import Message
 from dnsfront.ipc.spec import Listener, WorkerSpec
 from dnsfront.kernel.userspace import UserspaceSteering
 from dnsfront.supervisor import candidate, start, worker
@@ -98,7 +99,7 @@ class PlayedProcess:
         soon = asyncio.get_running_loop().call_soon
         if op == "start":
             assert fds
-            self.spec = WorkerSpec.from_json(read_memfd(fds[0]))
+            self.spec = WorkerSpec.from_json(memory.content(fds[0]))
             if self.name in self.fails_to_start:
                 soon(self.die)
             else:
@@ -120,7 +121,7 @@ class PlayedProcess:
         assert fds
         if self.refuses == self.name:
             return {"op": "refused", "reason": "too much"}
-        self.spec = WorkerSpec.from_json(read_memfd(fds[0]))
+        self.spec = WorkerSpec.from_json(memory.content(fds[0]))
         return {"op": "configured"}
 
     def ping(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dnsfront.errors import DnsfrontError, KernelError
-from dnsfront.ipc import channel
+from dnsfront.ipc import memory
 from dnsfront.ipc.spec import UpstreamServer
 from dnsfront.ipc.stats import Counter
 from dnsfront.supervisor import candidate, reports
@@ -138,12 +138,12 @@ def test_a_table_that_is_refused_is_not_the_one_in_force(
             with pytest.raises(KernelError):
                 await publisher.publish(other, ids)
             patch.undo()
-            patch.setattr(channel, "memfd", refuse(NO_MEMORY))
+            patch.setattr(memory, "sealed", refuse(NO_MEMORY))
             with pytest.raises(OSError, match="Too many"):
                 await publisher.publish(other, ids)
 
         assert (publisher.table, publisher.generation, publisher.named()) == before
-        assert channel.read_memfd(publisher.fd) == publisher._octets
+        assert memory.content(publisher.fd) == publisher._octets
         assert await publisher.publish(other, ids)
 
     play(write_config(tmp_path), story)

@@ -24,8 +24,7 @@ import pytest
 from dnsfront.dns.cache import Cache, Limits
 from dnsfront.dns.shape import Shapes
 from dnsfront.dns.zones.zone_set import ZoneSet
-from dnsfront.ipc import stats
-from dnsfront.ipc.channel import memfd
+from dnsfront.ipc import memory, stats
 from dnsfront.ipc.spec import Limits as Bounds
 from dnsfront.ipc.spec import UpstreamServer
 from dnsfront.ipc.stats import RCODES, Counter
@@ -90,8 +89,8 @@ def eventually(check: Callable[[], T | None], step: Callable[[], object]) -> T:
 
 
 def shared(octets: int) -> int:
-    """Return a memfd of *octets* zeroes."""
-    return memfd("test", bytes(octets))
+    """Return memory of *octets* zeroes."""
+    return memory.shared_page("test", octets)
 
 
 class Load:
@@ -134,7 +133,7 @@ class Load:
         return ownership
 
     def publish(self, ownership: Ownership, table: bytes) -> None:
-        fd = memfd("table", table)
+        fd = memory.sealed("table", table)
         ownership.publish(fd, len(table) // 4)
         os.close(fd)
 
