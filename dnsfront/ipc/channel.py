@@ -9,11 +9,11 @@ that met a fault of the worker's is answered `failed` (reason).
 
 Supervisor to worker (`op`: fields; descriptors):
 
-- `start`: generation, slots; spec, stats, live, load, health, table, handover receive
-  end, then for every listener its UDP and its TCP socket. `load` is a
-  mmapable BPF array, or memory of the same layout where no BPF may be loaded. Only it
-  and `stats` can be written (`ipc/memory.py`). `health` holds one 64-bit word an
-  upstream, 1 for up.
+- `start`: version, layout (`ipc/identity.py`), user, generation, slots; spec, stats,
+  live, load, health, table, handover receive end, then for every listener its UDP and
+  its TCP socket. `load` is a mmapable BPF array, or memory of the same layout where no
+  BPF may be loaded. Only it and `stats` can be written (`ipc/memory.py`). `health`
+  holds one 64-bit word an upstream, see `Health` in `ipc/stats.py`.
 - `images`: packs, up to :data:`MAX_IMAGES` names, and for each a sealed memfd with
   images of zones. Comes before the `start` or the `configure` whose spec names them.
 - `peers`: ids; for each id the send end of that worker's handover socket. Replaces
@@ -42,7 +42,9 @@ Supervisor to worker (`op`: fields; descriptors):
 
 Worker to supervisor:
 
-- `ready`: the worker has its sockets, its zones and its cache.
+- `ready`: version, layout; the worker has its sockets, its zones and its cache.
+- `other_code`: version, layout; in place of `ready`, the worker runs other code than
+  the supervisor and touches nothing that it got.
 - `moved`: entries, how many it sent.
 - `settled`, `paused`, `listening`, `unlistened`, `closed`: see above.
 - `configured`, `refused` (reason): what came of a `configure`.

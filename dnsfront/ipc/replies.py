@@ -27,10 +27,25 @@ _REPLIES: Final[dict[str, dict[str, _Shape]]] = {
 #: Of any order: it met a fault of the worker's own.
 _FAILED: Final[dict[str, _Shape]] = {"failed": {"reason": str}}
 #: What it says of its own accord, each once.
-_UNASKED: Final[dict[str, _Shape]] = {"ready": {}, "drained": {}, **_FAILED}
+_UNASKED: Final[dict[str, _Shape]] = {
+    "ready": {"version": str, "layout": str},
+    "other_code": {"version": str, "layout": str},
+    "drained": {},
+    **_FAILED,
+}
 
 _MAX_TEXT: Final = 4096
 _MAX_COUNT: Final = 1 << 53
+
+
+def shapes() -> str:
+    """Return all of this as text, the same in every process of the same code."""
+    names = [
+        (op, sorted((key, kind.__name__) for key, kind in shape.items()))
+        for shapes in (*_REPLIES.values(), _UNASKED)
+        for op, shape in shapes.items()
+    ]
+    return repr((list(_REPLIES), names))
 
 
 def fault_in(message: object, asked: str | None) -> str | None:

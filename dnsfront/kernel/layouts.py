@@ -61,6 +61,20 @@ def layout(name: str) -> Layout:
     return layouts()[name]
 
 
+def described() -> str:
+    """Return names, offsets and sizes of all structs as text, comments left out."""
+    return repr(
+        [
+            (
+                found.name,
+                found.size_octets,
+                [(field, getattr(found.ctype, field).offset) for field in found.fields],
+            )
+            for found in layouts().values()
+        ]
+    )
+
+
 def constant(name: str) -> int:
     """Return the number that `kern/maps.h` defines as *name*."""
     text = (kern_directory() / "maps.h").read_text(encoding="ascii")

@@ -128,7 +128,12 @@ class Fleet:
             self.launch(some, ids)
             self.join(some)
             if failed := await self.start(some):
-                raise ControlError(f"{', '.join(failed)}: did not start, see the log")
+                raise ControlError(self._not_started(failed))
+
+    def _not_started(self, names: Sequence[str]) -> str:
+        refused = self._workers[names[0]].refused
+        why = "did not start, see the log" if refused is None else refused
+        return f"{', '.join(names)}: {why}"
 
     def withdraw(self, names: Iterable[str]) -> None:
         """Let nothing new come to *names* but what the table gives to them alone."""

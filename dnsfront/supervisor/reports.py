@@ -119,6 +119,7 @@ def not_ready(front: Front) -> list[str]:
         reasons.append(f"the server is {front.phase.value}")
     reasons += [
         f"worker {worker.name} is {worker.state}"
+        + (f": {worker.refused}" if worker.refused else "")
         for worker in front.fleet
         if worker.state is not State.UP and worker.name in front.candidate.worker_names
     ]
@@ -146,6 +147,7 @@ def _process(front: Front, name: str, worker: Worker | None) -> dict[str, Any]:
             "worker_id": None,
             "pid": None,
             "state": _absent(front, name),
+            "reason": None,
             "backlog": 0,
             "draining_for_s": None,
             "drain_within_s": None,
@@ -155,6 +157,7 @@ def _process(front: Front, name: str, worker: Worker | None) -> dict[str, Any]:
         "worker_id": worker.worker_id,
         "pid": worker.pid,
         "state": worker.state.value,
+        "reason": worker.refused,
         "backlog": front.steering.backlog(worker.worker_id),
         "draining_for_s": None if since is None else time.monotonic() - since,
         "drain_within_s": None if since is None else front.fleet.drain_within_s,

@@ -8,15 +8,17 @@ import os
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from dnsfront.errors import DnsfrontError
 from dnsfront.ipc import channel, memory
 from dnsfront.ipc.channel import Message
+from dnsfront.ipc.identity import Identity
 from dnsfront.ipc.spec import Place, WorkerSpec, ZoneImage
 from dnsfront.ipc.stats import Counter
+from dnsfront.kernel.layouts import described
 from dnsfront.supervisor.groups import SocketGroups
 from dnsfront.supervisor.process import WorkerProcess
 from dnsfront.supervisor.respawn import LEFT_OUT_S, RespawnPolicy
@@ -29,6 +31,8 @@ from dnsfront.supervisor.zone_files import pack_named
 
 _LOG = logging.getLogger(__name__)
 
+#: What this process began with, whatever is on disk later.
+_OURS: Final = Identity.here(described())
 #: An interpreter, the zones and the cache: tenths of a second, and a slow disk.
 READY_WITHIN_S: Final = 20.0
 _HANDOVER_BUFFER_OCTETS: Final = 4 << 20
@@ -90,6 +94,8 @@ class Worker:
         #: The names of the memory that the process has.
         self._shared: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
+        #: Why its process may not serve, an upgrade on disk.
+        self.refused: str | None = None
         self._gone: asyncio.Future[None] | None = None
         self._ended: Ended | None = None
         # Connected both ways, so that only the buffer bounds what may wait, and not
@@ -144,7 +150,12 @@ class Worker:
             fds += (pair.udp.fileno(), pair.tcp.fileno())
         chosen = users()
         user = None if chosen is None else chosen.of(self.worker_id)
-        start = {"op": "start", "user": user, **around.publisher.named()}
+        start = {
+            "op": "start",
+            "user": user,
+            **asdict(_OURS),
+            **around.publisher.named(),
+        }
         self._process.send(start, fds)
         os.close(spec_fd)
         self._set_timer(READY_WITHIN_S, self._on_late)
@@ -165,16 +176,35 @@ class Worker:
 
     def _on_message(self, message: Message) -> None:
         match message.get("op"):
-            case "ready":
+            case "ready" if Identity.told(message) == _OURS:
                 self._on_ready()
+            case "ready" | "other_code":
+                self._refuse(Identity.told(message))
             case "drained":
                 _LOG.debug("worker_drained worker=%s", self.name)
+
+    def _refuse(self, other: Identity) -> None:
+        """End a process that runs what was installed since this one began."""
+        version = "another build of it"
+        if other.version != _OURS.version:
+            version = f"version {other.version or 'unknown'}"
+        self.refused = (
+            f"the code on disk is {version}, this server began with version "
+            f"{_OURS.version}: `dnsfront restart` puts the new one in force"
+        )
+        _LOG.error(
+            "worker_refused worker=%s pid=%s reason=%s",
+            self.name, self.pid, self.refused,
+        )  # fmt: skip
+        if self._process is not None:
+            self._process.kill()
 
     def _on_ready(self) -> None:
         if self.state is not State.STARTING:
             return
         self._clear_timer()
         self.state = State.UP
+        self.refused = None
         self._around.steering.set_live(self.worker_id, is_live=True)
         _LOG.info(
             "worker_ready worker=%s worker_id=%d pid=%s generation=%d",
@@ -251,7 +281,11 @@ class Worker:
         if not self.first_ready.done():
             self.first_ready.set_result(False)
         delay_s = self._policy.delay_after_death(now=self._loop.time(), lived_s=lived_s)
-        self.state = State.FAILED if self._policy.is_left_out else State.DOWN
+        is_left_out = self._policy.is_left_out
+        if self.refused is not None:
+            # The next one would run the same.
+            is_left_out, delay_s = True, LEFT_OUT_S
+        self.state = State.FAILED if is_left_out else State.DOWN
         if self.state is State.FAILED:
             _LOG.error("worker_left_out worker=%s retry_s=%g", self.name, delay_s)
             self._leave_groups()

@@ -13,14 +13,17 @@ import signal
 import socket
 import time
 from collections.abc import Collection
+from dataclasses import asdict
 from typing import Final
 
 from dnsfront import logs
 from dnsfront.dns.cache import Cache, Limits
 from dnsfront.dns.shape import Shapes
 from dnsfront.ipc import channel, memory, signals, stats
+from dnsfront.ipc.identity import Identity
 from dnsfront.ipc.spec import WorkerSpec
 from dnsfront.ipc.stats import Counter, Health, Limit
+from dnsfront.kernel.layouts import described
 from dnsfront.worker import descriptors, privileges
 from dnsfront.worker.access import AccessList
 from dnsfront.worker.frontend import Frontend
@@ -59,6 +62,11 @@ def main(control_fd: int) -> int:
         if message["op"] == "start":
             break
         images.take(message["packs"], fds)
+    ours = Identity.here(described())
+    if Identity.told(message) != ours:
+        channel.send(control, {"op": "other_code", **asdict(ours)})
+        control.close()
+        return os.EX_SOFTWARE
     worker = Worker(control, message, fds, images)
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
@@ -155,7 +163,7 @@ class Worker:
         self.reactor.watch(self._orders.fileno(), self._orders.ready)
         # Before it serves: a predecessor sends its cache.
         self.reactor.watch(self.peers.fileno(), self._on_handover)
-        self._orders.tell({"op": "ready"})
+        self._orders.tell({"op": "ready", **asdict(Identity.here(described()))})
         self.reactor.run()
 
     # -- what the supervisor orders

@@ -125,3 +125,22 @@ def test_a_traitor_is_replaced_and_nobody_else_is_hurt(
     assert front.program.pid == supervisor
     assert {**front.pids(), name: 0} == {**others, name: 0}
     assert len(ask_all(front.address, QNAMES)) == len(QNAMES)
+
+
+def test_a_respawn_after_an_upgrade_on_disk_is_refused_with_what_to_do(
+    front: FrontEnd, orders: Path
+) -> None:
+    others = front.pids()
+    orders.write_text("upgrade")
+
+    os.kill(others["w2"], signal.SIGKILL)
+    eventually(lambda: front.worker("w2")["state"] == "failed")
+    orders.write_text("")
+
+    body = front.get("/readyz").body
+    assert body.startswith("worker w2 is failed: the code on disk is version 9.9")
+    assert "`dnsfront restart`" in front.command("status")[1]
+    assert {**front.pids(), "w2": 0} == {**others, "w2": 0}
+    assert len(ask_all(front.address, QNAMES)) == len(QNAMES)
+    front.take_over()  # which is what `dnsfront restart` does
+    assert len(front.pids()) == len(others)

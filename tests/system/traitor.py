@@ -6,17 +6,22 @@ name does it once, when it would begin to serve, with all the descriptors that i
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
 import signal
 import socket
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
-from dnsfront.ipc import channel
+from dnsfront.ipc import channel, identity
+from dnsfront.ipc.identity import Identity
+from dnsfront.kernel.layouts import described
 from dnsfront.worker import privileges
 
+READY = json.dumps({"op": "ready", **asdict(Identity.here(described()))}).encode()
 _FILE = Path(os.environ["TRAITOR"])
 _drop = privileges.drop
 _receive = channel.receive
@@ -87,7 +92,7 @@ def babble(sock: socket.socket) -> None:
 def repeat(sock: socket.socket) -> None:
     with suppress(OSError):
         while True:
-            sock.send(b'{"op": "ready"}')
+            sock.send(READY)
 
 
 def pass_descriptors(sock: socket.socket) -> None:
@@ -97,12 +102,12 @@ def pass_descriptors(sock: socket.socket) -> None:
 
 
 def never_listen(sock: socket.socket) -> None:
-    sock.send(b'{"op": "ready"}')
+    sock.send(READY)
     signal.pause()
 
 
 def leave_the_channel(sock: socket.socket) -> None:
-    sock.send(b'{"op": "ready"}')
+    sock.send(READY)
     sock.shutdown(socket.SHUT_RDWR)
     while True:
         time.sleep(60)
@@ -119,5 +124,8 @@ ACTS = {
         leave_the_channel,
     )
 }
+if _FILE.read_text() == "upgrade":
+    # As if another version had been installed since the supervisor began.
+    identity.__version__ = "9.9"
 channel.receive = receive
 privileges.drop = drop

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,8 @@ class PlayedProcess:
 
     events: list[tuple[Any, ...]]
     pings = pongs = 0
+    #: Which code the processes say they run.
+    identity: dict[str, str]
     refuses: str | None
     fails_to_start: set[str]
     by_name: dict[str, PlayedProcess]
@@ -103,7 +106,7 @@ class PlayedProcess:
             if self.name in self.fails_to_start:
                 soon(self.die)
             else:
-                soon(self._on_message, {"op": "ready"})
+                soon(self._on_message, {"op": "ready", **self.identity})
         elif op == "drain":
             soon(self.die)
 
@@ -164,6 +167,7 @@ class RecordingSteering(UserspaceSteering):
 def played(monkeypatch: pytest.MonkeyPatch) -> type[PlayedProcess]:
     """Play all worker processes of this test, without a kernel program."""
     PlayedProcess.events = []
+    PlayedProcess.identity = asdict(worker._OURS)
     PlayedProcess.refuses = None
     PlayedProcess.fails_to_start = set()
     PlayedProcess.by_name = {}

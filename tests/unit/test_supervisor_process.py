@@ -16,9 +16,11 @@ from tests.unit.supervisor_fakes import eventually
 PRELUDE = """
 import json, os, signal, socket, sys
 channel = socket.socket(fileno=int(sys.argv[1]))
+READY = {"op": "ready", "version": "1", "layout": "2"}
 def say(**message): channel.send(json.dumps(message).encode())
 def hear(): return json.loads(channel.recv(65536) or "null")
 """
+READY = {"op": "ready", "version": "1", "layout": "2"}
 FLUSH = {"op": "flush"}
 
 
@@ -64,9 +66,9 @@ def live(
 def test_last_words_are_heard_before_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(life: Life) -> None:
         assert await life.end() == "status=0"
-        assert life.messages == [{"op": "ready"}, {"op": "drained"}]
+        assert life.messages == [READY, {"op": "drained"}]
 
-    live(monkeypatch, 'say(op="ready"); say(op="drained")', story)
+    live(monkeypatch, 'say(**READY); say(op="drained")', story)
 
 
 def test_an_unread_message_does_not_hide_the_last_words(
@@ -248,9 +250,9 @@ def test_a_worker_that_says_the_same_for_ever_is_ended(
 ) -> None:
     async def story(life: Life) -> None:
         assert await life.end() == "signal=9"
-        assert life.messages == [{"op": "ready"}]
+        assert life.messages == [READY]
 
-    live(monkeypatch, 'while True: say(op="ready")', story)
+    live(monkeypatch, "while True: say(**READY)", story)
 
 
 def test_a_worker_without_its_channel_does_not_linger(
