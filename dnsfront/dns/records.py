@@ -56,6 +56,8 @@ _LEAST: Final[dict[int, int]] = {
 #: Types whose data are strings and nothing else, and the least number of strings.
 _STRINGS: Final[dict[int, int]] = {13: 2, 16: 1, 99: 1}
 _NAPTR: Final = 35
+#: SVCB and HTTPS.
+_SERVICES: Final = frozenset((64, 65))
 #: SOA ends in five numbers of four octets.
 _SOA_NUMBERS: Final = 20
 
@@ -144,7 +146,9 @@ def check_data(names: Names, octets: bytes, rtype: int, at: int, end: int) -> No
         WireError: they are not what data of a well-known type look like.
     """
     layout = _NAMES.get(rtype)
-    if layout is not None:
+    if rtype in _SERVICES:
+        is_whole = _is_service(octets, names.end(at + 2), end)
+    elif layout is not None:
         before, count, behind = layout
         at += before
         for _ in range(count):
@@ -170,6 +174,18 @@ def _strings(octets: bytes, at: int, end: int) -> int:
         at += octets[at] + 1
         count += 1
     return count if at == end else -1
+
+
+def _is_service(octets: bytes, at: int, end: int) -> bool:
+    """Return whether parameters fill the data, their keys in order (RFC 9460, 2.2)."""
+    before = -1
+    while at + 4 <= end:
+        key = octets[at] << 8 | octets[at + 1]
+        if key <= before:
+            return False
+        before = key
+        at += 4 + (octets[at + 2] << 8 | octets[at + 3])
+    return at == end
 
 
 def _is_naptr(names: Names, octets: bytes, at: int, end: int) -> bool:

@@ -81,6 +81,12 @@ MALFORMED = {
     "DS of four octets": record(43, bytes(4)),
     "DNSKEY of four octets": record(48, bytes(4)),
     "HTTPS without a target": record(65, b"\0\1"),
+    "HTTPS with half a parameter": record(65, b"\0\1\0\0\1\0"),
+    "HTTPS whose parameter runs out": record(65, b"\0\1\0\0\1\0\5h2"),
+    "HTTPS with parameters out of order": record(
+        65, b"\0\1\0" + b"\0\3\0\2\1\xbb" + b"\0\1\0\3\2h2"
+    ),
+    "SVCB with a parameter twice": record(64, b"\0\1\0" + 2 * b"\0\3\0\2\1\xbb"),
     "CAA of two octets": record(257, bytes(2)),
     "NAPTR without a replacement": record(35, bytes(4) + b"\0\0\0"),
     "NAPTR whose strings run out": record(35, bytes(4) + b"\0\0\5ab"),
@@ -114,6 +120,9 @@ WELL_FORMED = {
     "NAPTR": record(35, bytes(4) + b"\1a\0\0" + NAME),
     "RRSIG": record(46, struct.pack("!H", 1) + bytes(16) + NAME + b"x"),
     "HTTPS": record(65, b"\0\1\0"),
+    "HTTPS with parameters": record(
+        65, b"\0\1\0" + b"\0\1\0\3\2h2" + b"\0\3\0\2\1\xbb" + b"\0\6\0\0"
+    ),
     "unknown type": record(65280, b"\xc0\xff"),
     "nothing of an unknown type": record(65280, b""),
     "meta type of another protocol": record(32769, b"\5"),
