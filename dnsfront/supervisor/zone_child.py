@@ -30,7 +30,7 @@ from dnsfront.errors import ZoneError
 #: The largest zone file that is read, some ten million records.
 MAX_FILE_OCTETS: Final = 1 << 30
 #: What a zone may take while it is read: so much, and this for each octet of its file.
-_MEMORY_OCTETS: Final = 128 << 20
+MEMORY_OCTETS: Final = 128 << 20
 _MEMORY_PER_OCTET: Final = 40
 #: Zones share a memfd up to this size: descriptors are few, and one change of a small
 #: zone must not keep much of what it replaces.
@@ -41,6 +41,7 @@ _ALL_SEALS: Final = (
 )
 _WORK_S: Final = 0.001
 _REST_S: Final = 0.0005
+_MOST: Final = 3
 _WRITE_OCTETS: Final = 1 << 18
 _MAX_PACKET_OCTETS: Final = 1 << 16
 _PR_SET_PDEATHSIG: Final = 1
@@ -76,16 +77,21 @@ class _Turns:
     """Lets others run after each millisecond of work.
 
     Niceness alone is not enough: with one processor to share, what wakes up may wait
-    for tenths of a second behind a process that never sleeps.
+    for tenths of a second behind a process that never sleeps. Where others take most
+    of the time anyhow there is no need, and it would never come to an end.
     """
 
     def __init__(self) -> None:
+        self._began_at = time.monotonic()
         self._until = 0.0
 
     def __call__(self) -> None:
-        if time.monotonic() > self._until:
-            time.sleep(_REST_S)
-            self._until = time.monotonic() + _WORK_S
+        now = time.monotonic()
+        if now > self._until:
+            if now - self._began_at < _MOST * time.process_time():
+                time.sleep(_REST_S)
+                now = time.monotonic()
+            self._until = now + _WORK_S
 
 
 class _Packs:
@@ -183,7 +189,7 @@ def _bound_memory(file_octets: int) -> None:
     """Let no more be taken than a zone file of this size may need."""
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
     present = pages * resource.getpagesize()
-    limit = present + _MEMORY_OCTETS + _MEMORY_PER_OCTET * file_octets
+    limit = present + MEMORY_OCTETS + _MEMORY_PER_OCTET * file_octets
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)

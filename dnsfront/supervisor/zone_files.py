@@ -34,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 _PACKAGE_PARENT: Final = Path(__file__).resolve().parents[2]
 #: How long a zone may take: so much, and this for each MiB of its file. 35 MiB, which
 #: are 1,000,000 records, take 10 s on a machine that has nothing else to do.
-_WITHIN_S: Final = 60.0
+WITHIN_S: Final = 60.0
 _WITHIN_S_PER_MIB: Final = 10.0
 _CHILD: Final = "dnsfront.supervisor.zone_child"
 _NICE: Final = 10
@@ -245,7 +245,7 @@ class _Child:
         Raises:
             ZoneError: it came to an end before.
         """
-        self._say({}, _WITHIN_S)
+        self._say({}, WITHIN_S)
 
     def _say(self, request: dict[str, str], within_s: float) -> dict[str, Any]:
         deadline = time.monotonic() + within_s
@@ -279,7 +279,7 @@ class _Child:
 
 
 def _within_s(path: Path) -> float:
-    return _WITHIN_S + _WITHIN_S_PER_MIB * path.stat().st_size / (1 << 20)
+    return WITHIN_S + _WITHIN_S_PER_MIB * path.stat().st_size / (1 << 20)
 
 
 def _with_want(reason: str) -> str:

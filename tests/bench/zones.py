@@ -59,7 +59,9 @@ def _saved(folder: Path, records: int, rate: int, saves: int) -> dict[str, Any]:
         without = _memory(front)
     front.configure(zones=[DEMO_ZONE, {"origin": ORIGIN, "file": str(zone.path)}])
     began_at = time.monotonic()
-    with front:
+    front.launch()
+    try:
+        eventually(front.is_ready, within_s=_WITHIN_S)
         start_s = time.monotonic() - began_at
         owners_seen(front.address, names)
         with SteadyLoad(front.address, names, rate) as quiet:
@@ -72,6 +74,9 @@ def _saved(folder: Path, records: int, rate: int, saves: int) -> dict[str, Any]:
                 eventually(lambda: zone.is_served(front), within_s=_WITHIN_S)
                 taken.append(round(time.monotonic() - saved_at, 2))
         memory = _memory(front)
+        front.stop()
+    finally:
+        front.program.end()
     return {
         "records": records,
         "file_octets": zone.path.stat().st_size,

@@ -11,9 +11,10 @@ import yaml
 
 from dnsfront.config.sections import Limits as LimitsSection
 from dnsfront.dns import cache, residents, shape
+from dnsfront.dns.zones import authority, compiling
 from dnsfront.ipc import control
 from dnsfront.ipc.stats import MAX_UPSTREAMS, Counter, Limit
-from dnsfront.supervisor import admin, exchange, placing
+from dnsfront.supervisor import admin, exchange, placing, zone_child, zone_files
 from dnsfront.supervisor.admin import AdminCounts
 from dnsfront.worker import access, connection, frontend, reactor, streams, transfer
 from tests.unit.worker_rig import Rig
@@ -42,6 +43,11 @@ CONSTANTS = {
     "octets of a line at the control socket": control.MAX_LINE_OCTETS,
     "names in one `lookup --live` request": placing.MAX_NAMES,
     "upstreams with counters": MAX_UPSTREAMS,
+    "octets of a zone file": zone_child.MAX_FILE_OCTETS,
+    "time to read a zone": zone_files.WITHIN_S,
+    "memory to read a zone": zone_child.MEMORY_OCTETS,
+    "octets of an RRset": compiling.MAX_RRSET_OCTETS,
+    "CNAME records followed": authority.MAX_CHAIN,
 }
 _UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, " s": 1}
 

@@ -41,7 +41,7 @@ from dnsfront.dns.zones.records import (
 from dnsfront.errors import ZoneError
 
 #: So many CNAME records are followed; more of them are a mistake, or an attack.
-_MAX_CHAIN: Final = 100
+MAX_CHAIN: Final = 100
 _MAX_POINTER: Final = 0x3FFF
 _RECORD_FIXED: Final = struct.Struct("!HHI")
 _LENGTH: Final = struct.Struct("!H")
@@ -95,7 +95,7 @@ class Zone:
         if zone is None or qclass not in {CLASS_IN, CLASS_ANY}:
             return message.to_sections(REFUSED, is_authoritative=False)
         name = qname
-        for _ in range(_MAX_CHAIN):
+        for _ in range(MAX_CHAIN):
             cut, node = zone.locate(name, qtype)
             if cut is not None:
                 return zone.refer(message, cut, node)

@@ -18,7 +18,7 @@ from dnsfront.dns.zones.text import Record, read_records, type_text
 from dnsfront.errors import WireError, ZoneError
 
 #: A message has 65535; this leaves room for a question, a CNAME chain and OPT.
-_MAX_RRSET_OCTETS: Final = 60000
+MAX_RRSET_OCTETS: Final = 60000
 
 
 def compile_zone(
@@ -174,7 +174,7 @@ class _Records:
 
 
 def _check_size(octets: int) -> None:
-    if octets > _MAX_RRSET_OCTETS:
+    if octets > MAX_RRSET_OCTETS:
         raise ValueError(
-            f"the records have {octets} octets, want at most {_MAX_RRSET_OCTETS}"
+            f"the records have {octets} octets, want at most {MAX_RRSET_OCTETS}"
         )
