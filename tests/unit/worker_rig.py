@@ -233,9 +233,11 @@ def said_to(
 class Client:
     """A stub resolver with one UDP socket."""
 
-    def __init__(self, address: tuple[str, int]) -> None:
+    def __init__(self, address: tuple[str, int], host: str = "") -> None:
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_DGRAM)
+        if host:
+            self.socket.bind((host, 0))
         self.socket.connect(address)
         self.socket.settimeout(0)
 
@@ -405,8 +407,9 @@ class Rig:
         """Do rounds until *check* is true; return what it returned."""
         return eventually(check, self.round)
 
-    def client(self) -> Client:
-        client = Client(self.address)
+    def client(self, host: str = "") -> Client:
+        """Return a client, at an address of its own if there is a *host*."""
+        client = Client(self.address, host)
         self._clients.append(client)
         return client
 
@@ -488,9 +491,9 @@ def open_descriptors() -> set[str]:
     return found
 
 
-def miss(rig: Rig, query: dns.message.Message | None = None) -> Client:
+def miss(rig: Rig, query: dns.message.Message | None = None, host: str = "") -> Client:
     """Send a query that misses; its client waits."""
-    client = rig.client()
+    client = rig.client(host)
     assert rig.ask((query or query_for()).to_wire(), client) == []
     return client
 
