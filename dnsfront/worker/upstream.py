@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from dnsfront.dns import wire
 from dnsfront.dns.chain import joined
 from dnsfront.dns.entry import Entry
 from dnsfront.dns.response import NEVER_KEPT, Response, parse_response
 from dnsfront.errors import WireError
-from dnsfront.ipc.spec import MAX_TRIES, Limits, UpstreamServer
+from dnsfront.ipc.spec import Limits, UpstreamServer
 from dnsfront.ipc.stats import Counter, Limit
+from dnsfront.worker.answers import Answers
 from dnsfront.worker.batch import BATCH, COMPACT, HEADER_WORDS, ReceiveBatch
+from dnsfront.worker.choice import Choice
 from dnsfront.worker.fetch import Fetch, edns_forms, is_bare_error, is_response, message
 from dnsfront.worker.meter import Meter
 from dnsfront.worker.patience import Patience
@@ -43,37 +45,6 @@ _RETRY_ELSEWHERE: Final = frozenset(
 )
 #: What servers say that take offence at an OPT record (RFC 6891, 7).
 _OFFENDED: Final = frozenset((wire.FORMERR, wire.NOTIMP, wire.BADVERS))
-
-
-class Answers(Protocol):
-    """The front end, as the resolver sees it."""
-
-    now_ns: int
-
-    def deliver(self, fetch: Fetch, response: Response) -> None:
-        """Keep a response and send it to all who wait."""
-
-    def fail(
-        self,
-        entry: Entry | None,
-        waiters: list[Waiter],
-        rcode: int,
-        error: int | None,
-        errors: bytes = b"",
-    ) -> None:
-        """Send a failure, or stale data, to all who wait."""
-
-    def send_stale(self, entry: Entry, waiters: list[Waiter]) -> bool:
-        """Send the expired *entry*; return whether it may still be used."""
-        ...
-
-    def remember_failure(
-        self, view: int, exact: bytes, rcode: int, errors: bytes = b""
-    ) -> None:
-        """Do not ask the same again for a while."""
-
-    def caught(self, part: str) -> None:
-        """Take note of a fault of ours, the exception at hand."""
 
 
 class Resolver:
@@ -105,9 +76,7 @@ class Resolver:
             Server(spec, reactor, self._receive, meter, RoundTrip(self._timeout_ns))
             for spec in servers
         ]
-        self._order = order
-        self._is_up = is_up
-        self._is_on_trial = is_on_trial
+        self._choice = Choice(self._servers, order, is_up, is_on_trial)
         self._forms = edns_forms(udp_size)
         self._reactor = reactor
         self._answers = answers
@@ -116,7 +85,6 @@ class Resolver:
         self._patience = Patience(self, self._timers, self._timeout_ns, meter)
         self._unheard: deque[tuple[Fetch, int]] = deque()
         self._received = ReceiveBatch()
-        self._rank()
 
     @property
     def pending(self) -> int:
@@ -126,15 +94,6 @@ class Resolver:
     def bound(self, limits: Limits) -> None:
         """Keep to *limits* from now on."""
         self._pending.bound(limits)
-
-    def _rank(self) -> None:
-        """Note who is up; the only server there is needs no further choice."""
-        self._up = [server for server in self._servers if self._is_up(server.index)]
-        self._trials: list[Server] = []
-        if self._up and self._is_on_trial is not None:
-            self._trials = [x for x in self._servers if self._is_on_trial(x.index)]
-        only = self._servers if len(self._servers) == 1 else []
-        self._only = only * (MAX_TRIES if self._up else 1)
 
     def fetch(
         self,
@@ -154,7 +113,7 @@ class Resolver:
         if pending.count >= pending.crowd and not self._has_room(exact, waiter):
             self._answers.fail(entry, waiters, wire.SERVFAIL, wire.EDE_NOT_READY)
             return False
-        candidates = self._only[:] or self._candidates(exact[:-4])
+        candidates = self._choice.of(exact[:-4])
         fetch = Fetch(view, key, exact, entry, waiters, candidates, self._forms)
         pending.add(fetch, self._answers.now_ns)
         self._send_next(fetch)
@@ -178,21 +137,6 @@ class Resolver:
             hopeless.entry, hopeless.waiters, wire.SERVFAIL, wire.EDE_NOT_READY
         )
         return True
-
-    def _candidates(self, qname: bytes) -> list[Server]:
-        """Return the servers of up to three tries, the first of them last.
-
-        When all are down each gets one try, so that a wrong verdict of the health
-        checks costs no answer and a right one no more than one time-out a server.
-        """
-        order = self._order(qname, self._servers)
-        up = [server for server in order if server in self._up]
-        if up:
-            order = up * MAX_TRIES
-            if self._trials:
-                # One question until the next look: it has others to fall back on.
-                order.insert(0, self._trials.pop())
-        return order[:MAX_TRIES][::-1]
 
     def _send_next(self, fetch: Fetch) -> None:
         server = fetch.candidates.pop()
@@ -370,7 +314,7 @@ class Resolver:
         fetch.hang_up()
         if fetch.server is not None:
             fetch.server.outstanding -= 1
-        fetch.candidates = self._only[:] or self._candidates(target)
+        fetch.candidates = self._choice.of(target)
         self._send_next(fetch)
 
     def _refused(self, fetch: Fetch, server: Server, response: Response) -> None:
@@ -551,7 +495,7 @@ class Resolver:
 
     def sweep(self) -> None:
         """Close ports that are done with, and look who is up."""
-        self._rank()
+        self._choice.rank()
         self._pending.sweep()
         for server in self._servers:
             server.sweep(self._answers.now_ns)

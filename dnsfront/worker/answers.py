@@ -1,0 +1,42 @@
+"""What becomes of responses: the front end, as the side towards upstreams sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from dnsfront.dns.entry import Entry
+    from dnsfront.dns.response import Response
+    from dnsfront.worker.fetch import Fetch
+    from dnsfront.worker.waiter import Waiter
+
+
+class Answers(Protocol):
+    """The front end, as the resolver sees it."""
+
+    now_ns: int
+
+    def deliver(self, fetch: Fetch, response: Response) -> None:
+        """Keep a response and send it to all who wait."""
+
+    def fail(
+        self,
+        entry: Entry | None,
+        waiters: list[Waiter],
+        rcode: int,
+        error: int | None,
+        errors: bytes = b"",
+    ) -> None:
+        """Send a failure, or stale data, to all who wait."""
+
+    def send_stale(self, entry: Entry, waiters: list[Waiter]) -> bool:
+        """Send the expired *entry*; return whether it may still be used."""
+        ...
+
+    def remember_failure(
+        self, view: int, exact: bytes, rcode: int, errors: bytes = b""
+    ) -> None:
+        """Do not ask the same again for a while."""
+
+    def caught(self, part: str) -> None:
+        """Take note of a fault of ours, the exception at hand."""
