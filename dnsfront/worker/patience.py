@@ -95,7 +95,7 @@ class Patience:
         self._ask_again(fetch, server, now_ns)
 
     def _ask_again(self, fetch: Fetch, server: Server, now_ns: int) -> None:
-        fetch.queried.append(server)
+        fetch.count_query(server)
         fetch.asked_at_ns = now_ns
         fetch.repeats += 1
         if not server.repeat(fetch, now_ns):

@@ -10,7 +10,6 @@ Pure: no socket, no clock of its own.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from dnsfront.dns.entry import VIEWS
@@ -55,9 +54,7 @@ class Pending:
     """
 
     def __init__(self, limits: Limits) -> None:
-        self.under_way: tuple[dict[bytes, Fetch], ...] = tuple(
-            OrderedDict() for _ in range(VIEWS)
-        )
+        self.under_way: tuple[dict[bytes, Fetch], ...] = tuple({} for _ in range(VIEWS))
         self.count = 0
         self.waiting = 0
         self._shares: dict[bytes, Share] = {}
@@ -125,7 +122,11 @@ class Pending:
         return None
 
     def hopeless(self) -> Fetch | None:
-        """Return one of the oldest fetches, if a query of it went unanswered."""
+        """Return one of the oldest fetches, if a query of it went unanswered.
+
+        Finding the first of a dict passes over those deleted before it: 4 us on
+        average with 20,000 of them, and nothing where there is room.
+        """
         worst: Fetch | None = None
         for fetches in self.under_way:
             if fetches:

@@ -145,7 +145,7 @@ class Resolver:
             fetch.is_waiting = False
         fetch.sends += 1
         fetch.server = server
-        fetch.queried.append(server)
+        fetch.count_query(server)
         fetch.asked_at_ns = self._answers.now_ns
         # As wants_edns() says it for nearly all.
         fetch.has_edns = (
@@ -309,7 +309,7 @@ class Resolver:
         fetch.restarts += 1
         fetch.partial = octets
         fetch.asked = target + fetch.exact[-4:]
-        fetch.queried.clear()
+        fetch.queried = 0
         fetch.forget_places()
         fetch.hang_up()
         if fetch.server is not None:
