@@ -38,6 +38,10 @@ class Gate:
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter
     ) -> None:
+        from tests.waiting import tried_again  # noqa: PLC0415 - or no assert is explained
+
+        for failure in tried_again:
+            terminalreporter.write_line(f"BUSY tried again: {failure}", yellow=True)
         for directory in self.idle():
             terminalreporter.write_line(
                 f"GATE {directory}: no test ran; what is missing stands above", red=True

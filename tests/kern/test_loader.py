@@ -87,7 +87,7 @@ def test_loader_that_hangs_is_ended_in_time(
     started_at = time.monotonic()
     with pytest.raises(KernelError, match=r"load steer: no program within 0.1 s"):
         _load(tmp_path, PROGRAM, within_s=0.1)
-    assert time.monotonic() - started_at < 5
+    assert time.monotonic() - started_at < 60
 
 
 def test_noise_of_the_compiler_stays_off_the_terminal(

@@ -20,7 +20,7 @@ from tests.system.front import Address
 
 #: Behind a question: an OPT record of 1232 octets that asks for NSID (RFC 5001).
 _NSID_OPT: Final = struct.pack("!xHHIHHH", 41, 1232, 0, 4, 3, 0)
-_PATIENCE_S: Final = 3.0
+_PATIENCE_S: Final = 15.0
 #: Queries under way at once. A worker's backlog stays under the floor of its bound, and
 #: the responses fit the default receive buffer.
 _WINDOW: Final = 100

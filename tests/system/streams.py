@@ -13,7 +13,7 @@ import dns.message
 from tests.system.front import Address, FrontEnd
 from tests.waiting import eventually
 
-_PATIENCE_S: Final = 3.0
+_PATIENCE_S: Final = 15.0
 
 
 class Stream:

@@ -20,6 +20,7 @@ from tests.system.faults import Death, end
 from tests.system.front import FrontEnd
 from tests.system.resolver import Unbound
 from tests.system.steady import Names, SteadyLoad, owners_seen
+from tests.waiting import tried_on_a_busy_machine
 
 PER_SECOND = 20_000
 NAMES = 5000
@@ -48,6 +49,7 @@ def front(folder: Path, names: Names) -> Iterator[FrontEnd]:
         yield made
 
 
+@tried_on_a_busy_machine
 def test_twenty_kills_lose_only_what_the_victims_had_taken(
     front: FrontEnd, names: Names
 ) -> None:
@@ -111,6 +113,7 @@ def assert_next_in_line_answered(
     )
 
 
+@tried_on_a_busy_machine
 def test_five_hangs_lose_nothing_that_was_queued(front: FrontEnd, names: Names) -> None:
     owners, preferences = owners_seen(front.address, names), front.lookup(names.texts)
     victims = random.Random(SEED).sample(

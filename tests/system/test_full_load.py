@@ -22,6 +22,7 @@ from dnsfront.ring.table import moves
 from tests.system.front import DEMO_ZONE, FrontEnd
 from tests.system.resolver import Unbound
 from tests.system.steady import Names, SteadyLoad, owners_seen
+from tests.waiting import tried_on_a_busy_machine
 
 PER_SECOND = 20_000
 NAMES = 5000
@@ -105,6 +106,7 @@ def random_ring(random_: random.Random) -> dict[str, Any]:
     return {"workers": workers, **BY_NAME_ONLY}
 
 
+@tried_on_a_busy_machine
 def test_fifty_random_resizes_move_what_was_announced_and_lose_nothing(
     front: FrontEnd, unbound: Unbound, names: Names
 ) -> None:
@@ -149,6 +151,7 @@ OTHER_KEYS: list[Mapping[str, Any]] = [
 ]
 
 
+@tried_on_a_busy_machine
 def test_twenty_reloads_of_other_keys_lose_nothing_and_move_nothing(
     front: FrontEnd, unbound: Unbound, names: Names
 ) -> None:
@@ -169,6 +172,7 @@ def test_twenty_reloads_of_other_keys_lose_nothing_and_move_nothing(
     assert front.pids() == pids
 
 
+@tried_on_a_busy_machine
 def test_every_worker_drained_in_turn_loses_nothing_and_gets_its_names_back(
     front: FrontEnd, unbound: Unbound, names: Names
 ) -> None:
@@ -188,6 +192,7 @@ def test_every_worker_drained_in_turn_loses_nothing_and_gets_its_names_back(
     assert unbound.queries().total() == queries
 
 
+@tried_on_a_busy_machine
 def test_ten_takeovers_lose_nothing_and_move_nothing(
     front: FrontEnd, unbound: Unbound, names: Names
 ) -> None:
@@ -203,6 +208,7 @@ def test_ten_takeovers_lose_nothing_and_move_nothing(
     assert unbound.queries().total() == queries
 
 
+@tried_on_a_busy_machine
 def test_hit_ratio_stays_when_one_of_four_workers_goes(
     front: FrontEnd, unbound: Unbound, names: Names
 ) -> None:

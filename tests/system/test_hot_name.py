@@ -16,7 +16,7 @@ from tests.system.front import FrontEnd
 from tests.system.resolver import Unbound
 from tests.system.steady import Names, SteadyLoad, owners_seen
 from tests.system.throttle import throttled
-from tests.waiting import eventually
+from tests.waiting import eventually, tried_on_a_busy_machine
 
 PER_SECOND = 20_000
 EVEN_PER_SECOND = 5_000
@@ -70,6 +70,7 @@ def overload(front: FrontEnd, names: Names, steered: int) -> SteadyLoad:
     return load
 
 
+@tried_on_a_busy_machine
 def test_overflow_goes_to_the_next_in_line_and_nothing_is_dropped(
     front: FrontEnd, names: Names
 ) -> None:
@@ -90,6 +91,7 @@ def test_overflow_goes_to_the_next_in_line_and_nothing_is_dropped(
     assert not done["socket_drops"]
 
 
+@tried_on_a_busy_machine
 def test_without_a_bound_the_owner_gets_it_all_and_drops(
     front: FrontEnd, names: Names
 ) -> None:
@@ -107,6 +109,7 @@ def test_without_a_bound_the_owner_gets_it_all_and_drops(
     assert not done["steering overflow"]
 
 
+@tried_on_a_busy_machine
 def test_even_load_never_overflows(front: FrontEnd, names: Names) -> None:
     owners = owners_seen(front.address, names)
     bounded(front, BOUND)

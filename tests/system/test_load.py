@@ -10,7 +10,7 @@ import pytest
 
 from tests.system.front import DEMO_ZONE, FrontEnd
 from tests.system.processes import needed, output_of
-from tests.waiting import eventually
+from tests.waiting import eventually, tried_on_a_busy_machine
 
 PER_SECOND = 1000
 SECONDS = 2
@@ -24,6 +24,7 @@ def front(tmp_path: Path) -> Iterator[FrontEnd]:
 
 
 @pytest.mark.parametrize("mode", ["udp", "tcp"])
+@tried_on_a_busy_machine
 def test_dnsperf_loses_nothing(front: FrontEnd, tmp_path: Path, mode: str) -> None:
     questions = tmp_path / "questions"
     questions.write_text(

@@ -185,7 +185,7 @@ async def running(config_path: Path) -> AsyncIterator[Front]:
         yield await start.start(candidate.read(config_path), stack)
 
 
-async def eventually(check: Callable[[], object], within_s: float = 5) -> None:
+async def eventually(check: Callable[[], object], within_s: float = 30) -> None:
     """Let things happen until *check* holds; fail when it does not in time."""
     async with asyncio.timeout(within_s):
         while not check():  # noqa: ASYNC110 - nobody would set an event

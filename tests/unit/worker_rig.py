@@ -79,7 +79,7 @@ T = TypeVar("T")
 
 def eventually(check: Callable[[], T | None], step: Callable[[], object]) -> T:
     """Return what *check* returns as soon as that is true, taking *step* in between."""
-    deadline_at = time.monotonic() + 5
+    deadline_at = time.monotonic() + 30
     while True:
         value = check()
         if value:
