@@ -75,7 +75,7 @@ _LABELLED_COUNTERS: Final[tuple[tuple[str, str, str, Mapping[str, int]], ...]] =
     ),
     (
         "ignored_datagrams",
-        "Datagrams that get no response.",
+        "Messages that get no response.",
         "reason",
         {
             "short": Counter.IGNORED_SHORT,

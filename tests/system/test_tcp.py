@@ -23,7 +23,7 @@ from tests.system.streams import Stream, handed_over, stream_to
 from tests.system.upstream import Asked, FakeUpstream, Response, answer, truncated
 from tests.waiting import eventually
 
-IDLE_S = 10
+IDLE_S = 4
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +34,12 @@ def upstream() -> Iterator[FakeUpstream]:
 
 @pytest.fixture(scope="module")
 def front(folder: Path, upstream: FakeUpstream) -> Iterator[FrontEnd]:
-    upstreams = {"servers": [{"address": str(upstream.address)}]}
-    with FrontEnd(folder, upstreams=upstreams, zones=[DEMO_ZONE]) as made:
+    with FrontEnd(
+        folder,
+        upstreams={"servers": [{"address": str(upstream.address)}]},
+        zones=[DEMO_ZONE],
+        limits={"tcp_idle": f"{IDLE_S}s"},
+    ) as made:
         yield made
 
 

@@ -436,9 +436,14 @@ def test_who_finds_no_descriptor_is_turned_away_and_the_loop_rests(
     late = Stream(crowd.rig)
     stack.callback(late.close)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.dup(0)
-    os.close(lowest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    # Every number below the limit is taken.
+    top = max(map(int, os.listdir("/proc/self/fd")))  # noqa: PTH208 - numbers
+    taken = [os.dup(0)]
+    while taken[-1] < top:
+        taken.append(os.dup(0))
+    for fd in taken:
+        stack.callback(os.close, fd)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[-1] + 1, hard))
     try:
         crowd.rig.round()
         counted = crowd.rig.count(Limit.DESCRIPTORS)
