@@ -209,12 +209,20 @@ def test_malformed_query_gets_what_the_protocol_asks(
 
 
 @pytest.mark.parametrize(
-    "octets",
-    [b"\0\0", b"\0\1\0", b"\0\x0b" + header()[:11], b"\0\x0c" + header(0x8180)],
+    ("octets", "reason"),
+    [
+        (b"\0\0", "short"),
+        (b"\0\1\0", "short"),
+        (b"\0\x0b" + header()[:11], "short"),
+        (b"\0\x0c" + header(0x8180), "response"),
+    ],
     ids=["no octets", "one octet", "header cut short", "a response"],
 )
-def test_stream_with_what_is_no_query_is_closed(front: FrontEnd, octets: bytes) -> None:
-    with front.counting(connected(1, 0)), stream_to(front) as (stream, _worker):
+def test_stream_with_what_is_no_query_is_closed(
+    front: FrontEnd, octets: bytes, reason: str
+) -> None:
+    counts = connected(1, 0) + Counter({f"ignored_datagrams {reason}": 1})
+    with front.counting(counts), stream_to(front) as (stream, _worker):
         stream.send_octets(octets)
 
         assert stream.receive() == b""
