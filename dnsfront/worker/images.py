@@ -18,6 +18,8 @@ class Images:
 
     def __init__(self) -> None:
         self._packs: dict[str, memoryview] = {}
+        # Kept from spec to spec: of many zones only those that changed cost anything.
+        self._zones: dict[ZoneImage, Zone] = {}
 
     def take(self, names: Sequence[str], fds: Sequence[int]) -> None:
         """Map *fds*, which have these *names*; the cost does not grow with the size."""
@@ -33,12 +35,16 @@ class Images:
         """
         if not wanted:
             return None
-        return ZoneSet([self._zone(image) for image in wanted])
+        for image in wanted:
+            if image not in self._zones:
+                self._zones[image] = self._zone(image)
+        return ZoneSet([self._zones[image] for image in wanted])
 
     def keep(self, wanted: Collection[ZoneImage]) -> None:
         """Give up what holds none of the images *wanted*."""
         names = {image.pack for image in wanted}
         self._packs = {k: v for k, v in self._packs.items() if k in names}
+        self._zones = {image: self._zones[image] for image in wanted}
 
     def _zone(self, image: ZoneImage) -> Zone:
         memory = self._packs.get(image.pack)

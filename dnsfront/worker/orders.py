@@ -224,12 +224,13 @@ class Orders:
         [spec_fd] = fds
         spec = WorkerSpec.from_json(memory.content(spec_fd))
         os.close(spec_fd)
+        worker = self._worker
         try:
-            zones = self._worker.images.zones(spec.zones)
+            zones = worker.images.zones(spec.zones)
         except DnsfrontError as exc:
+            worker.images.keep(worker.spec.zones)
             self._reply(message, "refused", reason=str(exc)[:_MAX_REASON])
             return
-        worker = self._worker
         before, worker.spec = worker.spec, spec
         logs.set_level(spec.log_level)
         worker.resize_cache()

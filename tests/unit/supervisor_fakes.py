@@ -87,7 +87,7 @@ class PlayedProcess:
         self.started_at = asyncio.get_running_loop().time()
         self.ending = "status=0"
         self.spec: WorkerSpec | None = None
-        self.packs: set[str] = set()
+        self.packs: list[str] = []
         self._on_message = on_message
         self._on_exit = on_exit
         self.events.append(("spawned", name))
@@ -96,7 +96,9 @@ class PlayedProcess:
     def send(self, message: Message, fds: list[int] | None = None) -> None:
         op = message["op"]
         if op == "images":
-            self.packs.update(message["packs"])
+            assert fds is not None
+            assert len(fds) == len(message["packs"])
+            self.packs += message["packs"]
             return
         self.events.append((op, self.name, *message.get("ids", ())))
         soon = asyncio.get_running_loop().call_soon

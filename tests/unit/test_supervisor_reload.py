@@ -338,3 +338,39 @@ def test_public_seed_is_warned_of_once_while_it_stays(
     [line] = [x.message for x in caplog.records if "config_warning" in x.message]
     assert "line=2 key=ring.seed " in line
     assert played.events
+
+
+def test_a_worker_is_given_only_the_zones_that_changed(
+    played: Played, tmp_path: Path
+) -> None:
+    async def story(front: Front, reloader: Reloader) -> None:
+        [before] = front.candidate.zones
+        assert played.by_name["w1"].packs == [before.pack.name]
+
+        write_config(tmp_path, more="cache: {max_entries: 7}\n")
+        await reloader.reload()
+        [same] = front.candidate.zones
+        (tmp_path / "zone").write_text(ZONE + "new IN A 192.0.2.1\n")
+        await reloader.reload()
+        [after] = front.candidate.zones
+
+        assert same is before
+        names = [before.pack.name, after.pack.name]
+        assert played.by_name["w1"].packs == names
+        assert len(set(names)) == 2
+
+    play(write_config(tmp_path), story)
+
+
+def test_a_respawned_worker_is_given_all_zones(played: Played, tmp_path: Path) -> None:
+    async def story(front: Front, _reloader: Reloader) -> None:
+        [zone] = front.candidate.zones
+        first = played.by_name["w1"]
+
+        first.die()
+        await eventually(lambda: played.by_name["w1"] is not first)
+        await settle()
+
+        assert played.by_name["w1"].packs == [zone.pack.name]
+
+    play(write_config(tmp_path), story)

@@ -258,3 +258,21 @@ def test_a_worker_gives_an_image_back_as_soon_as_it_has_another(
         assert ask(found, "www.a.test", "A").answer
 
     assert ours.read_text().count("dnsfront-zones") == 1
+
+
+def test_a_zone_that_did_not_change_costs_a_worker_nothing(tmp_path: Path) -> None:
+    images, files = Images(), ZoneFiles()
+    config = config_of(tmp_path, a=zone_text("192.0.2.1"), b=zone_text("192.0.2.2"))
+    for name, address in (("b", "192.0.2.2"), ("b", "192.0.2.3")):
+        (tmp_path / name).write_text(zone_text(address))
+        files = ZoneFiles(files.zones)
+        refused(files, config)
+        packs = {zone.pack.name: os.dup(zone.pack.fd) for zone in files.zones}
+        images.take(list(packs), list(packs.values()))
+        before, wanted = dict(images._zones), [zone.image for zone in files.zones]
+        zones = images.zones(wanted)
+        images.keep(wanted)
+        assert zones
+
+    kept = set(before.values()) & set(images._zones.values())
+    assert [zone.origin for zone in kept] == [b"\1a\4test\0"]
