@@ -65,7 +65,8 @@ def home(folder: Path) -> dict[str, Any]:
     """Return the config that every run begins with and comes back to."""
     return {
         "listen": [str(SERVICE)],
-        "ring": {"workers": 4, "seed": "soak"},
+        # As many slots as suit both methods, so that one may follow the other.
+        "ring": {"workers": 4, "seed": "soak", "slots": 55440},
         "upstreams": {
             "policy": "chash",
             "servers": [{"address": str(address)} for address in ADDRESSES],
