@@ -341,7 +341,8 @@ class Upstreams(Section):
     timeout_s: Timeout = Field(
         as_written("800ms"),
         alias="timeout",
-        description="How long to wait for one server before the next is asked.",
+        description="How long to wait for one server before the next is asked; its "
+        "query is repeated before that, by the round trip measured.",
     )
     health: HealthCheck = Field(
         as_written({"name": ".", "type": "NS", "interval": "1s", "rise": 1, "fall": 2}),
