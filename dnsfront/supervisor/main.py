@@ -19,7 +19,7 @@ from typing import Any, Final
 from dnsfront import logs
 from dnsfront.errors import DnsfrontError
 from dnsfront.ipc import signals
-from dnsfront.supervisor import candidate, memory, notify
+from dnsfront.supervisor import candidate, memory, notify, spawning
 from dnsfront.supervisor.candidate import Candidate
 from dnsfront.supervisor.commands import Commands
 from dnsfront.supervisor.control import ControlSocket
@@ -78,7 +78,8 @@ async def _run(config_path: Path, started_at: float, *, is_takeover: bool) -> No
     wanted = reading.result()
     logs.set_up(wanted.config.log.level, "supervisor")
     _raise_descriptor_limit()
-    await _Supervisor(wanted, started_at, stop_asked).run(is_takeover=is_takeover)
+    with spawning.nursery():
+        await _Supervisor(wanted, started_at, stop_asked).run(is_takeover=is_takeover)
 
 
 class _Supervisor:

@@ -6,20 +6,16 @@ import asyncio
 import itertools
 import logging
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from dnsfront.ipc import channel, replies
 from dnsfront.ipc.channel import Message
+from dnsfront.supervisor.spawning import Process, spawn
 
 _LOG = logging.getLogger(__name__)
 
-#: Where the package is imported from, in a checkout and in an installation.
-_PACKAGE_PARENT: Final = Path(__file__).resolve().parents[2]
 #: A worker whose channel is closed is about to exit; one that does not is stuck.
 _EXIT_AFTER_EOF_S: Final = 2.0
 _PING_EVERY_S: Final = 1.0
@@ -42,7 +38,7 @@ class _Request:
 
 
 class WorkerProcess:
-    """A fresh interpreter that runs one worker, from start to exit.
+    """A process that runs one worker, from start to exit.
 
     *on_message* gets what the worker says of its own accord, *on_exit* is called
     exactly once, when the process is gone and reaped. Requests may overlap.
@@ -164,16 +160,8 @@ class WorkerProcess:
         code = self._process.returncode
         return f"signal={-code}" if code and code < 0 else f"status={code}"
 
-    def _spawn(self, fd: int) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(  # noqa: S603 - our own interpreter
-            [sys.executable, "-m", "dnsfront.worker", str(fd)],
-            stdin=subprocess.DEVNULL,
-            pass_fds=[fd],
-            # A Ctrl-C at the terminal is the supervisor's to act on.
-            start_new_session=True,
-            # Python puts the working directory first on its path: let that be ours.
-            cwd=_PACKAGE_PARENT,
-        )
+    def _spawn(self, fd: int) -> Process:
+        return spawn(fd)
 
     def _read(self) -> bool:
         """Take one message; return whether there may be more."""

@@ -50,7 +50,7 @@ def test_signal_ends_the_front_end_and_leaves_nothing(
 ) -> None:
     with demo(tmp_path) as front:
         held = held_by(front.program.pid)
-        assert len(held.pids) == 5
+        assert len(held.pids) == 6  # the supervisor, the nursery, four workers
         assert {kind for kind, _ in held.objects} == {"prog_id", "map_id"}
         ask(front.address, "www.example.test")
 

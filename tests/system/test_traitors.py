@@ -127,12 +127,27 @@ def test_a_traitor_is_replaced_and_nobody_else_is_hurt(
     assert len(ask_all(front.address, QNAMES)) == len(QNAMES)
 
 
-def test_a_respawn_after_an_upgrade_on_disk_is_refused_with_what_to_do(
+def nursery_of(front: FrontEnd) -> int:
+    """Return the pid of the process that workers are forked from."""
+    children = Path(f"/proc/{front.program.pid}/task/{front.program.pid}/children")
+    [pid] = {
+        int(pid)
+        for pid in children.read_text("ascii").split()
+        if b"nursery" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    } - set(front.pids().values())
+    return pid
+
+
+def test_a_respawn_after_an_upgrade_on_disk_has_the_code_of_before_or_is_refused(
     front: FrontEnd, orders: Path
 ) -> None:
     others = front.pids()
     orders.write_text("upgrade")
 
+    os.kill(others["w4"], signal.SIGKILL)
+    eventually(partial(is_another, front, "w4", {others["w4"]}))
+    others = front.pids()
+    os.kill(nursery_of(front), signal.SIGKILL)
     os.kill(others["w2"], signal.SIGKILL)
     eventually(lambda: front.worker("w2")["state"] == "failed")
     orders.write_text("")
