@@ -137,7 +137,12 @@ def test_answer_equals_that_of_unbound_on_a_miss_and_on_a_hit(
     rcode = rcode_of(theirs)
     expected = steered(2) + missed(1, upstream, rcode) + hit(1, rcode)
     if question.qname == "large.test":  # asked for a second time, over TCP
-        expected += Counter({f"upstream_requests {upstream}": 1})
+        expected += Counter(
+            {
+                f"upstream_requests {upstream}": 1,
+                f"upstream_tcp_connections {upstream}": 1,
+            }
+        )
 
     with empty.counting(expected):
         on_a_miss = question.put_to(empty.address)
