@@ -20,6 +20,7 @@ from typing import Final
 
 from dnsfront.dns import wire
 from dnsfront.dns.entry import (
+    ENTRY_OCTETS,
     ODD_ANY,
     ODD_ERRORS,
     ODD_RCODE,
@@ -200,7 +201,8 @@ class Cache:
                 self.residents.weigh_again(entry, entry.weight_octets - weight)
             else:
                 # Whatever had its place has left: see _can_take.
-                self.residents.admit(entry)
+                weight = ENTRY_OCTETS + len(key) + len(body) + 2 * len(offsets)
+                self.residents.admit(entry, weight + len(response.errors))
                 found[key] = entry
         return entry
 
@@ -270,7 +272,7 @@ class Cache:
         other = view.get(entry.key)
         if other is not None:
             residents.leave(other)
-        residents.admit(entry)
+        residents.admit(entry, entry.weight_octets)
         view[entry.key] = entry
 
     def _forget(self, entry: Entry) -> None:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from dnsfront.dns.entry import ENTRY_OCTETS, NOT_ASKED_FOR, ODD_ZONE, Entry
+from dnsfront.dns.entry import NOT_ASKED_FOR, ODD_ZONE, Entry
 
 NEWCOMERS: Final = 0
 REGULARS: Final = 1
@@ -90,16 +90,11 @@ class Residents:
         """Whether there is more than the bounds allow."""
         return self.octets > self._max_octets or self._count > self._max_entries
 
-    def admit(self, entry: Entry) -> None:
-        """Take *entry* in, after others have gone for it: it is not the one to go."""
-        # As `entry.weight_octets`, which costs a call.
-        weight = (
-            ENTRY_OCTETS
-            + len(entry.key)
-            + len(entry.body)
-            + len(entry.errors)
-            + 2 * len(entry.ttl_offsets)
-        )
+    def admit(self, entry: Entry, weight: int) -> None:
+        """Take in *entry*, of so much *weight*, after others have gone for it.
+
+        It is not the one to go itself.
+        """
         is_of_zone = entry.odd & ODD_ZONE
         if self.octets + weight > self._max_octets or (
             self._count >= self._max_entries and not is_of_zone
