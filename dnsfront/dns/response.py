@@ -23,6 +23,11 @@ _SOA: Final = wire.SOA
 _A: Final = 1
 _AAAA: Final = 28
 _IN: Final = wire.CLASS_IN
+#: Types and class of addresses as they stand in a message, and their octets.
+_ADDRESS_OCTETS: Final = {b"\0\1\0\1": 4, b"\0\x1c\0\1": 16}
+#: A pointer to the name of the question; the owner and the type of an OPT record.
+_OWN_NAME: Final = b"\xc0\x0c"
+_OPT_HEAD: Final = b"\0\0\x29"
 #: A compression pointer to offset 0.
 _POINTER: Final = 0xC000
 _HEAD = struct.Struct("!4H")
@@ -84,6 +89,53 @@ class Response:
         self.errors = b""
 
 
+def _parse_plain(
+    octets: bytes, body_at: int, flags: int, answers: int, additionals: int
+) -> Response | None:
+    """Return what most responses are, or None for those that are anything else.
+
+    That is: addresses of the name that was asked for, and an OPT record without
+    options behind them. It means what :func:`parse_response` says, at half the price.
+    """
+    tail = octets[body_at - 4 : body_at]
+    data_octets = _ADDRESS_OCTETS.get(tail)
+    if data_octets is None or flags & wire.RCODE_MASK:
+        return None
+    record_octets = 12 + data_octets
+    end = body_at + answers * record_octets
+    if additionals:
+        opt = octets[end:]
+        # No options, and no upper bits of a response code.
+        if len(opt) != 11 or opt[:3] != _OPT_HEAD or opt[5] or opt[9:] != b"\0\0":
+            return None
+    elif len(octets) != end:
+        return None
+    start = _OWN_NAME + tail
+    length = data_octets.to_bytes(2, "big")
+    ttl_s, max_ttl_s = _FOREVER, 0
+    for at in range(body_at, end, record_octets):
+        if octets[at : at + 6] != start or octets[at + 10 : at + 12] != length:
+            return None
+        ttl = int.from_bytes(octets[at + 6 : at + 10], "big")
+        if ttl < ttl_s:  # noqa: PLR1730 - min() costs four times as much
+            ttl_s = ttl
+        if ttl > max_ttl_s:  # noqa: PLR1730
+            max_ttl_s = ttl
+    return Response(
+        wire.NOERROR,
+        _HEAD.pack(wire.QR | wire.RA | flags & _KEPT_FLAGS, answers, 0, 0),
+        octets[body_at:end],
+        (6,)
+        if answers == 1
+        else tuple(range(6, answers * record_octets, record_octets)),
+        ttl_s,
+        ttl_s,
+        max_ttl_s,
+        True,  # noqa: FBT003 - as the parameters say
+        additionals > 0,
+    )
+
+
 def parse_response(  # noqa: C901, PLR0912, PLR0915 - a call a record costs too much
     octets: bytes, body_at: int
 ) -> Response:
@@ -98,6 +150,10 @@ def parse_response(  # noqa: C901, PLR0912, PLR0915 - a call a record costs too 
         WireError: counts and records do not agree, or a record is malformed.
     """
     _, flags, _, answers, authorities, additionals = wire.HEADER.unpack_from(octets)
+    if not authorities and additionals < 2 and answers:
+        plain = _parse_plain(octets, body_at, flags, answers, additionals)
+        if plain is not None:
+            return plain
     rcode = flags & wire.RCODE_MASK
     at = end = body_at
     qtype = octets[body_at - 4] << 8 | octets[body_at - 3]
