@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from unittest.mock import patch
 
 import dns.flags
 import dns.message
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from dnsfront.dns import response as response_module
 from dnsfront.dns import wire
 from dnsfront.dns.response import (
     MAX_NEGATIVE_TTL_S,
@@ -22,6 +24,7 @@ from dnsfront.dns.response import (
     parse_response,
 )
 from dnsfront.errors import WireError
+from tests.unit.worker_rig import interpreted
 
 SOA = "example.test. {ttl} IN SOA ns.example.test. host.example.test. 1 2 3 4 {minimum}"
 
@@ -348,3 +351,45 @@ def test_positive_response_is_kept_for_its_least_ttl(ttls: list[int]) -> None:
     assert parts.ttl_s == parts.min_ttl_s == min(ttls)
     assert parts.max_ttl_s == max(ttls)
     assert parts.has_answers
+
+
+@interpreted
+@given(
+    st.sampled_from(["A", "AAAA"]),
+    st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=5),
+    st.booleans(),
+    st.integers(0, 60),
+    st.integers(0, 255),
+)
+def test_plain_responses_mean_what_any_response_means(
+    kind: str,
+    ttls: list[int],
+    has_opt: bool,  # noqa: FBT001 - drawn
+    at: int,
+    octet: int,
+) -> None:
+    data = {"A": b"\xc0\0\2\1", "AAAA": bytes(16)}[kind]
+    tail = {"A": b"\0\1\0\1", "AAAA": b"\0\x1c\0\1"}[kind]
+    question = b"\3www\0" + tail
+    records = b"".join(
+        b"\xc0\x0c" + tail + struct.pack("!IH", ttl, len(data)) + data for ttl in ttls
+    )
+    opt = b"\0\0\x29\4\xd0" + bytes(6) if has_opt else b""
+    octets = struct.pack("!6H", 7, 0x8180, 1, len(ttls), 0, has_opt) + question
+    body_at = len(octets)
+    octets += records + opt
+    changed = octets[: body_at + at] + bytes([octet]) + octets[body_at + at + 1 :]
+
+    for message in (octets, changed):
+        plain = told(message, body_at)
+        with patch.object(response_module, "_parse_plain", return_value=None):
+            assert plain == told(message, body_at)
+
+
+def told(octets: bytes, body_at: int) -> list[object] | str:
+    """Return all that there is to a response, or that it is malformed."""
+    try:
+        response = parse_response(octets, body_at)
+    except WireError:
+        return "malformed"
+    return [getattr(response, name) for name in Response.__slots__]
