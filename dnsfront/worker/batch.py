@@ -316,6 +316,11 @@ class SendBatch(_Sender):
         """How many messages wait for :meth:`flush`."""
         return len(self._payloads)
 
+    def message(self, i: int) -> bytes:
+        """Return message *i* of those that left last, for instance one `refused`."""
+        at = self.vectors[2 * i] - self.buffer_at
+        return self._buffer[at : at + self.vectors[2 * i + 1]]
+
     def add(self, payload: bytes, address: bytes = b"", control: bytes = b"") -> None:
         """Collect one message; a full batch leaves at once."""
         payloads = self._payloads

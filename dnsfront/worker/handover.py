@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from typing import TYPE_CHECKING, Final
 
 from dnsfront.worker.batch import (
@@ -22,7 +23,7 @@ from dnsfront.worker.transfer import MAX_PARCEL_OCTETS
 from dnsfront.worker.waiter import Waiter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from dnsfront.worker.frontend import Frontend
     from dnsfront.worker.udp import UdpListener
@@ -32,6 +33,9 @@ _STREAM_QUERY: Final = 2
 _STREAM_RESPONSE: Final = 3
 #: The number tells the form of a parcel, too: a predecessor may be another version.
 _ENTRIES: Final = 5
+
+#: Far longer than any owner takes that is alive: it gives up on upstreams before.
+_ANSWERED_WITHIN_NS: Final = 10_000_000_000
 
 _KIND = struct.Struct("=B")
 #: kind, listener number, octets of address and of control message, then both padded.
@@ -99,14 +103,22 @@ class Receivers:
 class Peers:
     """The other workers, and this worker's own receiving socket."""
 
-    def __init__(self, worker_id: int, receiving: socket.socket) -> None:
+    def __init__(
+        self,
+        worker_id: int,
+        receiving: socket.socket,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
         self._worker_id = worker_id
+        self._clock = clock
         self._socket = receiving
         self._received = ReceiveBatch(longest=MAX_PARCEL_OCTETS)
         self._sockets: dict[int, socket.socket] = {}
         self._batches: dict[int, SendBatch] = {}
         self._tokens = 0
-        self._waiting: dict[int, tuple[int, bytes, Waiter]] = {}
+        #: By token, the oldest first: whom a query went to, when, and what it was.
+        self._waiting: dict[int, tuple[int, int, bytes, Waiter]] = {}
+        self._given_back: list[tuple[bytes, Waiter]] = []
         self.failed = 0
         #: Messages that were cut, or that no sense could be made of.
         self.refused = 0
@@ -124,7 +136,7 @@ class Peers:
         self.flush()
         lost = [
             token
-            for token, (worker_id, _octets, _waiter) in self._waiting.items()
+            for token, (worker_id, *_rest) in self._waiting.items()
             if worker_id not in sockets
         ]
         for sock in self._sockets.values():
@@ -133,7 +145,7 @@ class Peers:
         self._batches = {
             worker_id: SendBatch(sock.fileno()) for worker_id, sock in sockets.items()
         }
-        return [self._waiting.pop(token)[1:] for token in lost]
+        return [self._waiting.pop(token)[2:] for token in lost]
 
     def pass_datagram(
         self,
@@ -153,14 +165,18 @@ class Peers:
         """Pass a query that came over TCP; *waiter* gets the response.
 
         Returns a token for :meth:`forget`, or 0 when the owner is not known. If the
-        owner dies meanwhile, :meth:`replace` gives the query back.
+        owner dies meanwhile, :meth:`replace` gives the query back, and if it has no
+        room for it, or does not answer, :meth:`given_back`.
         """
         self._tokens += 1
-        head = _STREAM_HEAD.pack(_STREAM_QUERY, self._worker_id, self._tokens)
+        token = self._tokens
+        head = _STREAM_HEAD.pack(_STREAM_QUERY, self._worker_id, token)
+        # Ahead of the passing, which may take it back at once.
+        self._waiting[token] = (worker_id, self._clock(), octets, waiter)
         if not self._pass(worker_id, head + octets):
+            del self._waiting[token]
             return 0
-        self._waiting[self._tokens] = (worker_id, octets, waiter)
-        return self._tokens
+        return token
 
     def pass_response(self, worker_id: int, token: int, message: bytes) -> None:
         """Send the response to a query that *worker_id* passed here."""
@@ -181,14 +197,48 @@ class Peers:
         if batch is None:
             return False
         batch.add(octets)
+        if not len(batch):
+            self._note_failed(batch)
         return True
 
     def flush(self) -> None:
         """Send what was collected."""
         for batch in self._batches.values():
             batch.flush()
-            self.failed += batch.failed
-            batch.failed = 0
+            self._note_failed(batch)
+
+    def _note_failed(self, batch: SendBatch) -> None:
+        """Count what the last call did not send; take queries over TCP back."""
+        if not batch.failed:
+            return
+        self.failed += batch.failed
+        batch.failed = 0
+        for i, _number in batch.refused:
+            octets = batch.message(i)
+            if octets[0] == _STREAM_QUERY:
+                _, _, token = _STREAM_HEAD.unpack_from(octets)
+                self._take_back(token)
+
+    def _take_back(self, token: int) -> None:
+        passed = self._waiting.pop(token, None)
+        if passed is not None:
+            self._given_back.append(passed[2:])
+
+    def given_back(self) -> list[tuple[bytes, Waiter]]:
+        """Return the queries over TCP that are to be answered here after all.
+
+        Their owner had no room for them, or did not answer in a long time: its answer
+        may have found no room here. Who waits would wait until the connection ends.
+        """
+        overdue_ns = self._clock() - _ANSWERED_WITHIN_NS
+        while self._waiting:
+            token = next(iter(self._waiting))
+            if self._waiting[token][1] > overdue_ns:
+                break
+            self.failed += 1
+            self._take_back(token)
+        given_back, self._given_back = self._given_back, []
+        return given_back
 
     def receive(self, frontend: Frontend, listeners: Mapping[int, UdpListener]) -> int:
         """Serve what other workers passed here; return how many messages it was."""
@@ -228,7 +278,7 @@ class Peers:
         elif kind == _STREAM_RESPONSE:
             passed = self._waiting.pop(token, None)
             if passed is not None:
-                passed[2].respond(payload)
+                passed[3].respond(payload)
         else:
             raise ValueError(f"got a message of kind {kind}")
 

@@ -351,6 +351,9 @@ class Worker:
         if self.peers.failed:
             self._meter.count(Counter.HANDOVER_FAILED, self.peers.failed)
             self.peers.failed = 0
+        for octets, waiter in self.peers.given_back():
+            waiter.is_placed = True  # nobody else is left to ask
+            self.frontend.query(octets, waiter)
         if self.peers.refused:
             self._meter.count(Counter.HANDOVER_REFUSED, self.peers.refused)
             self.peers.refused = 0

@@ -501,6 +501,52 @@ def test_peer_whose_socket_is_full_counts_as_failed() -> None:
         peers.replace({})
 
 
+@interpreted
+def test_query_over_tcp_that_finds_no_room_is_given_back() -> None:
+    receiving, sending = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with receiving, sending:
+        sending.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
+        peers = Peers(1, receiving)
+        peers.replace({2: sending.dup()})
+        queries = [b"%04d" % number + bytes(2000) for number in range(100)]
+        waiters = [KeepingWaiter() for _ in queries]
+
+        for octets, waiter in zip(queries, waiters, strict=True):
+            assert peers.pass_query(2, octets, waiter)
+        peers.flush()
+
+        given_back = peers.given_back()
+        assert 0 < len(given_back) < 100
+        assert len(given_back) == peers.failed
+        assert all(
+            octets == queries[waiters.index(waiter)]  # type: ignore[arg-type]
+            for octets, waiter in given_back
+        )
+        assert peers.given_back() == []
+        peers.replace({})
+
+
+@interpreted
+def test_query_over_tcp_that_is_never_answered_is_given_back() -> None:
+    receiving, sending = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    now_ns = 0
+    with receiving, sending:
+        peers = Peers(1, receiving, clock=lambda: now_ns)
+        peers.replace({2: sending.dup()})
+        first, second = KeepingWaiter(), KeepingWaiter()
+        peers.pass_query(2, b"first", first)
+        now_ns = 9_000_000_000
+        token = peers.pass_query(2, b"second", second)
+        assert peers.given_back() == []
+
+        now_ns = 10_000_000_000
+        assert peers.given_back() == [(b"first", first)]
+        peers.forget([token])
+        now_ns = 30_000_000_000
+        assert peers.given_back() == []
+        peers.replace({})
+
+
 def test_replaced_peers_are_closed() -> None:
     receiving, sending = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with receiving:
