@@ -23,10 +23,17 @@ _SOA: Final = wire.SOA
 _A: Final = 1
 _AAAA: Final = 28
 _IN: Final = wire.CLASS_IN
-#: Types and class of addresses as they stand in a message, and their octets.
-_ADDRESS_OCTETS: Final = {b"\0\1\0\1": 4, b"\0\x1c\0\1": 16}
-#: A pointer to the name of the question; the owner and the type of an OPT record.
-_OWN_NAME: Final = b"\xc0\x0c"
+#: Of the types of addresses, as they stand in a question with their class: how their
+#: records begin, with a pointer to the name of the question, and the octets of data.
+_ADDRESSES: Final = {
+    b"\0\1\0\1": (b"\xc0\x0c\0\1\0\1", 4),
+    b"\0\x1c\0\1": (b"\xc0\x0c\0\x1c\0\1", 16),
+}
+#: The beginning of a record up to its TTL, the TTL, and the length of the data.
+_PLAIN_RECORD = struct.Struct("!6sIH")
+#: Owner and type of an OPT record, payload, upper bits of the code, version, flags,
+#: and the length of the options.
+_PLAIN_OPT = struct.Struct("!3sHBBHH")
 _OPT_HEAD: Final = b"\0\0\x29"
 #: A compression pointer to offset 0.
 _POINTER: Final = 0xC000
@@ -89,7 +96,7 @@ class Response:
         self.errors = b""
 
 
-def _parse_plain(
+def _parse_plain(  # noqa: PLR0911 - each return is a reason to look closer
     octets: bytes, body_at: int, flags: int, answers: int, additionals: int
 ) -> Response | None:
     """Return what most responses are, or None for those that are anything else.
@@ -97,37 +104,43 @@ def _parse_plain(
     That is: addresses of the name that was asked for, and an OPT record without
     options behind them. It means what :func:`parse_response` says, at half the price.
     """
-    tail = octets[body_at - 4 : body_at]
-    data_octets = _ADDRESS_OCTETS.get(tail)
-    if data_octets is None or flags & wire.RCODE_MASK:
+    plain = _ADDRESSES.get(octets[body_at - 4 : body_at])
+    if plain is None or flags & wire.RCODE_MASK:
         return None
+    start, data_octets = plain
     record_octets = 12 + data_octets
     end = body_at + answers * record_octets
+    size = len(octets)
     if additionals:
-        opt = octets[end:]
+        if size != end + _PLAIN_OPT.size:
+            return None
         # No options, and no upper bits of a response code.
-        if len(opt) != 11 or opt[:3] != _OPT_HEAD or opt[5] or opt[9:] != b"\0\0":
+        head, _size, upper, _version, _flags, options = _PLAIN_OPT.unpack_from(
+            octets, end
+        )
+        if head != _OPT_HEAD or upper or options:
             return None
-    elif len(octets) != end:
+    elif size != end:
         return None
-    start = _OWN_NAME + tail
-    length = data_octets.to_bytes(2, "big")
-    ttl_s, max_ttl_s = _FOREVER, 0
-    for at in range(body_at, end, record_octets):
-        if octets[at : at + 6] != start or octets[at + 10 : at + 12] != length:
-            return None
-        ttl = int.from_bytes(octets[at + 6 : at + 10], "big")
-        if ttl < ttl_s:  # noqa: PLR1730 - min() costs four times as much
-            ttl_s = ttl
-        if ttl > max_ttl_s:  # noqa: PLR1730
-            max_ttl_s = ttl
+    unpack = _PLAIN_RECORD.unpack_from
+    first, ttl_s, length = unpack(octets, body_at)
+    if first != start or length != data_octets:
+        return None
+    max_ttl_s = ttl_s
+    offsets: tuple[int, ...] = (6,)
+    if answers > 1:
+        offsets = tuple(range(6, answers * record_octets, record_octets))
+        for at in range(body_at + record_octets, end, record_octets):
+            first, ttl, length = unpack(octets, at)
+            if first != start or length != data_octets:
+                return None
+            ttl_s, max_ttl_s = min(ttl_s, ttl), max(max_ttl_s, ttl)
+    ttl_s = min(ttl_s, _FOREVER)
     return Response(
         wire.NOERROR,
         _HEAD.pack(wire.QR | wire.RA | flags & _KEPT_FLAGS, answers, 0, 0),
         octets[body_at:end],
-        (6,)
-        if answers == 1
-        else tuple(range(6, answers * record_octets, record_octets)),
+        offsets,
         ttl_s,
         ttl_s,
         max_ttl_s,
