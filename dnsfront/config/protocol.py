@@ -8,6 +8,7 @@ from typing import Final
 from pydantic import Field, StrictInt, StrictStr
 
 from dnsfront.config.sections import Fault, Section
+from dnsfront.dns.wire import MAX_UDP_OCTETS
 
 #: A string has room for 255 (RFC 1035, 3.3), and a worker's name may come in.
 _MAX_TEXT_OCTETS: Final = 180
@@ -19,7 +20,7 @@ class Edns(Section):
     udp_size: StrictInt = Field(
         1232,
         ge=512,
-        le=4096,
+        le=MAX_UDP_OCTETS,
         description="The largest message over UDP, in octets, towards clients and from "
         "upstreams; more than 1232 may arrive in fragments, or not at all.",
     )

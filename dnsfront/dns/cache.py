@@ -25,11 +25,13 @@ from dnsfront.dns.entry import (
     ODD_ERRORS,
     ODD_RCODE,
     ODD_ROTATES,
+    ODD_STUB,
     ODD_TAIL,
     ODD_ZONE,
     VIEWS,
     Entry,
     head_of,
+    stub_head,
 )
 from dnsfront.dns.residents import Residents
 from dnsfront.dns.response import Response
@@ -135,11 +137,13 @@ class Cache:
 
     def stale_body(self, entry: Entry, now_s: int) -> bytes | None:
         """Return the records of an expired *entry* as stale ones; None if too old."""
+        if entry.odd & ODD_STUB:
+            return None  # it has none
         if not 0 < entry.expires_at > now_s - self._limits.serve_stale_s:
             return None
         return _aged(entry.body, entry.ttl_offsets, lambda _ttl: STALE_TTL_S)
 
-    def put(  # noqa: C901, PLR0912 - a call a miss costs more than what is done
+    def put(  # noqa: C901, PLR0912, PLR0915 - a call a miss costs more than what is done
         self, view: int, key: bytes, tail: bytes, response: Response, now_s: int
     ) -> Entry | None:
         """Return an entry with the response, kept if its TTL is over zero.
@@ -167,10 +171,9 @@ class Cache:
             ttl_s = high
         found = self.views[view]
         entry = found.get(key) if ttl_s else None
-        weight = 0
+        weight = stub_ttl_s = 0
         if ttl_s and len(body) > limits.max_entry_octets:
-            self.oversized += 1
-            ttl_s = 0
+            stub_ttl_s, ttl_s = ttl_s, 0
         if entry is None or not self._can_take(entry, tail, body, ttl_s):
             entry = Entry(view, key, self._tails.setdefault(tail, tail))
         else:
@@ -204,7 +207,27 @@ class Cache:
                 weight = ENTRY_OCTETS + len(key) + len(body) + 2 * len(offsets)
                 self.residents.admit(entry, weight + len(response.errors))
                 found[key] = entry
+        elif stub_ttl_s:
+            self._keep_stub(entry, now_s, now_s + stub_ttl_s)
         return entry
+
+    def _keep_stub(self, entry: Entry, now_s: int, expires_at: int) -> None:
+        """Keep what UDP clients get of an *entry* that is too large to be kept.
+
+        They get nothing but TC anyway, and would have it fetched again and again.
+        """
+        self.oversized += 1
+        if len(entry.body) <= wire.MAX_UDP_OCTETS:
+            return
+        stub = Entry(entry.view, entry.key, entry.tail)
+        head = stub_head(entry.head)
+        stub.head = self._heads.setdefault(head, head)
+        stub.odd = entry.odd & ~ODD_ROTATES | ODD_STUB
+        stub.errors = entry.errors
+        stub.stamp = stub.aged_at = now_s
+        stub.lifetime_s = expires_at - now_s
+        stub.expires_at = expires_at
+        self._admit(stub)
 
     def _can_take(self, entry: Entry, tail: bytes, body: bytes, ttl_s: int) -> bool:
         """Return whether *entry* can hold another response; else it has to go."""
@@ -230,7 +253,7 @@ class Cache:
         if self._limits.rotate:
             _mark_rotating(entry)
         if len(entry.body) > self._limits.max_entry_octets:
-            self.oversized += 1
+            self._keep_stub(entry, now_s, _NEVER)
             return entry
         entry.expires_at = _NEVER
         self._admit(entry)
@@ -255,6 +278,7 @@ class Cache:
         if len(entry.body) > self._limits.max_entry_octets:
             self.oversized += 1
             return False
+        self._shorten(entry, now_s)
         entry.tail = self._tails.setdefault(entry.tail, entry.tail)
         entry.head = self._heads.setdefault(entry.head, entry.head)
         offsets = tuple(entry.ttl_offsets)
@@ -279,6 +303,27 @@ class Cache:
         view = self.views[entry.view]
         if view.get(entry.key) is entry:
             del view[entry.key]
+
+    def shortening(self, now_s: int) -> Generator[None, None, None]:
+        """Have nothing live longer than the largest TTL of now, a piece at a time."""
+        for view in self.views:
+            present = list(view.values())
+            for at in range(0, len(present), _FLUSH_CHUNK):
+                for entry in present[at : at + _FLUSH_CHUNK]:
+                    if entry.expires_at > now_s and not entry.odd & ODD_ZONE:
+                        self._shorten(entry, now_s)
+                yield
+
+    def _shorten(self, entry: Entry, now_s: int) -> None:
+        """Cut the TTLs of a live *entry* to the largest of the config."""
+        high = self._limits.max_ttl_s
+        age_s = now_s - entry.aged_at
+        entry.body = _aged(
+            entry.body, entry.ttl_offsets, lambda ttl: min(ttl - age_s, high)
+        )
+        entry.aged_at = now_s
+        entry.expires_at = min(entry.expires_at, now_s + high)
+        entry.lifetime_s = min(entry.lifetime_s, high)
 
     def flush(self, is_wanted: Callable[[bytes], bool]) -> int:
         """Forget every entry whose qname *is_wanted* takes; return how many."""

@@ -17,22 +17,35 @@ MAX_ALIASES: Final = 64
 
 _SIGNATURES: Final = frozenset((SIG, RRSIG))
 _POINTER_TO_QUESTION: Final = b"\xc0\x0c"
+#: Type and class of CNAME and DNAME records.
+_ALIAS: Final = b"\0\5\0\1"
+_ENDING_ALIAS: Final = b"\0\x27\0\1"
 
 
 class Chain:
     """What an answer section comes to.
 
     *kept* are the offsets of the records that belong to the question, in their order,
-    *has_foreign* tells whether there are others. *target* is the last name of the chain
+    and *owners* their owners; *has_foreign* tells whether there are others. *names* are
+    the name of the question and those that it leads to. *target* is the last of them
     where the answer has nothing for it, else empty; *is_whole* whether the aliases come
     to an end at all.
     """
 
-    __slots__ = ("has_foreign", "is_whole", "kept", "target")
+    __slots__ = ("has_foreign", "is_whole", "kept", "names", "owners", "target")
 
     def __init__(
-        self, kept: list[int], target: bytes, *, has_foreign: bool, is_whole: bool
+        self,
+        kept: list[int],
+        owners: list[bytes],
+        names: list[bytes],
+        target: bytes,
+        *,
+        has_foreign: bool,
+        is_whole: bool,
     ) -> None:
+        self.owners = owners
+        self.names = names
         self.kept = kept
         self.target = target
         self.has_foreign = has_foreign
@@ -93,6 +106,7 @@ def follow(octets: bytes, body_at: int) -> Chain:
     last = chain[-1]
     members = set(chain)
     kept = []
+    owners = []
     has_end = False
     for begin, owner, rtype in records:
         kind = abs(rtype)
@@ -103,9 +117,12 @@ def follow(octets: bytes, body_at: int) -> Chain:
         elif kind != DNAME or owner not in aliases.used:
             continue
         kept.append(begin)
+        owners.append(owner)
     is_open = is_whole and not has_end and len(chain) > 1
     return Chain(
         kept,
+        owners,
+        chain,
         last if is_open and qtype not in (CNAME, wire.ANY) else b"",
         has_foreign=len(kept) != len(records),
         is_whole=is_whole,
@@ -138,6 +155,35 @@ def scrubbed(octets: bytes, body_at: int, kept: list[int]) -> bytes:
     rest, _at = _copied(octets, names, at, authorities + additionals, qname)
     counts = wire.COUNTS.pack(len(kept), authorities, additionals)
     return _bounded(octets[:6] + counts + octets[12:body_at] + body + rest)
+
+
+def may_lead_on(octets: bytes) -> bool:
+    """Return whether there may be an alias among records; no for nearly all."""
+    return _ALIAS in octets or _ENDING_ALIAS in octets
+
+
+def ahead_of(octets: bytes, body_at: int, chain: Chain, place: int) -> bytes:
+    """Return the message with no records but the aliases ahead of a name of *chain*.
+
+    *place* is that of the name. DNAME records, whose owners are above names, stay.
+
+    Raises:
+        WireError: with its names in full it would be too long for a message.
+    """
+    ahead = frozenset(chain.names[:place])
+    behind = frozenset(chain.names[place:])
+    wanted = frozenset(
+        begin
+        for begin, owner in zip(chain.kept, chain.owners, strict=True)
+        if owner in ahead or owner not in behind
+    )
+    qname, answers = (
+        octets[wire.HEADER_OCTETS : body_at - 4],
+        octets[6] << 8 | octets[7],
+    )
+    body, _at = _copied(octets, Names(octets), body_at, answers, qname, wanted)
+    counts = wire.COUNTS.pack(len(wanted), 0, 0)
+    return _bounded(octets[:6] + counts + octets[12:body_at] + body)
 
 
 def joined(first: bytes, second: bytes) -> bytes:

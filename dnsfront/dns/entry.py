@@ -19,6 +19,7 @@ ODD_ZONE: Final = 4  # made from a zone of ours, so it is no hit of the cache
 ODD_ERRORS: Final = 8  # there are Extended DNS Errors to send with it
 ODD_ANY: Final = 16  # of qtype ANY, which UDP does not get from an upstream
 ODD_ROTATES: Final = 32  # its addresses change their order with each response
+ODD_STUB: Final = 64  # without its records, which are too large: for UDP alone
 
 #: The value of `stamp` before the first hit, and after a second chance.
 NOT_ASKED_FOR: Final = -1
@@ -47,6 +48,12 @@ def head_of(sections: Sections) -> bytes:
     return _HEAD.pack(
         flags, sections.answers, sections.authorities, sections.additionals
     )
+
+
+def stub_head(head: bytes) -> bytes:
+    """Return the *head* of a response that is cut to its question (RFC 2181, 9)."""
+    flags = head[0] << 8 | head[1] | wire.TC
+    return _HEAD.pack(flags, 0, 0, 0)
 
 
 class Entry:
@@ -99,6 +106,11 @@ class Entry:
     def rotate(self) -> None:
         """Give the addresses another order."""
         self.body = rotated(self.body, self.head[2] << 8 | self.head[3])
+
+    def to_message(self) -> bytes:
+        """Return the response as a whole message, with an id of 0."""
+        question = self.key[:-4] + self.tail
+        return b"\0\0" + self.head[:2] + b"\0\1" + self.head[2:] + question + self.body
 
     @property
     def is_live(self) -> bool:

@@ -63,6 +63,8 @@ UDP_PAYLOAD_OCTETS: Final = 1232
 #: The most that a client without EDNS takes over UDP (RFC 1035, 2.3.4).
 PLAIN_UDP_OCTETS: Final = 512
 TCP_PAYLOAD_OCTETS: Final = 65535
+#: The most that a config lets us send over UDP.
+MAX_UDP_OCTETS: Final = 4096
 
 HEADER = struct.Struct("!6H")
 #: The record counts of the header behind the count of questions.

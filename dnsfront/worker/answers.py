@@ -15,6 +15,12 @@ class Answers(Protocol):
     """The front end, as the resolver sees it."""
 
     now_ns: int
+    #: Whether there are zones of ours, which aliases may lead to.
+    has_zones: bool
+
+    def local_message(self, exact: bytes) -> bytes | None:
+        """Return what a zone of ours says to a question, None if none is asked."""
+        ...
 
     def deliver(self, fetch: Fetch, response: Response) -> None:
         """Keep a response and send it to all who wait."""

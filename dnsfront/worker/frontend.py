@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from dnsfront.dns import wire
 from dnsfront.dns.cache import Cache
-from dnsfront.dns.entry import ODD_ANY, ODD_ERRORS, ODD_ROTATES, ODD_ZONE, Entry
+from dnsfront.dns.entry import (
+    ODD_ANY,
+    ODD_ERRORS,
+    ODD_ROTATES,
+    ODD_STUB,
+    ODD_ZONE,
+    Entry,
+)
 from dnsfront.dns.response import Response
 from dnsfront.dns.shape import Shapes
 from dnsfront.dns.zones.records import DS
@@ -69,6 +76,7 @@ class Frontend:
         self.meter = meter
         self.faults = Faults(meter)
         self._zones: ZoneSet | None = None
+        self.has_zones = False
         self.resolver: Resolver | None = None
         #: What is told of class CHAOS: a record for each qname.
         self.identity: dict[bytes, bytes] = {}
@@ -89,6 +97,7 @@ class Frontend:
     @zones.setter
     def zones(self, zones: ZoneSet | None) -> None:
         self._zones = zones
+        self.has_zones = zones is not None
         self.cache.is_local = None if zones is None else self._is_local
 
     def _is_local(self, exact: bytes) -> bool:
@@ -101,6 +110,26 @@ class Frontend:
         if exact.endswith(_DS_IN) and self.resolver is not None:
             return self._zones.find_for_ds(exact[:-4])
         return self._zones.find(exact[:-4])
+
+    def local_message(self, exact: bytes) -> bytes | None:
+        """Return what a zone of ours says to the question *exact*, None for others."""
+        zone = self._zone_for(exact)
+        if zone is None:
+            return None
+        qtype = int.from_bytes(exact[-4:-2], "big")
+        sections = zone.respond(exact[:-4], qtype, wire.CLASS_IN, exact)
+        return (
+            wire.HEADER.pack(
+                0,
+                wire.QR | wire.RA | sections.rcode,
+                1,
+                sections.answers,
+                sections.authorities,
+                sections.additionals,
+            )
+            + exact
+            + sections.octets
+        )
 
     def reclaim(self, resolver: Resolver) -> None:
         """Answer what *resolver* asks and a zone of ours answers now.
@@ -170,6 +199,8 @@ class Frontend:
         waiter.received_at_ns = self.now_ns
         key = query.question.lower()
         entry = self.cache.get(shape.view, key, query.question[-4:])
+        if entry is not None and waiter.is_tcp and entry.odd & ODD_STUB:
+            entry = None
         if (
             entry is not None
             and self.cache.fresh(entry, self.now_s)

@@ -6,12 +6,14 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Generator
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from dnsfront import logs
 from dnsfront.dns import wire
 from dnsfront.dns.cache import is_under
+from dnsfront.dns.chain import follow, may_lead_on
 from dnsfront.dns.entry import ODD_ZONE, Entry
 from dnsfront.dns.zones.records import ancestors
 from dnsfront.errors import DnsfrontError
@@ -239,35 +241,54 @@ class Orders:
         if _upstreams(spec) != _upstreams(before):
             worker.open_upstreams()
             worker.frontend.forget_failures()
-        if spec.zones != before.zones:
+        # Without upstreams a zone says of its origin what is its parent's to say.
+        is_alone = not spec.upstream_servers
+        is_change = spec.zones != before.zones or is_alone == bool(
+            before.upstream_servers
+        )
+        if is_change:
             worker.frontend.zones = zones
             worker.images.keep(spec.zones)
-            self._jobs.append((message, self._change_zones(message, before, spec)))
-        else:
-            self._reply(message, "configured")
+        self._jobs.append(
+            (message, self._put_in_force(message, before, spec, is_change=is_change))
+        )
 
-    def _change_zones(
-        self, message: channel.Message, before: WorkerSpec, after: WorkerSpec
+    def _put_in_force(
+        self,
+        message: channel.Message,
+        before: WorkerSpec,
+        after: WorkerSpec,
+        *,
+        is_change: bool,
     ) -> Generator[None, None, None]:
-        """Forget what zones said, and what upstreams said about names in new zones."""
+        """Bring what is cached into line with the spec *after*, a piece a round."""
         worker = self._worker
-        known = {zone.origin for zone in before.zones}
-        origins = {
-            wire.qname_from_text(zone.origin)
-            for zone in after.zones
-            if zone.origin not in known
-        }
-
-        def is_outdated(entry: Entry) -> bool:
-            return bool(entry.odd & ODD_ZONE) or (
-                bool(origins) and not origins.isdisjoint(ancestors(entry.key[:-4]))
+        if is_change:
+            # From now on no response of an upstream gets in; those that did go.
+            for resolver in worker.resolvers():
+                worker.frontend.reclaim(resolver)
+            origins = {
+                wire.qname_from_text(zone.origin)
+                for zone in (*before.zones, *after.zones)
+            }
+            yield from worker.cache.flushing(
+                lambda entry: self._is_outdated(entry, origins)
             )
-
-        # From now on no response of an upstream gets in; those that did go.
-        for resolver in worker.resolvers():
-            worker.frontend.reclaim(resolver)
-        yield from worker.cache.flushing(is_outdated)
+        if after.cache_max_ttl_s < before.cache_max_ttl_s:
+            yield from worker.cache.shortening(worker.frontend.now_s)
         self._reply(message, "configured")
+
+    def _is_outdated(self, entry: Entry, origins: AbstractSet[bytes]) -> bool:
+        """Return whether zones below *origins*, of now or before, have a say in it."""
+        is_local = self._worker.cache.is_local
+        if entry.odd & ODD_ZONE or (
+            is_local is not None and is_local(entry.key[:-4] + entry.tail)
+        ):
+            return True
+        if not origins or not may_lead_on(entry.body):
+            return False
+        chain = follow(entry.to_message(), wire.HEADER_OCTETS + len(entry.key))
+        return any(not origins.isdisjoint(ancestors(name)) for name in chain.names[1:])
 
     def _on_flush(self, message: channel.Message, _fds: list[int]) -> None:
         self._jobs.append((message, self._flush(message)))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from dnsfront.dns import wire
-from dnsfront.dns.chain import joined
+from dnsfront.dns.chain import ahead_of, follow, joined, may_lead_on
 from dnsfront.dns.entry import Entry
 from dnsfront.dns.response import NEVER_KEPT, Response, parse_response
 from dnsfront.errors import WireError
@@ -45,6 +45,10 @@ _RETRY_ELSEWHERE: Final = frozenset(
 )
 #: What servers say that take offence at an OPT record (RFC 6891, 7).
 _OFFENDED: Final = frozenset((wire.FORMERR, wire.NOTIMP, wire.BADVERS))
+
+
+#: Types and class of questions whose answer is the alias itself: CNAME, ANY.
+_NOT_FOLLOWED: Final = (b"\0\5\0\1", b"\0\xff\0\1")
 
 
 class Resolver:
@@ -264,7 +268,11 @@ class Resolver:
         if rcode in _RETRY_ELSEWHERE or rcode > wire.RCODE_MASK:
             self._refused(fetch, server, response)
             return
-        if response.ttl_s == NEVER_KEPT or fetch.partial:
+        if (
+            response.ttl_s == NEVER_KEPT
+            or fetch.partial
+            or (self._answers.has_zones and may_lead_on(octets))
+        ):
             whole = self._whole(fetch, server, octets, response)
             if whole is None:
                 return
@@ -274,6 +282,27 @@ class Resolver:
         self._finish(fetch)
         self._answers.deliver(fetch, response)
 
+    def _led_home(
+        self, asked: bytes, octets: bytes, response: Response
+    ) -> tuple[bytes, Response]:
+        """Return the *response* to *asked*, from where aliases lead to a zone of ours.
+
+        What an upstream says of such a name is not what clients who ask for it get.
+
+        Raises:
+            WireError: together they are too long.
+        """
+        if asked[-4:] in _NOT_FOLLOWED:
+            return octets, response
+        body_at = wire.HEADER_OCTETS + len(asked)
+        chain = follow(octets, body_at)
+        for place, name in enumerate(chain.names[1:], 1):
+            local = self._answers.local_message(name + asked[-4:])
+            if local is not None:
+                octets = joined(ahead_of(octets, body_at, chain, place), local)
+                return octets, parse_response(octets, body_at)
+        return octets, response
+
     def _whole(
         self, fetch: Fetch, server: Server, octets: bytes, response: Response
     ) -> Response | None:
@@ -281,20 +310,22 @@ class Resolver:
 
         If not it is asked for, or, where *server* had nothing to say at all, another.
         """
-        if fetch.view & 1 == 0:
-            return response  # nobody wants recursion
-        if response.is_lame:
-            self._refused(fetch, server, response)
-            return None
-        if fetch.partial:
-            try:
+        try:
+            if self._answers.has_zones and may_lead_on(octets):
+                octets, response = self._led_home(fetch.asked, octets, response)
+            if fetch.view & 1 == 0:
+                return response  # nobody wants recursion
+            if response.is_lame:
+                self._refused(fetch, server, response)
+                return None
+            if fetch.partial:
                 octets = joined(fetch.partial, octets)
                 end = wire.HEADER_OCTETS + len(fetch.exact)
                 response = parse_response(octets, end)
-            except WireError:
-                if server is fetch.server:
-                    self.failed(fetch)
-                return None
+        except WireError:
+            if server is fetch.server:
+                self.failed(fetch)
+            return None
         target = response.target
         if target in (b"", fetch.asked[:-4]):
             return response

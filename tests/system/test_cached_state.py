@@ -9,6 +9,7 @@ from typing import Final
 
 import dns.flags
 import dns.message
+import dns.rrset
 import pytest
 
 from tests.system.clients import ask
@@ -141,3 +142,46 @@ def test_flood_of_large_answers_is_bounded_and_spares_small_names(
     assert max(sizes.values()) <= 4 << 20
     # Some 11 MB came, 8 MB have room.
     assert metrics.counts()["limit_reached cache_size"] > 10
+
+
+def test_aliases_that_are_cached_are_looked_at_again_for_a_new_zone(
+    front: FrontEnd, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    def alias(asked: Asked) -> list[Response]:
+        response = asked.response("300 CNAME www.zone.test.")
+        response.answer.append(
+            dns.rrset.from_text("www.zone.test.", 300, "IN", "A", "192.0.2.66")
+        )
+        return [response]
+
+    upstream.script = alias
+    before = ask(front.address, "alias.test")
+    (tmp_path / "zone").write_text(ZONE)
+    front.configure(zones=[{"origin": "zone.test", "file": str(tmp_path / "zone")}])
+    assert front.command("reload")[0] == 0
+
+    after = ask(front.address, "alias.test")
+
+    upstream.script = large
+    assert before.answer[-1][0].to_text() == "192.0.2.66"
+    assert after.answer[-1][0].to_text() == "192.0.2.99"
+
+
+def test_parents_side_of_a_zone_is_asked_from_the_first_upstream_on(
+    front: FrontEnd, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    servers = {"servers": [{"address": str(upstream.address)}]}
+    (tmp_path / "zone").write_text(ZONE)
+    zones = [{"origin": "zone.test", "file": str(tmp_path / "zone")}]
+    front.configure(zones=zones, upstreams={"servers": []})
+    assert front.command("reload")[0] == 0
+    assert ask(front.address, "zone.test", "DS").flags & dns.flags.AA
+
+    front.configure(upstreams=servers)
+    assert front.command("reload")[0] == 0
+
+    assert not ask(front.address, "zone.test", "DS").flags & dns.flags.AA
+    assert upstream.count("zone.test", "DS") == 1
+    front.configure(upstreams={"servers": []})
+    assert front.command("reload")[0] == 0
+    assert ask(front.address, "zone.test", "DS").flags & dns.flags.AA

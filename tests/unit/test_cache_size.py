@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from itertools import count, pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dnsfront.dns import wire
 from dnsfront.dns.cache import Cache
-from dnsfront.dns.entry import Entry
+from dnsfront.dns.entry import ODD_STUB, ODD_ZONE, Entry
 from tests.unit.caching import (
+    NAME,
     A,
     address,
     ask,
@@ -59,8 +62,8 @@ def test_response_that_is_too_large_is_passed_on_and_counted() -> None:
     assert len(entry.body) == 16_000
     assert cache.oversized == 1
     # What it takes the place of is out of date.
-    assert get(cache) is None
-    assert cache.residents.octets == 0
+    kept = get(cache)
+    assert kept is None or kept.odd & ODD_STUB
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 400)), max_size=60))
@@ -265,3 +268,77 @@ def test_what_a_zone_of_ours_answers_does_not_get_in() -> None:
     assert len(cache) == 0
     put(cache, address(*SMALL), name=name_of(1))
     assert len(cache) == 1
+
+
+# What is too large
+
+
+def test_udp_clients_are_told_of_what_is_too_large_for_as_long_as_it_lives() -> None:
+    cache = Cache(limits(max_entry_octets=4 * KIB))
+
+    entry = put(cache, address(*LARGE))
+
+    stub = get(cache)
+    assert stub is not None
+    assert stub.odd & ODD_STUB
+    assert int.from_bytes(stub.head[:2], "big") & wire.TC
+    assert stub.head[2:] == bytes(6)
+    assert (stub.body, len(entry.body)) == (b"", 16_000)
+    assert cache.residents.octets == weight_of(cache) < KIB
+    assert cache.fresh(stub, 299)
+    assert not cache.fresh(stub, 300)
+    assert cache.stale_body(stub, 301) is None
+
+
+def test_what_udp_could_carry_is_not_made_a_stub() -> None:
+    cache = Cache(limits(max_entry_octets=KIB))
+
+    put(cache, address(*[300] * 200))
+
+    assert cache.oversized == 1
+    assert get(cache) is None
+
+
+def test_stub_gives_way_to_a_response_that_fits() -> None:
+    cache = Cache(limits(max_entry_octets=4 * KIB))
+    put(cache, address(*LARGE))
+
+    put(cache, address(*SMALL), now_s=1)
+
+    assert ask(cache, 2) == [299]
+    assert cache.residents.octets == weight_of(cache)
+
+
+def test_large_answers_of_zones_leave_a_stub_too() -> None:
+    cache = Cache(limits(max_entry_octets=4 * KIB))
+    tail = tail_of(A)
+    sections = replace(zone_sections(), octets=bytes(10_000))
+
+    entry = cache.put_zone(1, NAME + tail, tail, sections, 0)
+
+    assert len(entry.body) == 10_000
+    stub = get(cache)
+    assert stub is not None
+    assert stub.odd & ODD_STUB
+    assert stub.odd & ODD_ZONE
+
+
+# A smaller largest TTL
+
+
+def test_smaller_largest_ttl_holds_for_what_is_there_and_for_what_is_adopted() -> None:
+    cache, other = Cache(limits()), Cache(limits(max_ttl_s=10))
+    put(cache, address(300, 5))
+    entry = put(cache, address(300), name=name_of(1))
+    cache.resize(limits(max_ttl_s=10))
+
+    for _ in cache.shortening(2):
+        pass
+
+    assert ask(cache, 2) == [10, 3]
+    assert ask(cache, 11, name=name_of(1)) == [1]
+    assert ask(cache, 12, name=name_of(1)) is None
+    entry.lifetime_s, entry.expires_at, entry.aged_at = 300, 300, 0
+    entry.body = address(300).body
+    assert other.adopt(entry, 0)
+    assert ask(other, 9, name=name_of(1)) == [1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import dns.rcode
 import pytest
 
 from dnsfront.dns.zones.zone_set import ZoneSet
@@ -152,3 +153,71 @@ def test_without_upstreams_ds_at_the_origin_is_denied_by_the_zone() -> None:
 
         assert not response.answer
         assert response.authority
+
+
+# Aliases of upstreams that lead to a name of ours
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        pytest.param(("alias.test. 300 CNAME www.example.com.",), id="a bare alias"),
+        pytest.param(
+            ("alias.test. 300 CNAME www.example.com.", ADDRESS),
+            id="with what the upstream has for it",
+        ),
+        pytest.param(
+            (
+                "alias.test. 300 CNAME other.test.",
+                "other.test. 300 CNAME www.example.com.",
+                "www.example.com. 300 CNAME far.test.",
+                "far.test. 300 A 192.0.2.66",
+            ),
+            id="through others, and on to others",
+        ),
+    ],
+)
+def test_alias_of_an_upstream_ends_in_the_zone_of_ours(
+    rig: Rig, upstream: FakeUpstream, records: tuple[str, ...]
+) -> None:
+    rig.frontend.zones = zones()
+    client = miss(rig, query_for("alias.test"))
+
+    upstream.answer(*records)
+    rig.round()
+
+    response = received_one(client)
+    assert response.rcode() == dns.rcode.NOERROR
+    assert response.answer[-1].to_text() == "www.example.com. 60 IN A 192.0.2.99"
+    assert "192.0.2.66" not in response.to_text()
+    assert upstream.take() == []
+    again = rig.ask_for(query_for("alias.test"))
+    assert again.answer[-1].name == response.answer[-1].name
+
+
+def test_alias_of_an_upstream_to_a_name_that_our_zone_lacks_is_denied_by_it(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    rig.frontend.zones = zones()
+    client = miss(rig, query_for("alias.test"))
+
+    upstream.answer(
+        "alias.test. 300 CNAME none.example.com.", "none.example.com. 300 A 192.0.2.66"
+    )
+    rig.round()
+
+    response = received_one(client)
+    assert response.rcode() == dns.rcode.NXDOMAIN
+    assert response.authority[0].name.to_text() == "example.com."
+    assert "192.0.2.66" not in response.to_text()
+
+
+def test_alias_itself_is_what_was_asked_for(rig: Rig, upstream: FakeUpstream) -> None:
+    rig.frontend.zones = zones()
+    client = miss(rig, query_for("alias.test", "CNAME"))
+
+    upstream.answer("alias.test. 300 CNAME www.example.com.")
+    rig.round()
+
+    [answer] = received_one(client).answer
+    assert answer.to_text() == "alias.test. 300 IN CNAME www.example.com."
