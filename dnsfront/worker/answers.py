@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from dnsfront.dns.entry import Entry
     from dnsfront.dns.response import Response
+    from dnsfront.worker.crowds import Crowds
     from dnsfront.worker.fetch import Fetch
     from dnsfront.worker.waiter import Waiter
 
@@ -43,6 +44,11 @@ class Answers(Protocol):
         self, view: int, exact: bytes, rcode: int, errors: bytes = b""
     ) -> None:
         """Do not ask the same again for a while."""
+
+    @property
+    def crowds(self) -> Crowds:
+        """Those whose answer is there, and who are still to be told it."""
+        ...
 
     def caught(self, part: str) -> None:
         """Take note of a fault of ours, the exception at hand."""

@@ -53,6 +53,10 @@ class TcpWaiter(Waiter):
         """Write *message* behind its length, in one go (RFC 7766, 8)."""
         self._connection.answered(self, message)
 
+    def is_wanted(self) -> bool:
+        """Return whether the connection is still there, and owes the answer."""
+        return self._connection.is_owed(self)
+
     def hand_over(self, worker_id: int, octets: bytes) -> bool:
         """Pass the query to its owner; the response comes back to this connection."""
         peers = self._connection.streams.peers
@@ -87,7 +91,9 @@ class Connection:
         self._listener = listener
         self._received = bytearray()
         self._unsent = bytearray()
-        self._under_way: set[TcpWaiter] = set()
+        #: What the queries under way cost, each with its octets.
+        self._under_way: dict[TcpWaiter, int] = {}
+        self._under_way_octets = 0
         self._asked = 0
         #: The client has closed its side.
         self._has_ended = False
@@ -180,7 +186,7 @@ class Connection:
             self._is_to_be_read = False
         if not count:
             self._has_ended = True
-        elif not self._is_ending:
+        elif not self._is_ending and self._may_keep(count):
             self._received += arena[:count]
 
     def _serve(self) -> int:
@@ -204,10 +210,14 @@ class Connection:
                 )
                 self._is_ending = True
                 break
+            cost = _QUERY_OCTETS + len(octets)
+            if not self._may_keep(cost):
+                break
             served += 1
             self._asked += 1
             query = TcpWaiter(self)
-            self._under_way.add(query)
+            self._under_way[query] = cost
+            self._under_way_octets += cost
             frontend.meter.count(Counter.QUERIES_TCP)
             frontend.query(octets, query)
             if self._asked == most:
@@ -222,12 +232,34 @@ class Connection:
 
     def answered(self, query: TcpWaiter, message: bytes) -> None:
         """Take the response to *query*; nothing happens on a closed connection."""
-        if query not in self._under_way:
+        cost = self._under_way.pop(query, 0)
+        if not cost:
             return
-        self._under_way.remove(query)
-        self._unsent += len(message).to_bytes(2, "big") + message
+        self._under_way_octets -= cost
+        if not self._may_keep(2 + len(message) - cost):
+            return
+        self._unsent += len(message).to_bytes(2, "big")
+        self._unsent += message
         if not self._is_in_turn:
             self.streams.note_written(self)
+
+    def is_owed(self, query: TcpWaiter) -> bool:
+        """Return whether there still is somebody to answer *query* to."""
+        return query in self._under_way
+
+    def _may_keep(self, octets: int) -> bool:
+        """Charge so many *octets* more; return whether there still is a connection.
+
+        Where memory is short somebody is cut off first, who may be this one.
+        """
+        streams = self.streams
+        if streams.octets + octets > streams.limits.tcp_memory_octets:
+            streams.save_memory(octets)
+            if self._is_closed:
+                return False
+        streams.octets += octets
+        self.octets += octets
+        return True
 
     def flush(self) -> None:
         """Send what was answered since the last turn, then go on with what waits."""
@@ -281,7 +313,7 @@ class Connection:
     def _account(self) -> None:
         """Have the streams know what this connection holds."""
         octets = len(self._received) + len(self._unsent)
-        octets += len(self._under_way) * _QUERY_OCTETS
+        octets += self._under_way_octets
         self.streams.octets += octets - self.octets
         self.octets = octets
 
@@ -350,6 +382,7 @@ class Connection:
         peers = self.streams.peers
         peers.forget([query.token for query in self._under_way if query.token])
         self._under_way.clear()
+        self._under_way_octets = 0
         self._received.clear()
         self._unsent.clear()
         self._account()

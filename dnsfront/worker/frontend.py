@@ -23,6 +23,7 @@ from dnsfront.dns.shape import Shapes
 from dnsfront.dns.zones.records import DS
 from dnsfront.errors import WireError
 from dnsfront.ipc.stats import Counter, Limit, Source
+from dnsfront.worker.crowds import AT_ONCE, Crowds, Tell
 from dnsfront.worker.faults import Faults
 from dnsfront.worker.transfer import unpack
 from dnsfront.worker.waiter import Waiter
@@ -75,6 +76,7 @@ class Frontend:
         self.shapes = shapes
         self.meter = meter
         self.faults = Faults(meter)
+        self.crowds = Crowds()
         self._zones: ZoneSet | None = None
         self.has_zones = False
         self.resolver: Resolver | None = None
@@ -141,12 +143,37 @@ class Frontend:
             self._answer_here(fetch)
 
     def _answer_here(self, fetch: Fetch) -> None:
-        for waiter in fetch.waiters:
-            try:
-                self._is_answered_here(fetch.exact, fetch.key, waiter)
-            except Exception:  # noqa: BLE001 - as in survive()
-                self.faults.caught("reclaim")
-                self._break([waiter])
+        exact, key = fetch.exact, fetch.key
+
+        def tell(waiters: list[Waiter]) -> None:
+            for waiter in waiters:
+                try:
+                    self._is_answered_here(exact, key, waiter)
+                except Exception:  # noqa: BLE001 - as in survive()
+                    self.faults.caught("reclaim")
+                    self._break([waiter])
+
+        self._tell(fetch.waiters, tell)
+
+    def _tell(self, waiters: list[Waiter], tell: Tell, octets: int = 0) -> None:
+        """Have *tell* called for *waiters*: now, or some at a time if they are many."""
+        if len(waiters) <= AT_ONCE:
+            tell(waiters)
+        elif self.crowds.has_room(octets):
+            self.crowds.add(waiters, tell, octets)
+        else:
+            self.meter.count(Limit.WAITERS)
+            self.fail(None, waiters, wire.SERVFAIL, wire.EDE_NOT_READY)
+
+    def go_on(self) -> None:
+        """Tell some of those who wait in a crowd; once a round."""
+        if self.crowds.waiting:
+            self.crowds.go_on(self._lose)
+
+    def _lose(self, waiters: list[Waiter]) -> None:
+        """Answer SERVFAIL to all *waiters*, for the exception at hand."""
+        self.faults.caught("deliver")
+        self._tell(waiters, self._break)
 
     def query(self, octets: bytes, waiter: Waiter) -> None:
         """Answer any message from a client, well formed or not."""
@@ -358,17 +385,28 @@ class Frontend:
                 return
             rcode, head, body = response.rcode, entry.head, entry.body
             errors = response.errors
-            for waiter in fetch.waiters:
-                if errors:
-                    size = len(waiter.question) + len(body)
-                    waiter.shape = waiter.shape.with_errors(errors, size)
-                self.meter.sent(rcode, Source.MISS, waiter.received_at_ns)
-                waiter.respond(
-                    waiter.shape.message(waiter.identity, waiter.question, head, body)
-                )
+            if len(fetch.waiters) > AT_ONCE:
+
+                def tell(waiters: list[Waiter]) -> None:
+                    self._deliver(waiters, rcode, head, body, errors)
+
+                self._tell(fetch.waiters, tell, len(body))
+                return
+            self._deliver(fetch.waiters, rcode, head, body, errors)
         except Exception:  # noqa: BLE001 - as in survive()
-            self.faults.caught("deliver")
-            self._break(fetch.waiters)
+            self._lose(fetch.waiters)
+
+    def _deliver(
+        self, waiters: list[Waiter], rcode: int, head: bytes, body: bytes, errors: bytes
+    ) -> None:
+        for waiter in waiters:
+            if errors:
+                size = len(waiter.question) + len(body)
+                waiter.shape = waiter.shape.with_errors(errors, size)
+            self.meter.sent(rcode, Source.MISS, waiter.received_at_ns)
+            waiter.respond(
+                waiter.shape.message(waiter.identity, waiter.question, head, body)
+            )
 
     def _break(self, waiters: list[Waiter]) -> None:
         """Answer SERVFAIL to all who wait for what met a fault."""
@@ -395,25 +433,34 @@ class Frontend:
             return
         if error is not None:
             errors = wire.error_option(error) + errors
-        for waiter in waiters:
-            if errors:
-                waiter.shape = waiter.shape.with_options(errors)
-            self._send_rcode(waiter, rcode)
+
+        def tell(waiters: list[Waiter]) -> None:
+            for waiter in waiters:
+                if errors:
+                    waiter.shape = waiter.shape.with_options(errors)
+                self._send_rcode(waiter, rcode)
+
+        self._tell(waiters, tell)
 
     def send_stale(self, entry: Entry, waiters: list[Waiter]) -> bool:
         """Send the expired *entry*; return whether it may still be used."""
         body = self.cache.stale_body(entry, self.now_s)
         if body is None:
             return False
-        is_nxdomain = entry.rcode == wire.NXDOMAIN
+        rcode, head, stale = entry.rcode, entry.head, body
+        is_nxdomain = rcode == wire.NXDOMAIN
         error = wire.EDE_STALE_NXDOMAIN if is_nxdomain else wire.EDE_STALE_ANSWER
-        for waiter in waiters:
-            shape = waiter.shape.with_error(error)
-            self.meter.sent(entry.rcode, Source.STALE, waiter.received_at_ns)
-            self.meter.count(Counter.CACHE_STALE)
-            waiter.respond(
-                shape.message(waiter.identity, waiter.question, entry.head, body)
-            )
+
+        def tell(waiters: list[Waiter]) -> None:
+            for waiter in waiters:
+                shape = waiter.shape.with_error(error)
+                self.meter.sent(rcode, Source.STALE, waiter.received_at_ns)
+                self.meter.count(Counter.CACHE_STALE)
+                waiter.respond(
+                    shape.message(waiter.identity, waiter.question, head, stale)
+                )
+
+        self._tell(waiters, tell, len(stale))
         return True
 
     def adopt(self, parcel: bytes) -> None:

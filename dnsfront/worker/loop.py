@@ -149,6 +149,7 @@ class Worker:
         self._parts: Final = (
             self._expire,
             self._go_on,
+            self.frontend.go_on,
             # Ahead of the upstreams: the query behind an answer may be a miss.
             self._serve_tcp,
             self._flush_upstreams,
@@ -314,7 +315,8 @@ class Worker:
 
     def _wait_s(self) -> float | None:
         """Return how long there is nothing to do but to wait for others."""
-        if self._is_trimming or self.streams.has_work:
+        has_crowd = self.frontend.crowds.waiting > 0
+        if self._is_trimming or has_crowd or self.streams.has_work:
             return 0
         waits = [resolver.wait_s() for resolver in self.resolvers()]
         if self._orders.is_under_way:
@@ -371,6 +373,8 @@ class Worker:
         if self.take_handed_over():
             return False
         if any(resolver.pending for resolver in self.resolvers()):
+            return False
+        if self.frontend.crowds.waiting:
             return False
         self.listening.flush_udp()
         self.peers.flush()

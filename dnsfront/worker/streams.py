@@ -138,7 +138,8 @@ class Streams:
         if self._written:
             self._flush()
         if self.octets > self.limits.tcp_memory_octets:
-            self._save_memory()
+            # Only a lower limit than before comes to this.
+            self.save_memory(0)
 
     def _flush(self) -> None:
         written, self._written = self._written, []
@@ -272,12 +273,13 @@ class Streams:
             os.close(self._spare)
             self._spare = -1
 
-    def _save_memory(self) -> None:
-        """Cut clients off until there is memory again, and some to go on with.
+    def save_memory(self, wanted: int) -> None:
+        """Cut clients off until there are *wanted* octets, and some to go on with.
 
         First those who do not take what they asked for, whoever holds most first.
         """
         limit = self.limits.tcp_memory_octets
+        most = max(0, limit - limit // 8 - wanted)
         held = {
             client: sum(connection.octets for connection in connections)
             for client, connections in self._clients.items()
@@ -288,7 +290,7 @@ class Streams:
             reverse=True,
         )
         for connection in ranked:
-            if self.octets <= limit - limit // 8:
+            if self.octets <= most:
                 return
             self.frontend.meter.count(Limit.TCP_MEMORY)
             connection.close()

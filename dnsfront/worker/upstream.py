@@ -512,7 +512,8 @@ class Resolver:
         """
         pending = self._pending
         is_over = len(fetch.waiters) >= pending.most_waiters
-        if is_over or pending.waiting >= pending.most_waiting:
+        waiting = pending.waiting + self._answers.crowds.waiting
+        if is_over or waiting >= pending.most_waiting:
             self._meter.count(Limit.WAITERS_PER_FETCH if is_over else Limit.WAITERS)
             if waiter.is_tcp:
                 # Not left waiting, since it has a place there that others want.

@@ -35,6 +35,10 @@ class Waiter:
         """Return what the client is counted under, nothing if that is not known."""
         return b""
 
+    def is_wanted(self) -> bool:
+        """Return whether a response is of use, as far as is known."""
+        return True
+
     def respond(self, message: bytes) -> None:
         """Send *message*; if the client is gone, nothing happens."""
         raise NotImplementedError

@@ -384,6 +384,7 @@ class Rig:
     def _after_round(self) -> float | None:
         if self.resolver is not None:
             self.resolver.expire()
+        self.frontend.go_on()
         self.streams.work()
         if self.resolver is not None:
             self.resolver.flush()
