@@ -69,10 +69,12 @@ class AdminServer:
         networks: Networks,
         counts: AdminCounts,
         listening: socket.socket | None = None,
+        beside: socket.socket | None = None,
     ) -> None:
         """Bind and listen; the running loop takes connections from now on.
 
-        *listening* does so already, and belongs to this object from now on.
+        *listening* does so already, and belongs to this object from now on. *beside* is
+        a socket of ours that may stand in the way, and is to go afterwards.
 
         Raises:
             UnavailableError, PrivilegeError: the address is not to be had.
@@ -86,7 +88,9 @@ class AdminServer:
         self._waiting: deque[tuple[Exchange, Request]] = deque()
         self._quiet_until = 0.0
         try:
-            self._socket = _bound_to(address) if listening is None else listening
+            self._socket = (
+                _bound_to(address, beside) if listening is None else listening
+            )
             self._socket.listen(_BACKLOG)
             # A client that left before it was accepted must not block the loop.
             self._socket.setblocking(False)  # noqa: FBT003 - its signature
@@ -95,12 +99,14 @@ class AdminServer:
         self.resume()
 
     def at(self, address: SocketAddress) -> AdminServer:
-        """Return another one of the same pages, at *address*.
+        """Return another one of the same pages, at *address*, which may overlap ours.
 
         Raises:
             UnavailableError, PrivilegeError: the address is not to be had.
         """
-        return AdminServer(address, self._pages, self._networks, self._counts)
+        return AdminServer(
+            *(address, self._pages, self._networks, self._counts), beside=self._socket
+        )
 
     def fileno(self) -> int:
         """Return the listening descriptor, for a successor."""
@@ -237,12 +243,20 @@ class AdminServer:
             _LOG.warning("admin_denied client=%s key=admin.allow", exchange.host)
 
 
-def _bound_to(address: SocketAddress) -> socket.socket:
+def _bound_to(address: SocketAddress, beside: socket.socket | None) -> socket.socket:
+    """Return a socket bound to *address*, be it next to *beside* on the same port.
+
+    Two sockets share a port if both want to, whenever they said so
+    (`inet_csk_bind_conflict`, net/ipv4/inet_connection_sock.c).
+    """
     sock = socket.socket(socket.AddressFamily(address.family), socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if address.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if beside is not None and beside.getsockname()[1] == address.port:
+            for one in (beside, sock):
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((address.host, address.port))
     except OSError:
         sock.close()

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from http import HTTPStatus
 
 from dnsfront.errors import ControlError, RingError, UnavailableError
+from dnsfront.ipc.stats import Counter
 from dnsfront.kernel.pages import MAX_WORKER_ID
 from dnsfront.kernel.steering import open_steering
 from dnsfront.ring.qhash import hash_key
@@ -82,7 +83,7 @@ async def start_after(
     address = wanted.config.admin.listen
     is_admin_new = str(address) != predecessor.admin
     if is_admin_new:
-        _open_admin(front, stack)
+        _open_admin(front, stack, beside=predecessor.admin_socket)
     fleet = front.fleet
     fleet.hold()
     # One after the other, and not before the compiler: the predecessor needs its CPUs.
@@ -106,7 +107,14 @@ async def start_after(
     if not is_admin_new:
         _open_admin(front, stack, predecessor.admin_socket)
     front.phase = Phase.SERVING
-    _LOG.info("taken_over entries=%d pause_ms=%.1f", entries, pause_s * 1000)
+    adopted = sum(front.tallies.of(name).words[Counter.CACHE_ADOPTED] for name in names)
+    _LOG.info(
+        "taken_over entries_sent=%d adopted=%d pause_ms=%.1f",
+        entries, adopted, pause_s * 1000,
+    )  # fmt: skip
+    if adopted < entries:
+        # Some may have expired, or be a zone's; of another version none is understood.
+        _LOG.warning("caches_colder entries_sent=%d adopted=%d", entries, adopted)
     memory.give_back()
     return front
 
@@ -172,9 +180,15 @@ def _open(wanted: Candidate, stack: AsyncExitStack, inherited: Inherited) -> Fro
 
 
 def _open_admin(
-    front: Front, stack: AsyncExitStack, listening: socket.socket | None = None
+    front: Front,
+    stack: AsyncExitStack,
+    listening: socket.socket | None = None,
+    beside: socket.socket | None = None,
 ) -> None:
-    """Show *front* at its admin address, through *listening* if that is given."""
+    """Show *front* at its admin address, through *listening* if that is given.
+
+    *beside* is a socket that may stand in the way, and is to go afterwards.
+    """
     given = None if listening is None else listening.dup()
     address = front.candidate.config.admin.listen
     front.admin = AdminServer(
@@ -183,6 +197,7 @@ def _open_admin(
         networks=lambda: front.candidate.config.admin.allow,
         counts=front.admin_counts,
         listening=given,
+        beside=beside,
     )
     stack.callback(_close_admin, front)
 

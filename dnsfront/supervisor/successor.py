@@ -85,7 +85,8 @@ class Succession:
                 "restart: this is the first process of a container, which would end "
                 "with it; replace the container"
             )
-        path = self._front.candidate.config.path.resolve()
+        # Not resolved: where a link leads may change, and what is relative to it.
+        path = self._front.candidate.config.path
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "dnsfront", "run", "--takeover", "-c", str(path)),
             stdin=subprocess.DEVNULL,

@@ -37,8 +37,9 @@ from dnsfront.errors import UnavailableError
 from dnsfront.ipc import channel
 from dnsfront.ipc.channel import Message
 
-#: Goes up with every change to the messages above, to the order of a worker's cache
-#: entries (`worker/transfer.py`) and to the layout of a sockarray.
+#: Goes up with every change to the messages above and to the layout of a sockarray.
+#: Cache entries of another version are refused by their kind (`worker/handover.py`)
+#: and arrive cold.
 PROTOCOL: Final = 1
 
 SERVE_WITHIN_S: Final = 2.0

@@ -32,7 +32,7 @@ _DATAGRAM: Final = 1
 _STREAM_QUERY: Final = 2
 _STREAM_RESPONSE: Final = 3
 #: The number tells the form of a parcel, too: a predecessor may be another version.
-_ENTRIES: Final = 5
+_ENTRIES: Final = 6
 
 #: Far longer than any owner takes that is alive: it gives up on upstreams before.
 _ANSWERED_WITHIN_NS: Final = 10_000_000_000

@@ -24,6 +24,9 @@ _CONNECTIONS: Final = 4
 _DEPTH: Final = 64
 #: Queries on each connection before another one is opened.
 _SHARED: Final = 16
+#: Queries that were given up on one connection: their ids are not used again there,
+#: and of those there is an end.
+_MAX_FORGOTTEN: Final = 1024
 _IDLE_NS: Final = 5_000_000_000
 #: For so long an upstream that closed with queries under way gets no more queries over
 #: one connection than it answered then.
@@ -111,7 +114,7 @@ class Link:
         del self.pending[exchange.identity]
         self._forgotten.add(exchange.identity)
         exchange.link = None
-        if exchange.seen == self.answers:
+        if exchange.seen == self.answers or len(self._forgotten) >= _MAX_FORGOTTEN:
             self.is_leaving = True
         self._links.left(self)
 

@@ -202,3 +202,21 @@ def test_admin_endpoint_moves(front: FrontEnd) -> None:
     assert front.command("reload")[0] == 0
     front.admin = old
     assert front.get("/readyz").body == "ready\n"
+
+
+@pytest.mark.parametrize("way", ["reload", "take-over"])
+def test_admin_endpoint_widens_and_narrows_on_its_port(
+    front: FrontEnd, way: str
+) -> None:
+    old, wide = front.admin, Address("0.0.0.0", front.admin.port)  # noqa: S104
+    section = {"socket": str(front.control), "allow": ["127.0.0.0/8"]}
+
+    for address in (wide, old):
+        front.configure(admin=section | {"listen": str(address)})
+        if way == "reload":
+            assert front.command("reload")[0] == 0
+        else:
+            front.take_over()
+
+        assert front.get("/readyz").body == "ready\n"
+        assert is_bound(wide)

@@ -182,6 +182,29 @@ def test_restart_is_a_command_and_tells_the_pid(front: FrontEnd) -> None:
         os.close(fd)
 
 
+def test_restart_keeps_to_the_link_that_the_config_was_named_by(
+    front: FrontEnd, tmp_path: Path
+) -> None:
+    real = tmp_path / "real.yaml"
+    front.path.rename(real)
+    front.path.symlink_to(real)
+
+    code, text = front.command("restart")
+
+    assert code == 0, text
+    pid = int(text.split()[2])
+    fd = os.pidfd_open(pid)
+    try:
+        assert front.program.wait() == 0
+        assert front.status()["config"]["path"] == str(front.path)
+        assert front.command("stop")[0] == 0
+        eventually(lambda: not Path(f"/proc/{pid}/exe").exists())
+    finally:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+        os.close(fd)
+
+
 def test_restart_with_a_wrong_config_leaves_the_old_process_alone(
     front: FrontEnd,
 ) -> None:

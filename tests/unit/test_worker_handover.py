@@ -425,9 +425,9 @@ def test_message_that_was_cut_is_refused_and_counted() -> None:
 @pytest.mark.parametrize(
     "octets",
     [
-        pytest.param(b"\5", id="a parcel without a head"),
-        pytest.param(b"\5\4\0\0\0abc", id="a parcel that is not whole"),
-        pytest.param(b"\4" + bytes(60), id="a parcel of an older version"),
+        pytest.param(b"\6", id="a parcel without a head"),
+        pytest.param(b"\6\4\0\0\0abc", id="a parcel that is not whole"),
+        pytest.param(b"\5" + bytes(60), id="a parcel of an older version"),
         pytest.param(b"\1" + bytes(20), id="a datagram without its head"),
         pytest.param(b"\1\7" + bytes(99), id="a listener that was closed meanwhile"),
         pytest.param(b"\2\1", id="a query without its token"),

@@ -15,6 +15,7 @@ import dns.rcode
 import pytest
 
 from dnsfront.ipc import stats
+from dnsfront.worker.upstream_tcp import Links
 from tests.unit.worker_rig import (
     TIMEOUT_S,
     Client,
@@ -314,3 +315,38 @@ def test_nothing_is_left_open(upstream: FakeUpstream, end: str) -> None:
 
 def _inodes(rig: Rig) -> list[int]:
     return [os.fstat(client.socket.fileno()).st_ino for client in rig._clients]
+
+
+def test_queries_given_up_are_not_remembered_without_end(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    """One that leaves most queries unanswered would use up the ids of a connection."""
+    numbers = iter(range(1, 1 << 16))
+    identities = (number.to_bytes(2, "big") for number in numbers)
+    links = Links(upstream.spec, rig.reactor, identities, rig.meter)
+    connections: list[socket.socket] = []
+
+    def answer_one() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            connections.append(upstream.accept())
+            connections[-1].settimeout(0)
+        for connection in connections:
+            with contextlib.suppress(BlockingIOError, ConnectionError):
+                octets = connection.recv(1 << 20)
+                if octets:
+                    connection.send(b"\0\x10" + octets[2:4] + bytes(14))
+                    return True
+        return False
+
+    for turn in range(400):
+        told: list[bytes | None] = []
+        exchanges = [links.ask(bytes(20), told.append, turn) for _ in range(8)]
+        rig.until(answer_one)
+        rig.until(lambda told=told: told)  # type: ignore[misc]
+        for exchange in exchanges:
+            exchange.abandon()
+
+    assert len(connections) == 1 + 400 * 7 // 1024
+    links.close()
+    for connection in connections:
+        connection.close()
