@@ -9,13 +9,22 @@ from __future__ import annotations
 from typing import Final
 
 from dnsfront.dns import wire
-from dnsfront.dns.records import CNAME, DNAME, RRSIG, SIG, Names, expanded
+from dnsfront.dns.records import (
+    CNAME,
+    DNAME,
+    HOP_BY_HOP,
+    RRSIG,
+    SIG,
+    Names,
+    expanded,
+)
 from dnsfront.errors import WireError
 
 #: Aliases followed in one answer; resolvers themselves give up far earlier.
 MAX_ALIASES: Final = 64
 
 _SIGNATURES: Final = frozenset((SIG, RRSIG))
+_TOO_LONG: Final = "with its names in full, the response is too long"
 _POINTER_TO_QUESTION: Final = b"\xc0\x0c"
 #: Type and class of CNAME and DNAME records.
 _ALIAS: Final = b"\0\5\0\1"
@@ -85,6 +94,7 @@ def follow(octets: bytes, body_at: int) -> Chain:
     qtype = octets[body_at - 4] << 8 | octets[body_at - 3]
     names, aliases = Names(octets), _Aliases()
     records: list[tuple[int, bytes, int]] = []
+    has_foreign = False
     at = body_at
     for _ in range(octets[6] << 8 | octets[7]):
         begin = at
@@ -93,8 +103,10 @@ def follow(octets: bytes, body_at: int) -> Chain:
         rtype, rclass, _ttl, rdlength = wire.RECORD.unpack_from(octets, at)
         at += 10
         if rclass != wire.CLASS_IN:
-            rtype = 0
-        elif rtype == CNAME:
+            has_foreign = True
+            at += rdlength
+            continue
+        if rtype == CNAME:
             aliases.cnames.setdefault(owner, names.read(at)[0].lower())
         elif rtype == DNAME:
             aliases.dnames.setdefault(owner, names.read(at)[0].lower())
@@ -111,7 +123,7 @@ def follow(octets: bytes, body_at: int) -> Chain:
     for begin, owner, rtype in records:
         kind = abs(rtype)
         if owner in members:
-            if kind not in (qtype, CNAME, DNAME) and (qtype != wire.ANY or not kind):
+            if qtype != wire.ANY and kind not in (qtype, CNAME, DNAME):
                 continue
             has_end = has_end or (owner == last and rtype == qtype)
         elif kind != DNAME or owner not in aliases.used:
@@ -124,7 +136,7 @@ def follow(octets: bytes, body_at: int) -> Chain:
         owners,
         chain,
         last if is_open and qtype not in (CNAME, wire.ANY) else b"",
-        has_foreign=len(kept) != len(records),
+        has_foreign=has_foreign or len(kept) != len(records),
         is_whole=is_whole,
     )
 
@@ -145,16 +157,19 @@ def _walk(qname: bytes, aliases: _Aliases) -> tuple[list[bytes], bool]:
 def scrubbed(octets: bytes, body_at: int, kept: list[int]) -> bytes:
     """Return the message with those records only in its answer that begin at *kept*.
 
+    All its names are in full. What :func:`_copied` leaves out is left out everywhere.
+
     Raises:
         WireError: with its names in full it would be too long for a message.
     """
     answers, authorities, additionals = wire.HEADER.unpack_from(octets)[3:]
-    wanted = frozenset(kept)
     qname, names = octets[wire.HEADER_OCTETS : body_at - 4], Names(octets)
-    body, at = _copied(octets, names, body_at, answers, qname, wanted)
-    rest, _at = _copied(octets, names, at, authorities + additionals, qname)
-    counts = wire.COUNTS.pack(len(kept), authorities, additionals)
-    return _bounded(octets[:6] + counts + octets[12:body_at] + body + rest)
+    wanted = frozenset(kept)
+    first, at, answers = _copied(octets, names, body_at, answers, qname, wanted)
+    second, at, authorities = _copied(octets, names, at, authorities, qname)
+    third, _at, additionals = _copied(octets, names, at, additionals, qname)
+    counts = wire.COUNTS.pack(answers, authorities, additionals)
+    return _bounded(octets[:6] + counts + octets[12:body_at] + first + second + third)
 
 
 def may_lead_on(octets: bytes) -> bool:
@@ -177,12 +192,10 @@ def ahead_of(octets: bytes, body_at: int, chain: Chain, place: int) -> bytes:
         for begin, owner in zip(chain.kept, chain.owners, strict=True)
         if owner in ahead or owner not in behind
     )
-    qname, answers = (
-        octets[wire.HEADER_OCTETS : body_at - 4],
-        octets[6] << 8 | octets[7],
-    )
-    body, _at = _copied(octets, Names(octets), body_at, answers, qname, wanted)
-    counts = wire.COUNTS.pack(len(wanted), 0, 0)
+    qname, names = octets[wire.HEADER_OCTETS : body_at - 4], Names(octets)
+    answers = octets[6] << 8 | octets[7]
+    body, _at, answers = _copied(octets, names, body_at, answers, qname, wanted)
+    counts = wire.COUNTS.pack(answers, 0, 0)
     return _bounded(octets[:6] + counts + octets[12:body_at] + body)
 
 
@@ -202,13 +215,14 @@ def joined(first: bytes, second: bytes) -> bytes:
     said, _, more, authorities, additionals = wire.HEADER.unpack_from(second)[1:6]
     said &= flags | ~wire.AD
     qname = first[wire.HEADER_OCTETS : body_at - 4]
-    body, _at = _copied(first, Names(first), body_at, answers, qname)
+    body, _at, answers = _copied(first, Names(first), body_at, answers, qname)
     names = Names(second)
-    added, at = _copied(second, names, second_at, more, qname)
-    rest, _at = _copied(second, names, at, authorities + additionals, qname)
+    added, at, more = _copied(second, names, second_at, more, qname)
+    denied, at, authorities = _copied(second, names, at, authorities, qname)
+    rest, _at, additionals = _copied(second, names, at, additionals, qname)
     header = wire.HEADER.pack(0, said, 1, answers + more, authorities, additionals)
-    question = first[12:body_at]
-    return _bounded(first[:2] + header[2:] + question + body + added + rest)
+    head = first[:2] + header[2:] + first[12:body_at]
+    return _bounded(head + body + added + denied + rest)
 
 
 def _copied(
@@ -218,23 +232,38 @@ def _copied(
     count: int,
     qname: bytes,
     wanted: frozenset[int] | None = None,
-) -> tuple[bytes, int]:
-    """Return the *wanted* of *count* records from *at*, names in full, and their end.
+) -> tuple[bytes, int, int]:
+    """Return the *wanted* of *count* records from *at*, their end, and their number.
 
-    Owners that are *qname* become a pointer to the question they are to stand behind.
+    Their names are in full; owners that are *qname* become a pointer to the question
+    they are to stand behind. Left out are records of another class than IN, what is for
+    the next hop alone, and what follows an OPT record, which nobody checked.
     """
     qname = qname.lower()
+    room = wire.TCP_PAYLOAD_OCTETS
     pieces = []
     for _ in range(count):
         begin = at
-        owner, rest, at = expanded(names, octets, at)
+        fixed_at = names.end(at)
+        rtype, rclass, _ttl, rdlength = wire.RECORD.unpack_from(octets, fixed_at)
+        at = fixed_at + 10 + rdlength
+        if rtype == wire.OPT:
+            pieces.append(b"\0" + octets[fixed_at:at])
+            break
+        if rclass != wire.CLASS_IN or rtype in HOP_BY_HOP:
+            continue
         if wanted is None or begin in wanted:
-            pieces.append(_POINTER_TO_QUESTION if owner.lower() == qname else owner)
-            pieces.append(rest)
-    return b"".join(pieces), at
+            owner, rest = expanded(names, octets, begin)
+            if owner.lower() == qname:
+                owner = _POINTER_TO_QUESTION
+            room -= len(owner) + len(rest)
+            if room < 0:
+                raise WireError(_TOO_LONG)
+            pieces.append(owner + rest)
+    return b"".join(pieces), at, len(pieces)
 
 
 def _bounded(message: bytes) -> bytes:
     if len(message) > wire.TCP_PAYLOAD_OCTETS:
-        raise WireError("with its names in full, the response is too long")
+        raise WireError(_TOO_LONG)
     return message

@@ -11,55 +11,151 @@ from typing import Final
 from dnsfront.dns import wire
 from dnsfront.errors import WireError
 
+NS: Final = 2
 CNAME: Final = 5
-DNAME: Final = 39
+PTR: Final = 12
+MX: Final = 15
 SIG: Final = 24
+DNAME: Final = 39
 RRSIG: Final = 46
+NSEC: Final = 47
+#: What a message has for the next hop alone: keys and signatures of transactions.
+HOP_BY_HOP: Final = frozenset((249, 250))
 
-#: Of types whose data begin with names: octets ahead of them, how many there are, and
-#: how many octets follow at least; -1 where nothing may follow.
+#: SOA ends in five numbers of four octets.
+SOA_NUMBERS: Final = 20
+
+#: Of types whose data hold names: octets ahead of the first, how many names there are,
+#: and how many octets follow at least; -1 where nothing may follow.
 _NAMES: Final[dict[int, tuple[int, int, int]]] = {
-    2: (0, 1, -1),  # NS
+    NS: (0, 1, -1),
     3: (0, 1, -1),  # MD
     4: (0, 1, -1),  # MF
     CNAME: (0, 1, -1),
+    wire.SOA: (0, 2, SOA_NUMBERS),
     7: (0, 1, -1),  # MB
     8: (0, 1, -1),  # MG
     9: (0, 1, -1),  # MR
-    12: (0, 1, -1),  # PTR
+    PTR: (0, 1, -1),
     14: (0, 2, -1),  # MINFO
-    15: (2, 1, -1),  # MX
+    MX: (2, 1, -1),
     17: (0, 2, -1),  # RP
     18: (2, 1, -1),  # AFSDB
     21: (2, 1, -1),  # RT
+    23: (0, 1, -1),  # NSAP-PTR
     SIG: (18, 1, 1),
     26: (2, 2, -1),  # PX
+    30: (0, 1, 0),  # NXT
     33: (6, 1, -1),  # SRV
     36: (2, 1, -1),  # KX
     DNAME: (0, 1, -1),
     RRSIG: (18, 1, 1),
-    47: (0, 1, 0),  # NSEC
+    NSEC: (0, 1, 0),
+    58: (0, 2, -1),  # TALINK
     64: (2, 1, 0),  # SVCB
     65: (2, 1, 0),  # HTTPS
+    66: (5, 1, -1),  # DSYNC
+    107: (2, 1, -1),  # LP
 }
+#: Types of the first days, whose names alone may be compressed (RFC 3597, 4).
+_COMPRESSIBLE: Final = frozenset((NS, 3, 4, CNAME, wire.SOA, 7, 8, 9, PTR, 14, MX))
 #: Least octets of other types.
 _LEAST: Final[dict[int, int]] = {
     29: 16,  # LOC
     43: 5,  # DS
     44: 3,  # SSHFP
     48: 5,  # DNSKEY
-    50: 6,  # NSEC3
     51: 5,  # NSEC3PARAM
     52: 4,  # TLSA
     257: 3,  # CAA
 }
 #: Types whose data are strings and nothing else, and the least number of strings.
-_STRINGS: Final[dict[int, int]] = {13: 2, 16: 1, 99: 1}
-_NAPTR: Final = 35
+_STRINGS: Final[dict[int, int]] = {
+    13: 2,  # HINFO
+    16: 1,  # TXT
+    19: 1,  # X25
+    20: 1,  # ISDN
+    27: 3,  # GPOS
+    56: 1,  # NINFO
+    99: 1,  # SPF
+    258: 1,  # AVC
+    261: 1,  # RESINFO
+    262: 1,  # WALLET
+}
+#: Types that end in a map of types, as NSEC does.
+_NSEC3: Final = 50
+_CSYNC: Final = 62
 #: SVCB and HTTPS.
 _SERVICES: Final = frozenset((64, 65))
-#: SOA ends in five numbers of four octets.
-_SOA_NUMBERS: Final = 20
+#: Types whose data have names behind what has no fixed length.
+_NAPTR: Final = 35
+_IPSECKEY: Final = 45
+_HIP: Final = 55
+_AMTRELAY: Final = 260
+_SHIFTING: Final = frozenset((_NAPTR, _IPSECKEY, _HIP, _AMTRELAY))
+#: Octets of a gateway by its kind (RFC 4025, 2.5; RFC 8777, 4.2.3), but of a name.
+_GATEWAYS: Final = {0: 0, 1: 4, 2: 16}
+_NAMED_GATEWAY: Final = 3
+#: Pointers of one name that every reader follows; dnspython goes no further.
+_MAX_POINTERS: Final = 16
+#: How long a name may be to be looked at without a memory of those before.
+_SHORT_OCTETS: Final = 64
+
+
+def short_end(octets: bytes, at: int, body_at: int) -> int:
+    """Return where the name at *at* ends if it is good and short, else -1.
+
+    Short is what nearly all names are: some labels, and maybe a pointer to others. The
+    question's name, which ends four octets ahead of *body_at*, needs no second look,
+    nor does the one above it. Of all that is not short, :class:`Names` has to tell what
+    is wrong with it, or nothing.
+    """
+    start = at
+    limit = at + _SHORT_OCTETS
+    if limit > len(octets):  # noqa: PLR1730 - min() costs four times as much
+        limit = len(octets)
+    while at < limit:
+        label = octets[at]
+        if 0 < label < 64:
+            at += label + 1
+            continue
+        if label == 0:
+            return at + 1
+        if label < 0xC0 or at + 2 > len(octets):
+            return -1
+        target = (label & 0x3F) << 8 | octets[at + 1]
+        if target == wire.HEADER_OCTETS or target == 13 + octets[12] < body_at - 4:
+            length = at - start + body_at - 4 - target
+            return at + 2 if length <= wire.MAX_QNAME_OCTETS else -1
+        if not wire.HEADER_OCTETS <= target < start:
+            return -1
+        return at + 2 if _is_short(octets, target, start) else -1
+    return -1
+
+
+def _is_short(octets: bytes, at: int, limit: int) -> bool:
+    """Return whether a good name begins at *at*, and ends ahead of *limit*.
+
+    What a pointer leads to is ahead of where it is led from, and so is its end.
+    """
+    room = _SHORT_OCTETS
+    for _ in range(2):
+        start = at
+        while at < limit and 0 < octets[at] < 64:
+            at += octets[at] + 1
+        room -= at - start
+        if room < 0 or at >= limit:
+            return False
+        label = octets[at]
+        if label == 0:
+            return True
+        if label < 0xC0 or at + 2 > limit:
+            return False
+        at = (label & 0x3F) << 8 | octets[at + 1]
+        if not wire.HEADER_OCTETS <= at < start:
+            return False
+        limit = start
+    return False
 
 
 class Names:
@@ -67,56 +163,70 @@ class Names:
 
     What a pointer leads to is looked at once, so that all names of a message together
     cost no more than its octets, however they point at each other.
+
+    *is_odd* tells that there are names that readers refuse unless they are written in
+    full, *is_compressed* that the name looked at last has a pointer.
     """
 
-    __slots__ = ("_known", "_octets")
+    __slots__ = ("_known", "_octets", "is_compressed", "is_odd")
 
     def __init__(self, octets: bytes) -> None:
         self._octets = octets
-        #: What is known to begin at an offset: so many octets in full.
+        self.is_compressed = False
+        self.is_odd = False
+        #: What is known to begin at an offset, in one number: octets in full, number of
+        #: pointers, and where the first of them, or the root, ends.
         self._known: dict[int, int] = {}
 
-    def end(self, at: int) -> int:  # noqa: C901 - a step of a name is no function
+    def end(self, at: int) -> int:  # noqa: C901, PLR0912 - a step is no function
         """Return where the name at *at* ends; a pointer ends it.
 
         Raises:
             WireError: it leaves the message, is over 255 octets, or a pointer of it
-                leads anywhere but backwards.
+                leads to anything but a name ahead of it.
         """
         octets, known = self._octets, self._known
-        size, start, end, length = len(octets), at, 0, 0
-        met: list[tuple[int, int]] | None = None
-        while at < size:
+        start, limit, end = at, len(octets), 0
+        length = pointers = length_before = pointers_before = 0
+        met: list[tuple[int, int, int, int]] = []
+        while True:
+            while at < limit and 0 < octets[at] < 64:
+                at += octets[at] + 1
+            if at >= limit:
+                raise WireError("a name leaves the message, or runs into itself")
             label = octets[at]
-            if 0 < label < 64:
-                length += label + 1
-                at += label + 1
-                continue
+            length += at - start
+            at += 2 if label else 1
+            if 0 < label < 0xC0 or at > limit:
+                raise WireError("a name has a label of an unknown kind, or half a one")
+            if end:
+                met.append((start, length_before, pointers_before, at))
+            else:
+                end = at
             if label == 0:
                 length += 1
-                end = end or at + 1
                 break
-            if label < 0xC0 or at + 2 > size:
-                raise WireError("a name has a label of an unknown kind, or half a one")
-            end = end or at + 2
-            target = (label & 0x3F) << 8 | octets[at + 1]
+            target = (label & 0x3F) << 8 | octets[at - 1]
             if not wire.HEADER_OCTETS <= target < start:
                 raise WireError("a compression pointer does not lead backwards")
+            pointers += 1
             rest = known.get(target)
             if rest is not None:
-                length += rest
+                if rest >> 24 > start:
+                    raise WireError("a compression pointer leads into its own name")
+                length += rest & 255
+                pointers += rest >> 8 & 0xFFFF
                 break
-            if met is None:
-                met = []
-            met.append((target, length))
-            at = start = target
-        else:
-            raise WireError("a name leaves the message")
+            length_before, pointers_before = length, pointers
+            limit, start, at = start, target, target
         if length > wire.MAX_QNAME_OCTETS:
             raise WireError("a name is over 255 octets")
-        if met is not None:
-            for target, before in met:
-                known[target] = length - before
+        for target, octets_before, count_before, part_end in met:
+            rest = (pointers - count_before) << 8 | length - octets_before
+            known[target] = part_end << 24 | rest
+        self.is_compressed = pointers > 0
+        if pointers > _MAX_POINTERS:
+            self.is_odd = True
         return end
 
     def read(self, at: int) -> tuple[bytes, int]:
@@ -139,32 +249,97 @@ class Names:
             at += label + 1
 
 
-def check_data(names: Names, octets: bytes, rtype: int, at: int, end: int) -> None:
+def check_data(  # noqa: C901 - a case each
+    names: Names, octets: bytes, rtype: int, at: int, end: int
+) -> None:
     """Check the data of a record, which stand from *at* to *end* in *octets*.
 
     Raises:
         WireError: they are not what data of a well-known type look like.
     """
-    layout = _NAMES.get(rtype)
-    if rtype in _SERVICES:
-        is_whole = _is_service(octets, names.end(at + 2), end)
-    elif layout is not None:
+    layout = _layout(octets, rtype, at, end)
+    if layout is not None:
         before, count, behind = layout
         at += before
-        for _ in range(count):
+        while count > 0 or (count < 0 and at < end):
             at = names.end(at)
-        is_whole = at == end if behind < 0 else at + behind <= end
-    elif rtype == wire.SOA:
-        at = names.end(names.end(at))
-        is_whole = at + _SOA_NUMBERS == end
+            count -= 1
+            if names.is_compressed and rtype not in _COMPRESSIBLE:
+                names.is_odd = True
+        if rtype in _SERVICES:
+            is_whole = _is_service(octets, at, end)
+        elif rtype == NSEC:
+            is_whole = _is_type_map(octets, at, end)
+        elif behind < 0 or rtype == wire.SOA:
+            is_whole = at + max(behind, 0) == end
+        else:
+            is_whole = at + behind <= end
     elif rtype in _STRINGS:
         is_whole = _strings(octets, at, end) >= _STRINGS[rtype]
-    elif rtype == _NAPTR:
-        is_whole = _is_naptr(names, octets, at, end)
+    elif rtype == _NSEC3:
+        is_whole = _is_nsec3(octets, at, end)
+    elif rtype == _CSYNC:
+        is_whole = _is_type_map(octets, at + 6, end)
     else:
         is_whole = end - at >= _LEAST.get(rtype, 0)
     if not is_whole:
         raise WireError(f"data of type {rtype} are malformed")
+
+
+def _layout(
+    octets: bytes, rtype: int, at: int, end: int
+) -> tuple[int, int, int] | None:
+    """Return where names stand in data of a type that has any, as `_NAMES` tells it.
+
+    A count of -1 is for as many as there are.
+
+    Raises:
+        WireError: the data end ahead of them.
+    """
+    if rtype not in _SHIFTING:
+        return _NAMES.get(rtype)
+    before, count, behind = 4, 1, -1
+    if rtype == _NAPTR:
+        for _ in range(3):
+            before += octets[at + before] + 1 if at + before < end else end
+    elif rtype == _HIP:
+        count = -1
+        if at + 4 <= end:
+            before += octets[at] + (octets[at + 2] << 8 | octets[at + 3])
+    elif at + 2 <= end:
+        kind = octets[at + 1]
+        if rtype == _IPSECKEY:
+            before, behind = 3, 0
+        else:
+            before, kind = 2, kind & 0x7F
+        if kind != _NAMED_GATEWAY:
+            # Readers refuse kinds that they do not know.
+            count, before = 0, before + _GATEWAYS.get(kind, end)
+    if at + before > end:
+        raise WireError(f"data of type {rtype} are cut short")
+    return before, count, behind
+
+
+def _is_type_map(octets: bytes, at: int, end: int) -> bool:
+    """Return whether windows of types fill the data (RFC 4034, 4.1.2)."""
+    before = -1
+    while at + 2 <= end:
+        window, length = octets[at], octets[at + 1]
+        if window <= before or not 1 <= length <= 32:
+            return False
+        before = window
+        at += 2 + length
+    return at == end
+
+
+def _is_nsec3(octets: bytes, at: int, end: int) -> bool:
+    at += 4
+    for _ in range(2):
+        # The salt, then the hash of the next name (RFC 5155, 3.2).
+        if at >= end:
+            return False
+        at += octets[at] + 1
+    return _is_type_map(octets, at, end)
 
 
 def _strings(octets: bytes, at: int, end: int) -> int:
@@ -188,41 +363,30 @@ def _is_service(octets: bytes, at: int, end: int) -> bool:
     return at == end
 
 
-def _is_naptr(names: Names, octets: bytes, at: int, end: int) -> bool:
-    at += 4
-    for _ in range(3):
-        if at >= end:
-            return False
-        at += octets[at] + 1
-    if at >= end:
-        return False
-    return names.end(at) == end
-
-
-def expanded(names: Names, octets: bytes, at: int) -> tuple[bytes, bytes, int]:
-    """Return the owner of the record at *at*, the rest of it, and where it ends.
+def expanded(names: Names, octets: bytes, at: int) -> tuple[bytes, bytes]:
+    """Return the owner of the record at *at*, and the rest of it.
 
     All names are in full, so that both can go anywhere.
 
     The record has passed :func:`check_data`. Names in data of types that are not known
     here are never compressed (RFC 3597, 4).
+
+    Raises:
+        WireError: it would be too long for a record.
     """
     owner, at = names.read(at)
     rtype, _rclass, _ttl, rdlength = wire.RECORD.unpack_from(octets, at)
     fixed = octets[at : at + 8]
     at += 10
     end = at + rdlength
-    before, count, _behind = _NAMES.get(rtype, (0, 0, 0))
-    if rtype == wire.SOA:
-        count = 2
-    elif rtype == _NAPTR:
-        before, count = 4, 1
-        for _ in range(3):
-            before += octets[at + before] + 1
+    before, count, _behind = _layout(octets, rtype, at, end) or (0, 0, 0)
     data = octets[at : at + before]
     at += before
-    for _ in range(count):
+    while count > 0 or (count < 0 and at < end):
         name, at = names.read(at)
         data += name
+        count -= 1
     data += octets[at:end]
-    return owner, fixed + len(data).to_bytes(2, "big") + data, end
+    if len(data) > 0xFFFF:
+        raise WireError("with its names in full, a record is too long")
+    return owner, fixed + len(data).to_bytes(2, "big") + data

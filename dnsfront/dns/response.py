@@ -7,7 +7,18 @@ from typing import Final
 
 from dnsfront.dns import wire
 from dnsfront.dns.chain import follow, scrubbed
-from dnsfront.dns.records import CNAME, RRSIG, Names, check_data
+from dnsfront.dns.records import (
+    CNAME,
+    HOP_BY_HOP,
+    MX,
+    NS,
+    PTR,
+    RRSIG,
+    SOA_NUMBERS,
+    Names,
+    check_data,
+    short_end,
+)
 from dnsfront.errors import WireError
 
 #: RFC 2308, 5: negative answers are kept for one to three hours at the most.
@@ -35,6 +46,8 @@ _PLAIN_RECORD = struct.Struct("!6sIH")
 #: and the length of the options.
 _PLAIN_OPT = struct.Struct("!3sHBBHH")
 _OPT_HEAD: Final = b"\0\0\x29"
+#: Types whose data are a name and nothing else.
+_NAMED: Final = frozenset((NS, CNAME, PTR))
 #: A compression pointer to offset 0.
 _POINTER: Final = 0xC000
 _HEAD = struct.Struct("!4H")
@@ -155,12 +168,15 @@ def parse_response(  # noqa: C901, PLR0912, PLR0915 - a call a record costs too 
     """Return the parts of an upstream's response; its question ends at *body_at*.
 
     Records in the answer that neither the question nor an alias in it leads to are
-    dropped. Records behind an OPT record are left out, since compression pointers to
-    them would no longer hold without it; nobody is known to put records there but
-    transaction signatures, which are hop by hop too.
+    dropped, as are all of another class than the question's, which is IN, and what is
+    for the next hop alone. Names are written in full where some readers want it, as in
+    data of types younger than RFC 1035 (RFC 3597, 4). Records behind an OPT record are
+    left out, since compression pointers to them would no longer hold without it; nobody
+    is known to put records there but transaction signatures.
 
     Raises:
-        WireError: counts and records do not agree, or a record is malformed.
+        WireError: counts and records do not agree, a record is malformed, or none is
+            of the class that was asked for.
     """
     _, flags, _, answers, authorities, additionals = wire.HEADER.unpack_from(octets)
     if not authorities and additionals < 2 and answers:
@@ -173,13 +189,13 @@ def parse_response(  # noqa: C901, PLR0912, PLR0915 - a call a record costs too 
     offsets = []
     ttl_s, max_ttl_s = _FOREVER, 0
     additional_ttl_s = _FOREVER
-    has_opt = has_soa = is_odd = False
+    has_opt = has_soa = has_strangers = is_odd = False
     # Where the name of the question stands, then of the alias met last, as pointers.
     owner = owner_before = _POINTER | wire.HEADER_OCTETS
     ends_with_alias = False
     errors = b""
     names: Names | None = None
-    kept = 0
+    kept = strangers = 0
     unpack = wire.RECORD.unpack_from
     first_additional = answers + authorities
     size = len(octets)
@@ -193,13 +209,17 @@ def parse_response(  # noqa: C901, PLR0912, PLR0915 - a call a record costs too 
             at += 1
         else:
             pointer = 0
-            if names is None:
-                names = Names(octets)
-            at = names.end(at)
+            after = short_end(octets, at, body_at)
+            if after < 0:
+                if names is None:
+                    names = Names(octets)
+                after = names.end(at)
+            at = after
         if at + 10 > size:
             raise WireError("a record of the response is cut short")
         rtype, rclass, ttl, rdlength = unpack(octets, at)
-        record_end = at + 10 + rdlength
+        data_at = at + 10
+        record_end = data_at + rdlength
         if record_end > size:
             raise WireError("a record's data are cut short")
         if rtype == _OPT:
@@ -208,18 +228,39 @@ def parse_response(  # noqa: C901, PLR0912, PLR0915 - a call a record costs too 
             has_opt = True
             rcode |= ttl >> 24 << 4
             if rdlength:
-                errors += wire.errors_in(octets, at + 10, record_end)
-        elif not has_opt:
+                errors += wire.errors_in(octets, data_at, record_end)
+        elif has_opt:
+            pass
+        elif rclass != _IN:
+            has_strangers = True
+            if number < (answers or authorities):
+                strangers += 1
+        else:
+            # Names are short and data as they should be nearly always; if not,
+            # `check_data` has the last word.
             if rtype == _A:
                 if rdlength != 4:
                     raise WireError(f"an IPv4 address of {rdlength} octets")
+                data_end = record_end
             elif rtype == _AAAA:
                 if rdlength != 16:
                     raise WireError(f"an IPv6 address of {rdlength} octets")
+                data_end = record_end
+            elif rtype in _NAMED:
+                data_end = short_end(octets, data_at, body_at)
+            elif rtype == _SOA:
+                data_end = short_end(octets, data_at, body_at)
+                if data_end > 0:
+                    data_end = short_end(octets, data_end, body_at) + SOA_NUMBERS
+            elif rtype == MX:
+                data_end = short_end(octets, data_at + 2, body_at)
             else:
+                data_end = -1
+                has_strangers = has_strangers or rtype in HOP_BY_HOP
+            if data_end != record_end:
                 if names is None:
                     names = Names(octets)
-                check_data(names, octets, rtype, at + 10, record_end)
+                check_data(names, octets, rtype, data_at, record_end)
             offsets.append(at + 4 - body_at)
             # Comparisons, since min() and max() cost four times as much.
             if ttl > max_ttl_s:  # noqa: PLR1730
@@ -229,14 +270,14 @@ def parse_response(  # noqa: C901, PLR0912, PLR0915 - a call a record costs too 
                     ttl_s = ttl
                 if number < answers:
                     # What is not the plain form of an answer is looked at below.
-                    if rtype == qtype and pointer == owner and rclass == _IN:
+                    if pointer == owner and rtype == qtype:
                         ends_with_alias = False
-                    elif rtype == CNAME and pointer == owner and rclass == _IN:
+                    elif pointer == owner and rtype == CNAME:
                         owner_before = owner
-                        owner = _POINTER | at + 10 if at + 10 < 0x4000 else -1
+                        owner = _POINTER | data_at if data_at < 0x4000 else -1
                         ends_with_alias = True
-                    elif rtype == RRSIG and pointer and rclass == _IN:
-                        covered = octets[at + 10] << 8 | octets[at + 11]
+                    elif rtype == RRSIG and pointer:
+                        covered = octets[data_at] << 8 | octets[data_at + 1]
                         is_odd = is_odd or covered not in (qtype, CNAME)
                     else:
                         is_odd = True
@@ -250,9 +291,12 @@ def parse_response(  # noqa: C901, PLR0912, PLR0915 - a call a record costs too 
             kept += 1
         at = record_end
     target, is_whole = b"", True
-    if is_odd or ends_with_alias:
+    has_odd_names = names is not None and names.is_odd
+    if is_odd or ends_with_alias or has_strangers or has_odd_names:
+        if strangers and strangers == (answers or authorities):
+            raise WireError("nothing of the class that was asked for")
         chain = follow(octets, body_at)
-        if chain.has_foreign:
+        if chain.has_foreign or has_strangers or has_odd_names:
             return parse_response(scrubbed(octets, body_at, chain.kept), body_at)
         is_whole = chain.is_whole
         if rcode == wire.NOERROR and not has_soa:

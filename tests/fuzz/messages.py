@@ -16,7 +16,43 @@ QTYPES: Final = (1, 28, 5, 2, 6, 15, 16, 33, 12, 43, 65, 64, 255, 41, 0, 97, 252
 _QCLASSES: Final = (1, 1, 1, 1, 1, 3, 4, 255, 254, 0)
 _OPTIONS: Final = (3, 8, 10, 12, 15, 5, 65001)
 #: Types whose data are looked at, and one that nobody knows.
-RTYPES: Final = (1, 28, 5, 2, 6, 15, 16, 33, 12, 39, 65280)
+RTYPES: Final = (
+    *(1, 28, 5, 2, 6, 15, 16, 33, 12, 39, 65280),
+    *(17, 18, 21, 24, 26, 30, 35, 36, 46, 47, 50, 58, 64, 65, 66, 107),
+    *(23, 45, 55, 62, 249, 250, 260),
+)
+_CLASSES: Final = (1,) * 12 + (3, 4, 255, 254, 0)
+#: Octets that stand ahead of the names in data of other types.
+_AHEAD: Final[dict[int, bytes]] = {
+    15: b"\0\x0a",
+    18: b"\0\1",
+    21: b"\0\1",
+    24: b"\0\1\x08\2" + bytes(14),
+    26: b"\0\1",
+    33: bytes(6),
+    35: b"\0\1\0\1\1u\3sip\0",
+    36: b"\0\1",
+    45: b"\1\3\2",
+    46: b"\0\1\x08\2" + bytes(14),
+    55: b"\2\2\0\3hikey",
+    64: b"\0\1",
+    65: b"\0\1",
+    66: b"\0\x3b\1\0\x35",
+    107: b"\0\1",
+    260: b"\1\3",
+}
+#: And those that follow.
+_BEHIND: Final[dict[int, bytes]] = {
+    24: b"signature",
+    30: b"\x40\1",
+    45: b"key",
+    46: b"signature",
+    47: b"\0\1\x40",
+    64: b"\0\1\0\3\2h2",
+    65: b"\0\3\0\2\1\xbb",
+}
+_TWO_NAMES: Final = frozenset((17, 26, 58))
+_ONE_NAME: Final = frozenset((*_AHEAD, *_BEHIND, 23)) - _TWO_NAMES
 
 
 def name(choices: Choices) -> bytes:
@@ -88,7 +124,9 @@ def record(choices: Choices, qname_at: int, at: int) -> bytes:
     length = len(data)
     if choices.is_rare(16):
         length = choices.number(65536)
-    return owner + struct.pack("!HHIH", rtype, 1, ttl, length) + data
+    return (
+        owner + struct.pack("!HHIH", rtype, choices.pick(_CLASSES), ttl, length) + data
+    )
 
 
 def rdata(choices: Choices, rtype: int) -> bytes:  # noqa: PLR0911 - a case each
@@ -101,20 +139,17 @@ def rdata(choices: Choices, rtype: int) -> bytes:  # noqa: PLR0911 - a case each
             return bytes((192, 0, 2, choices.number(256)))
         case 28:
             return bytes(15) + b"\1"
-        case 2 | 5 | 12:
+        case 2 | 5 | 12 | 39:
             return target
-        case 39:
-            # Its name must not be compressed (RFC 6672, 2.5), and dnspython insists.
-            return name(choices)
-        case 15:
-            return b"\0\x0a" + target
-        case 33:
-            return bytes(6) + target
         case 6:
             return target + name(choices) + struct.pack("!5I", 1, 2, 3, 4, 5)
         case 16:
             strings = [choices.octets(choices.number(60)) for _ in range(2)]
             return b"".join(bytes((len(x),)) + x for x in strings)
+        case _ if rtype in _ONE_NAME:
+            return _AHEAD.get(rtype, b"") + target + _BEHIND.get(rtype, b"")
+        case _ if rtype in _TWO_NAMES:
+            return _AHEAD.get(rtype, b"") + target + target
         case _:
             return choices.octets(choices.number(40))
 
