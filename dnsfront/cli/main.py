@@ -150,6 +150,7 @@ def _add_query(add: _Commands) -> None:
         metavar="IP:PORT",
         help="ask there, in place of the first address that the config listens at",
     )
+    _add_socket(query)
     query.add_argument("--tcp", action="store_true", help="ask over TCP")
     query.add_argument(
         "--timeout",

@@ -13,12 +13,13 @@ from dataclasses import asdict
 from ipaddress import ip_address
 from typing import Any, Final
 
-from dnsfront.cli.output import print_json
+from dnsfront.cli.live import asked
+from dnsfront.cli.output import print_json, tell
 from dnsfront.config.address import SocketAddress
 from dnsfront.config.load import load
 from dnsfront.config.model import Config
 from dnsfront.dns import messages
-from dnsfront.errors import UnavailableError, UsageError, WireError
+from dnsfront.errors import PrivilegeError, UnavailableError, UsageError, WireError
 from dnsfront.ring.qhash import hash_key
 from dnsfront.supervisor.placing import place
 
@@ -39,27 +40,48 @@ def query(arguments: argparse.Namespace) -> int:
         raise UsageError(f"query: got --timeout {arguments.timeout}, want more than 0")
     config = load(arguments.config)
     server = server or _reachable(config.listen[0])
-    placed = place(arguments.name, config.ring.table(), hash_key(config.ring.seed))
     began = time.monotonic()
     message, transport = _ask(server, octets, arguments)
+    took_ms = round((time.monotonic() - began) * 1000, 3)
+    placed = _placed(arguments, config)
     told = {
         "name": arguments.name,
         "type": arguments.type.upper(),
         "server": str(server),
         "transport": transport,
-        "milliseconds": round((time.monotonic() - began) * 1000, 3),
+        "milliseconds": took_ms,
         "slot": placed["slot"],
+        "slots": placed["slots"],
         "owner": placed["owner"],
+        "owner_by": placed["by"],
         "answered_by": message.nsid,
         **asdict(message),
     }
     del told["nsid"]
-    told["errors"] = [{"code": code, "text": text} for code, text in message.errors]
+    told["errors"] = [
+        {"code": code, "name": messages.error_name(code), "text": text}
+        for code, text in message.errors
+    ]
     if arguments.json:
         print_json(told)
     else:
-        print(*_lines(told, config), sep="\n")
+        print(*_lines(told), sep="\n")
     return 0
+
+
+def _placed(arguments: argparse.Namespace, config: Config) -> dict[str, Any]:
+    """Return where the name belongs: as the running server has it, or else the file.
+
+    The server knows who is drained or down, and may serve another config.
+    """
+    request = {"command": "lookup", "names": [arguments.name]}
+    try:
+        [placed] = asked(arguments, request)["placed"]
+    except (UnavailableError, PrivilegeError) as exc:
+        tell(f"query: the owner is the one that {arguments.config} has: {exc}")
+        table, key = config.ring.table(), hash_key(config.ring.seed)
+        return {**place(arguments.name, table, key), "by": "file"}
+    return {"by": "server", "slots": None, **placed}
 
 
 def _server(text: str) -> SocketAddress:
@@ -146,21 +168,24 @@ def _over_tcp(
     return message
 
 
-def _lines(told: dict[str, Any], config: Config) -> Iterator[str]:
+def _lines(told: dict[str, Any]) -> Iterator[str]:
     owner, answered_by = told["owner"], told["answered_by"]
     yield (
         f"{told['name']} {told['type']}: {told['rcode']} from {told['server']} over "
         f"{told['transport']} in {told['milliseconds']:.1f} ms, "
         f"flags {' '.join(told['flags']) or 'none'}"
     )
-    yield f"owner: {owner}, slot {told['slot']} of {config.ring.table().slots}"
+    slots = "" if told["slots"] is None else f" of {told['slots']}"
+    by = ", by the file" if told["owner_by"] == "file" else ""
+    yield f"owner: {owner or 'nobody'}, slot {told['slot']}{slots}{by}"
     if answered_by is None:
         yield "answered by: somebody who tells no NSID"
     else:
-        standing = "" if answered_by == owner else ", not the owner that the file names"
+        standing = "" if answered_by == owner else f", not the owner{by}"
         yield f"answered by: {answered_by}{standing}"
     for error in told["errors"]:
-        yield f"error {error['code']}: {error['text'] or 'see RFC 8914'}"
+        parts = (f"error {error['code']}", error["name"], error["text"])
+        yield ": ".join(filter(None, parts))
     for section in ("answer", "authority", "additional"):
         if told[section]:
             yield f"{section}:"

@@ -26,6 +26,17 @@ from dnsfront.errors import WireError
 _MORE_TYPES: Final = {"MINFO": 14, "SMIMEA": 53, "NID": 104, "L32": 105, "L64": 106}
 _NAMES: Final = {number: name for name, number in _MORE_TYPES.items()}
 _MAX_TYPE: Final = 0xFFFF
+#: By INFO-CODE: RFC 8914, 4, and what IANA has added since.
+_ERRORS: Final = (
+    "Other", "Unsupported DNSKEY Algorithm", "Unsupported DS Digest Type",
+    "Stale Answer", "Forged Answer", "DNSSEC Indeterminate", "DNSSEC Bogus",
+    "Signature Expired", "Signature Not Yet Valid", "DNSKEY Missing", "RRSIGs Missing",
+    "No Zone Key Bit Set", "NSEC Missing", "Cached Error", "Not Ready", "Blocked",
+    "Censored", "Filtered", "Prohibited", "Stale NXDOMAIN Answer", "Not Authoritative",
+    "Not Supported", "No Reachable Authority", "Network Error", "Invalid Data",
+    "Signature Expired before Valid", "Too Early",
+    "Unsupported NSEC3 Iterations Value", "Unable to conform to policy", "Synthesized",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,11 @@ def type_from_text(text: str) -> int:
     if number is None or not 0 < number <= _MAX_TYPE:
         raise ValueError(f'got "{text}", want a type like AAAA or TYPE65')
     return int(number)
+
+
+def error_name(code: int) -> str:
+    """Return the name of an Extended DNS Error, empty where it has none."""
+    return _ERRORS[code] if code < len(_ERRORS) else ""
 
 
 def question(name: str, qtype: int) -> bytes:

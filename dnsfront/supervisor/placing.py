@@ -16,7 +16,7 @@ MAX_NAMES: Final = 400
 def place(
     name: str, table: SlotTable, key: bytes, live: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """Return the slot of *name*, its owner, and its preference list.
+    """Return the slot of *name*, of how many, its owner, and its preference list.
 
     The owner is the first in the list, or with *live* the first that is in it, and
     None where nobody is.
@@ -32,6 +32,7 @@ def place(
     return {
         "name": name,
         "slot": slot,
+        "slots": table.slots,
         "owner": able[0] if able else None,
         "preference": list(preference),
     }

@@ -17,9 +17,9 @@ import pytest
 from dnsfront.cli.main import main
 from dnsfront.cli.query import _reachable
 from dnsfront.config.address import SocketAddress
-from dnsfront.dns.messages import question, response, type_from_text
+from dnsfront.dns.messages import error_name, question, response, type_from_text
 from dnsfront.dns.wire import qname_from_text
-from dnsfront.errors import WireError
+from dnsfront.errors import UnavailableError, WireError
 from tests.unit.worker_rig import ZONE, Rig, said_to
 
 RECORDS = ZONE + (
@@ -48,6 +48,29 @@ def server() -> Iterator[Rig]:
         thread.join()
 
 
+class ControlSocket:
+    """Stands in for the control socket of the server: there, or not."""
+
+    def __init__(self) -> None:
+        self.placed: dict[str, Any] | None = None
+        self.requests: list[dict[str, Any]] = []
+
+    def ask(
+        self, path: Path, request: dict[str, Any], _timeout_s: float
+    ) -> dict[str, Any]:
+        self.requests.append(request)
+        if self.placed is None:
+            raise UnavailableError(f"{path}: no dnsfront runs")
+        return {"ok": True, "placed": [self.placed]}
+
+
+@pytest.fixture(autouse=True)
+def control(monkeypatch: pytest.MonkeyPatch) -> ControlSocket:
+    made = ControlSocket()
+    monkeypatch.setattr("dnsfront.cli.live.ask", made.ask)
+    return made
+
+
 @pytest.fixture
 def config(server: Rig, tmp_path: Path) -> Path:
     return config_for(tmp_path, server.address)
@@ -58,6 +81,7 @@ def config_for(folder: Path, address: tuple[str, int], workers: int = 1) -> Path
     path.write_text(
         f"listen: ['{address[0]}:{address[1]}']\n"
         f"ring: {{workers: {workers}, slots: 1024, seed: lab}}\n"
+        "admin: {socket: c.sock}\n"
         "upstreams: {servers: [{address: '192.0.2.53:53'}]}\n"
     )
     return path
@@ -103,8 +127,7 @@ def test_query_says_so_when_another_than_the_owner_answered(
     for owner, line in owners.items():
         is_owner = owner == "w1"
         assert line == (
-            "answered by: w1"
-            + ("" if is_owner else ", not the owner that the file names")
+            "answered by: w1" + ("" if is_owner else ", not the owner, by the file")
         )
     assert set(owners) != {"w1"}
 
@@ -116,6 +139,7 @@ def test_query_for_programs_has_all_that_people_see(
 
     assert 0 <= found.pop("milliseconds") < 60_000
     assert 0 <= found.pop("slot") < 1024
+    assert found.pop("slots") == 1024
     [soa] = found.pop("authority")
     assert soa["type"] == "SOA"
     assert found == {
@@ -124,6 +148,7 @@ def test_query_for_programs_has_all_that_people_see(
         "server": "{}:{}".format(*server.address),
         "transport": "udp",
         "owner": "w1",
+        "owner_by": "file",
         "answered_by": "w1",
         "rcode": "NOERROR",
         "flags": ["aa", "rd", "ra"],
@@ -168,7 +193,47 @@ def test_error_and_its_reason_are_shown(
 
     lines = capsys.readouterr().out.splitlines()
     assert "REFUSED" in lines[0]
-    assert "error 20: see RFC 8914" in lines
+    assert "error 20: Not Authoritative" in lines
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [(0, "Other"), (14, "Not Ready"), (24, "Invalid Data"), (29, "Synthesized")],
+)
+def test_extended_errors_have_the_names_of_the_registry(code: int, name: str) -> None:
+    assert error_name(code) == name
+    assert error_name(49152) == ""
+
+
+def test_owner_is_the_one_that_the_running_server_has(
+    capsys: pytest.CaptureFixture[str], config: Path, control: ControlSocket
+) -> None:
+    control.placed = {"name": "x", "slot": 7, "slots": 65536, "owner": "w2"}
+    assert main(["query", "-c", str(config), "www.example.test"]) == 0
+
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[1:3] == [
+        "owner: w2, slot 7 of 65536",
+        "answered by: w1, not the owner",
+    ]
+    assert printed.err == ""
+    assert control.requests == [{"command": "lookup", "names": ["www.example.test"]}]
+
+    control.placed = {"name": "x", "slot": 7, "owner": None}
+    assert main(["query", "-c", str(config), "www.example.test"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == "owner: nobody, slot 7"
+
+
+def test_owner_is_the_files_and_so_is_told_where_no_server_runs(
+    capsys: pytest.CaptureFixture[str], config: Path
+) -> None:
+    assert main(["query", "-c", str(config), "www.example.test"]) == 0
+
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[1].endswith(" of 1024, by the file")
+    [line] = printed.err.splitlines()
+    assert line.startswith(f"query: the owner is the one that {config} has: ")
+    assert line.endswith("no dnsfront runs")
 
 
 @pytest.mark.parametrize(
