@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 from dnsfront.errors import ControlError, DnsfrontError, RingError
@@ -14,7 +15,7 @@ from dnsfront.supervisor import candidate, memory
 from dnsfront.supervisor.apply import Change, apply
 from dnsfront.supervisor.candidate import Candidate
 from dnsfront.supervisor.front import Front
-from dnsfront.supervisor.sources import Sources
+from dnsfront.supervisor.sources import Sources, Stamp
 from dnsfront.supervisor.zone_files import ZoneFiles
 
 _LOG = logging.getLogger(__name__)
@@ -114,15 +115,15 @@ class Reloader:
 
     async def watch(self) -> None:
         """Reload whenever the config or a zone file was saved; runs until cancelled."""
-        before = None
+        before: Mapping[Path, Stamp] | None = None
         while True:
             await asyncio.sleep(_POLL_S)
             sources = self._sources
             now = sources.look()
             # Only what has come to rest: editors write in several steps.
-            is_saved = now == before and sources.differ_from(now)
-            if is_saved and not self._lock.locked():
-                _LOG.info("config_saved path=%s", self._front.candidate.config.path)
+            saved = sources.changed(now) if now == before else []
+            if saved and not self._lock.locked():
+                _LOG.info("config_saved path=%s", ",".join(map(str, saved)))
                 with suppress(DnsfrontError):  # logged and counted
                     await self.reload()
             before = now

@@ -50,15 +50,22 @@ class Sources:
         # A copy: a thread that reads a config notes its files meanwhile.
         return {path: _stamp(path) for path in [*self._read]}
 
-    def differ_from(self, now: Mapping[Path, Stamp]) -> bool:
-        """Return whether *now*, when all is at rest, is not what was read."""
-        if self._read != now:
-            return True
+    def changed(self, now: Mapping[Path, Stamp]) -> list[Path]:
+        """Return the files that are *now*, when all is at rest, not what was read."""
+        changed = [
+            path
+            for path, stamp in [*self._read.items()]
+            # A thread that reads a config may have noted more since.
+            if path in now and now[path] != stamp
+        ]
         for path, digest in list(self._young.items()):
+            if path in changed:
+                continue
             if digest is None or digest != _digest(path):
-                return True
-            del self._young[path]
-        return False
+                changed.append(path)
+            else:
+                del self._young[path]
+        return changed
 
 
 def _stamp(path: Path) -> Stamp:
