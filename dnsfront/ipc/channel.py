@@ -73,6 +73,15 @@ MAX_IMAGES = 200
 Message = dict[str, Any]
 
 
+class CutMessageError(ValueError):
+    """A message whose descriptors did not all fit under the receiver's limit."""
+
+    def __init__(self, message: Message) -> None:
+        """Keep *message*: whoever sent it wants to hear that it came to nothing."""
+        super().__init__("the message was cut: its descriptors are over RLIMIT_NOFILE")
+        self.message = message
+
+
 def pair() -> tuple[socket.socket, socket.socket]:
     """Return the two ends of a new channel: the supervisor's and the worker's."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -98,6 +107,7 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
 
     Raises:
         BlockingIOError: the channel is non-blocking and holds no message.
+        CutMessageError: descriptors are missing; those that came are closed.
         ValueError: the message is no JSON, or was cut; its descriptors are closed.
     """
     octets, fds, flags, _address = socket.recv_fds(
@@ -108,9 +118,15 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
     try:
         for fd in fds:
             os.set_inheritable(fd, False)  # noqa: FBT003 - its only form
-        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        if flags & socket.MSG_TRUNC:
             raise ValueError("the message was cut")
         message: Message = json.loads(octets)
+        if flags & socket.MSG_CTRUNC:
+            raise CutMessageError(message)
+    except CutMessageError:
+        for fd in fds:
+            os.close(fd)
+        raise
     except (ValueError, RecursionError) as exc:
         for fd in fds:
             os.close(fd)

@@ -84,6 +84,10 @@ class Conversation:
                 continue
             except OSError:
                 received = None
+            except channel.CutMessageError as exc:
+                raise UnavailableError(
+                    f"{exc}, want a higher limit for this process"
+                ) from exc
             if received is None:
                 raise UnavailableError("the other instance is gone")
             return received

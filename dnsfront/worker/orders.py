@@ -92,6 +92,9 @@ class Orders:
             return
         except ConnectionError:
             received = None
+        except channel.CutMessageError as exc:
+            self._fail(exc.message, exc)
+            raise
         if received is None:
             # The supervisor is gone, and with it whoever could respawn this worker.
             self._worker.reactor.stop()
