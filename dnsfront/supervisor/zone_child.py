@@ -45,6 +45,7 @@ _MOST: Final = 3
 _WRITE_OCTETS: Final = 1 << 18
 _MAX_PACKET_OCTETS: Final = 1 << 16
 _PR_SET_PDEATHSIG: Final = 1
+_MAX_REASON: Final = 2000
 
 
 def main() -> None:
@@ -66,11 +67,17 @@ def main() -> None:
         try:
             answer = _compile(Path(request["path"]), request["origin"], packs, give_way)
         except ZoneError as exc:
-            answer = {"reason": str(exc)}
+            answer = {"reason": _shortened(str(exc))}
         except MemoryError:
-            limit = resource.getrlimit(resource.RLIMIT_AS)[0] >> 20
-            answer = {"reason": f"{request['path']}: reading it takes over {limit} MiB"}
+            answer = {"reason": f"{request['path']}: reading it takes over its memory"}
         channel.send(json.dumps(answer).encode())
+
+
+def _shortened(reason: str) -> str:
+    """Return *reason*, which may quote a word of any length, as long as fits a line."""
+    if len(reason) <= _MAX_REASON:
+        return reason
+    return f"{reason[: _MAX_REASON // 2]}...{reason[-_MAX_REASON // 4 :]}"
 
 
 class _Turns:
@@ -146,7 +153,7 @@ def _compile(
         MemoryError: it takes more than it may.
     """
     octets = _read(path)
-    _bound_memory(len(octets))
+    limit = _bound_memory(len(octets))
     try:
         digest = hashlib.blake2b(octets, digest_size=16).hexdigest()
         try:
@@ -158,6 +165,8 @@ def _compile(
         del octets
         pieces, records = compile_zone(origin, text, str(path), give_way)
         place = packs.add(pieces)
+    except MemoryError as exc:
+        raise ZoneError(f"{path}: reading it takes over {limit >> 20} MiB") from exc
     finally:
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
@@ -185,8 +194,8 @@ def _read(path: Path) -> bytes:
     return octets
 
 
-def _bound_memory(file_octets: int) -> None:
-    """Let no more be taken than a zone file of this size may need."""
+def _bound_memory(file_octets: int) -> int:
+    """Let no more be taken than a zone file of this size may need; return how much."""
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
     present = pages * resource.getpagesize()
     limit = present + MEMORY_OCTETS + _MEMORY_PER_OCTET * file_octets
@@ -194,6 +203,7 @@ def _bound_memory(file_octets: int) -> None:
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    return limit
 
 
 if __name__ == "__main__":

@@ -167,6 +167,20 @@ def test_a_zone_that_takes_too_much_memory_is_refused(
     assert text.endswith(" MiB, want a zone that can be served")
 
 
+@pytest.mark.parametrize("size", [100_000, 1_000_000, 3_000_000])
+@pytest.mark.parametrize("form", ["{}", '"{}"'], ids=["bare", "quoted"])
+def test_a_word_of_any_length_is_refused_with_its_line(
+    form: str, size: int, tmp_path: Path
+) -> None:
+    word = form.format("x" * size)
+
+    [text] = refused(ZoneFiles(), config_of(tmp_path, a=f"{HEAD}www A {word}\n"))
+
+    line = HEAD.count("\n") + 1
+    assert text.startswith(f"{tmp_path}/a:{line}: "), text[:200]
+    assert len(text) < 3000
+
+
 @pytest.mark.parametrize(
     ("octets", "reason"),
     [

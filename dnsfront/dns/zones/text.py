@@ -83,6 +83,10 @@ _FORMS: Final = {
 }
 
 
+#: 65535 octets of data, each written as an escape, twice over for blanks and comments.
+_MAX_ENTRY_OCTETS: Final = 1 << 19
+
+
 class Record(NamedTuple):
     """One record: names in lower case and written out, data as they are served."""
 
@@ -124,7 +128,11 @@ def read_records(
                 yield Record(number, owner, ttl_s, rtype, rdata)
                 number += 1
                 continue
-        end = _end_of_entry(text, at, f"{path}:{number}")
+        where = f"{path}:{number}"
+        line_end = text.find("\n", at)
+        _check_size((size if line_end < 0 else line_end) - at, where)
+        end = _end_of_entry(text, at, where)
+        _check_size(end - at, where)
         try:
             record = reader.read(_Tokens(text[at:end]), number)
         except ValueError as exc:
@@ -133,6 +141,15 @@ def read_records(
             yield record
         number += text.count("\n", at, end)
         at = end
+
+
+def _check_size(octets: int, where: str) -> None:
+    """Refuse text that no record needs, ahead of all that looks at each character."""
+    if octets > _MAX_ENTRY_OCTETS:
+        raise ZoneError(
+            f"{where}: the record has {octets} octets of text, want at most "
+            f"{_MAX_ENTRY_OCTETS}"
+        )
 
 
 def _end_of_entry(text: str, at: int, where: str) -> int:
