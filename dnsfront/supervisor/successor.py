@@ -25,6 +25,7 @@ from dnsfront.ipc.spec import Place
 from dnsfront.supervisor.control import ControlSocket
 from dnsfront.supervisor.front import Front, Phase
 from dnsfront.supervisor.groups import PROTOCOLS
+from dnsfront.supervisor.last_words import LastWords
 from dnsfront.supervisor.reload import Reloader
 from dnsfront.supervisor.takeover import PROTOCOL, SERVE_WITHIN_S, Conversation
 
@@ -85,6 +86,13 @@ class Succession:
                 "restart: this is the first process of a container, which would end "
                 "with it; replace the container"
             )
+        last_words = LastWords()
+        try:
+            return await self._spawn(last_words)
+        finally:
+            last_words.close()
+
+    async def _spawn(self, last_words: LastWords) -> int:
         # Not resolved: where a link leads may change, and what is relative to it.
         path = self._front.candidate.config.path
         process = await asyncio.create_subprocess_exec(
@@ -92,15 +100,19 @@ class Succession:
             stdin=subprocess.DEVNULL,
             # Python puts the working directory first on its path: let that be ours.
             cwd=_PACKAGE_PARENT,
+            env=last_words.environment,
+            pass_fds=(last_words.fd,),
         )
         ended = asyncio.create_task(process.wait())
         done = asyncio.create_task(self.done.wait())
         await asyncio.wait({ended, done}, return_when=asyncio.FIRST_COMPLETED)
         if not done.done():
             done.cancel()
+            why = last_words.read()
             raise ControlError(
                 f"restart: the new process ended with status {ended.result()} before "
-                "it was ready, its log says why; this one goes on"
+                "it was ready, this one goes on; "
+                + (f"it said:\n{why}" if why else "its log says why")
             )
         ended.cancel()
         return process.pid

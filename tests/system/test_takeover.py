@@ -214,11 +214,15 @@ def test_restart_with_a_wrong_config_leaves_the_old_process_alone(
     code, text = front.command("restart")
 
     assert code == 1
-    assert text == (
-        "restart: the new process ended with status 78 before it was ready, its log "
-        "says why; this one goes on\n"
+    first, mistake = text.splitlines()
+    assert first == (
+        "restart: the new process ended with status 78 before it was ready, this one "
+        "goes on; it said:"
     )
-    assert "ring.workers: " in front.log()
+    assert mistake.startswith(f"{front.path}:")
+    assert "ring.workers: " in mistake
+    [logged] = [line for line in front.log().splitlines() if mistake in line]
+    assert " ERROR supervisor restart_refused reason=" in logged
     assert front.pids() == pids
     front.restore(config)
     assert asked(front) == home(front)
