@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,12 @@ from rich.console import Console
 from dnsfront.cli.main import main
 from dnsfront.cli.top import Watch, _keys_at_once, _quits
 from dnsfront.cli.views import status_view
-from dnsfront.errors import ControlError, PrivilegeError
+from dnsfront.errors import (
+    ControlError,
+    DnsfrontError,
+    PrivilegeError,
+    UnavailableError,
+)
 from dnsfront.supervisor.placing import MAX_NAMES
 
 STATUS: dict[str, Any] = {
@@ -160,6 +166,36 @@ def test_a_command_prints_what_the_server_did(
 
     assert capsys.readouterr() == (f"{text}\n", "")
     assert server.requests == [(config.parent / "c.sock", request_sent)]
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["reload", "restart", "stop", "drain w9", "undrain w9", "flush --all"],
+)
+def test_what_a_running_server_refuses_is_exit_code_1_and_none_at_all_69(
+    server: Server, config: Path, command: str
+) -> None:
+    arguments = [*command.split(), "-c", str(config)]
+
+    server.response = ControlError("w9: no such worker")
+    assert main(arguments) == 1
+    server.response = UnavailableError("no dnsfront runs")
+    assert main(arguments) == os.EX_UNAVAILABLE
+    server.response = PrivilegeError("no right")
+    assert main(arguments) == os.EX_NOPERM
+
+
+def test_readme_names_every_exit_code() -> None:
+    def below(kind: type[DnsfrontError]) -> Iterator[type[DnsfrontError]]:
+        yield kind
+        for more in kind.__subclasses__():
+            yield from below(more)
+
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    [told] = re.findall(r"^Exit codes: .*?\n\n", readme, re.DOTALL | re.MULTILINE)
+    numbers = {int(number) for number in re.findall(r"\b\d+\b(?!\))", told)}
+
+    assert numbers == {0, 1, 130} | {kind.exit_code for kind in below(DnsfrontError)}
 
 
 def test_a_refusal_is_a_reason_and_exit_code_1(
