@@ -1,4 +1,4 @@
-"""How worker processes come into being: forked by the nursery, or started afresh.
+"""How processes come into being: forked by the nursery, or started afresh.
 
 The nursery (`dnsfront/worker/nursery.py`) is there from the start, with the code of
 then. A process that is lost is not replaced: a new one would have the code of now.
@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol
@@ -41,6 +42,10 @@ class Process(Protocol):
     def wait(self) -> int:
         """Wait for its end, and return its exit code."""
         ...
+
+
+class RefusedForkError(OSError):
+    """The system starts no process; the nursery is well."""
 
 
 class Forked:
@@ -75,6 +80,8 @@ class Nursery:
         """
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self._within_s = _FIRST_WITHIN_S
+        # Zones are read by a thread, and workers started by another.
+        self._turn = threading.Lock()
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
@@ -87,19 +94,37 @@ class Nursery:
         """Return a new worker that has *control_fd*.
 
         Raises:
+            RefusedForkError: there is no process to be had.
             BrokenPipeError: it is gone, and has forked nobody.
             OSError: it is gone, or does not answer; there may be a worker.
         """
-        self._channel.settimeout(self._within_s)
-        try:
-            socket.send_fds(self._channel, [b"fork"], [control_fd])
-        except OSError as exc:
-            raise BrokenPipeError(exc.errno, exc.strerror) from exc
-        told = self._channel.recv(_MAX_PID_OCTETS)
-        if not told:
-            raise ConnectionResetError("it ended")
-        self._within_s = _WITHIN_S
-        return Forked(int(told))
+        return self._ask("fork", [control_fd])
+
+    def run(
+        self, module: str, argument: str, channel_fd: int, output_fd: int
+    ) -> Forked:
+        """Return a new process that runs *module*, as :func:`run` says.
+
+        Raises:
+            OSError: as :meth:`fork`.
+        """
+        return self._ask(f"run {module} {argument}", [channel_fd, output_fd])
+
+    def _ask(self, request: str, fds: list[int]) -> Forked:
+        with self._turn:
+            self._channel.settimeout(self._within_s)
+            try:
+                socket.send_fds(self._channel, [request.encode()], fds)
+            except OSError as exc:
+                raise BrokenPipeError(exc.errno, exc.strerror) from exc
+            told = self._channel.recv(_MAX_PID_OCTETS)
+            if not told:
+                raise ConnectionResetError("it ended")
+            self._within_s = _WITHIN_S
+        pid = int(told)
+        if pid < 0:
+            raise RefusedForkError(-pid, os.strerror(-pid))
+        return Forked(pid)
 
     def close(self) -> None:
         """End it; its workers stay."""
@@ -136,6 +161,8 @@ def spawn(control_fd: int) -> Process:
     if _Spawner.nursery is not None:
         try:
             return _Spawner.nursery.fork(control_fd)
+        except RefusedForkError:
+            raise
         except OSError as exc:
             _LOG.warning(
                 "nursery_lost error=%s reason=%s", exc,
@@ -146,6 +173,39 @@ def spawn(control_fd: int) -> Process:
                 # Two workers must not have the ends of one channel.
                 raise
     return _interpreter(str(control_fd), control_fd)
+
+
+def run(module: str, argument: str, channel_fd: int, output_fd: int) -> Process:
+    """Return a process that runs *module*, told *channel_fd* and *argument*.
+
+    It dies of nothing that is meant for this process, and its output goes to
+    *output_fd*. While the nursery is there, nothing that befalls it before it runs its
+    program holds this process up, nor does it ever have a listening socket: a child of
+    our own has them all until then, and whoever starts it waits for that.
+
+    Raises:
+        OSError: the system starts no process.
+    """
+    nursery = _Spawner.nursery
+    if nursery is not None:
+        try:
+            return nursery.run(module, argument, channel_fd, output_fd)
+        except RefusedForkError:
+            raise
+        except OSError as exc:
+            # Whoever starts workers finds out the same, and what to do about it.
+            _LOG.warning("nursery_silent module=%s error=%s", module, exc)
+            if not isinstance(exc, BrokenPipeError):
+                raise
+    return subprocess.Popen(  # noqa: S603 - our own interpreter
+        [sys.executable, "-m", module, str(channel_fd), argument],
+        stdin=subprocess.DEVNULL,
+        stdout=output_fd,
+        stderr=output_fd,
+        pass_fds=[channel_fd],
+        # Python puts the working directory first on its path: be it ours.
+        cwd=_PACKAGE_PARENT,
+    )
 
 
 def _lose() -> None:

@@ -50,7 +50,6 @@ _MAX_REASON: Final = 2000
 
 def main() -> None:
     """Compile what is asked for; the arguments: descriptor of the socket, niceness."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     channel = socket.socket(fileno=int(sys.argv[1]))
     niceness = int(sys.argv[2])
     os.nice(niceness)
@@ -58,7 +57,12 @@ def main() -> None:
     # Records make no cycles, and looking for some takes a third of the time.
     gc.disable()
     packs = _Packs(channel, give_way)
+    is_first = True
     while octets := channel.recv(_MAX_PACKET_OCTETS):
+        if is_first:
+            # Whoever forked this process may have had no time to end before.
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            is_first = False
         request = json.loads(octets)
         if "path" not in request:
             packs.hand_over()

@@ -13,8 +13,6 @@ import json
 import logging
 import os
 import socket
-import subprocess
-import sys
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,16 +26,22 @@ from dnsfront.dns.zones.image import Image
 from dnsfront.errors import ZoneError
 from dnsfront.ipc import memory
 from dnsfront.ipc.spec import ZoneImage
+from dnsfront.supervisor import spawning
 
 _LOG = logging.getLogger(__name__)
 
-_PACKAGE_PARENT: Final = Path(__file__).resolve().parents[2]
 #: How long a zone may take: so much, and this for each MiB of its file. 35 MiB, which
 #: are 1,000,000 records, take 10 s on a machine that has nothing else to do.
 WITHIN_S: Final = 60.0
 _WITHIN_S_PER_MIB: Final = 10.0
 _CHILD: Final = "dnsfront.supervisor.zone_child"
 _NICE: Final = 10
+#: How long the child may take no processor time while nothing but itself keeps it
+#: from it, and how often it is looked at.
+_STILL_S: Final = 5.0
+_LOOK_EVERY_S: Final = 0.5
+#: States of proc(5) in which a process waits for a processor, or for a disk.
+_WAITING_STATES: Final = "RD"
 _MAX_PACKET_OCTETS: Final = 1 << 16
 _CHUNK_OCTETS: Final = 1 << 20
 _NUMBERS: Final = itertools.count(1)
@@ -186,20 +190,8 @@ class _Child:
         self._output_fd = os.memfd_create("dnsfront-zones-output")
         with theirs:
             try:
-                self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
-                    [
-                        sys.executable,
-                        "-m",
-                        _CHILD,
-                        str(theirs.fileno()),
-                        str(niceness),
-                    ],
-                    stdin=subprocess.DEVNULL,
-                    stdout=self._output_fd,
-                    stderr=self._output_fd,
-                    pass_fds=[theirs.fileno()],
-                    # Python puts the working directory first on its path: be it ours.
-                    cwd=_PACKAGE_PARENT,
+                self._process = spawning.run(
+                    _CHILD, str(niceness), theirs.fileno(), self._output_fd
                 )
             except OSError:
                 self._channel.close()
@@ -249,13 +241,20 @@ class _Child:
 
     def _say(self, request: dict[str, str], within_s: float) -> dict[str, Any]:
         deadline = time.monotonic() + within_s
+        watch = _Watch(self._process.pid)
+        self._channel.settimeout(_LOOK_EVERY_S)
         try:
             self._channel.send(json.dumps(request).encode())
             while True:
-                self._channel.settimeout(max(0.001, deadline - time.monotonic()))
-                octets, fds, _flags, _address = socket.recv_fds(
-                    self._channel, _MAX_PACKET_OCTETS, 1
-                )
+                try:
+                    octets, fds, _flags, _address = socket.recv_fds(
+                        self._channel, _MAX_PACKET_OCTETS, 1
+                    )
+                except TimeoutError:
+                    watch.look()
+                    if time.monotonic() > deadline:
+                        raise
+                    continue
                 if not octets:
                     break
                 answer: dict[str, Any] = json.loads(octets)
@@ -276,6 +275,42 @@ class _Child:
         output = os.pread(self._output_fd, size, 0).decode(errors="replace")
         last = output.strip().splitlines()[-1:] or ["it said nothing"]
         return f"signal {-code}" if code < 0 else f"status {code}: {last[0]}"
+
+
+class _Watch:
+    """Tells a child that hangs from one that is busy, or has to wait."""
+
+    def __init__(self, pid: int) -> None:
+        self._path = Path(f"/proc/{pid}/stat")
+        self._taken = -1
+        self._looked_at = time.monotonic()
+        self._still_s = 0.0
+
+    def look(self) -> None:
+        """Look at it, every now and then.
+
+        Raises:
+            ZoneError: it has done nothing for too long.
+        """
+        now = time.monotonic()
+        # While this process stood still itself, it saw no sign of life of anybody's.
+        passed_s = min(now - self._looked_at, 2 * _LOOK_EVERY_S)
+        self._looked_at = now
+        try:
+            # What follows the name, which may hold anything: state is the first field.
+            fields = self._path.read_text("ascii", "replace").rpartition(")")[2].split()
+        except OSError:
+            return
+        state, taken = fields[0], int(fields[11]) + int(fields[12])
+        if taken != self._taken or state in _WAITING_STATES:
+            self._taken, self._still_s = taken, 0.0
+            return
+        self._still_s += passed_s
+        if self._still_s >= _STILL_S:
+            raise ZoneError(
+                f"the process that reads it hangs: state {state}, no processor time "
+                f"for {_STILL_S:.0f} s"
+            )
 
 
 def _within_s(path: Path) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -114,4 +115,29 @@ def test_a_stopped_nursery_holds_nothing_up_and_shares_no_channel(
         worker = spawning.spawn(theirs.fileno())
         theirs.close()
         assert not isinstance(worker, Forked)
+        assert end(worker, ours) == os.EX_UNAVAILABLE
+
+
+def test_where_there_is_no_process_to_be_had_the_nursery_lives_on(
+    ends: tuple[socket.socket, socket.socket],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ours, theirs = ends
+    with spawning.nursery():
+        nursery = spawning._Spawner.nursery
+        assert nursery is not None
+        asked, answering = channel.pair()
+        with asked, answering:
+            answering.send(str(-errno.EAGAIN).encode())
+            monkeypatch.setattr(nursery, "_channel", asked)
+            with pytest.raises(spawning.RefusedForkError):
+                spawning.spawn(theirs.fileno())
+            monkeypatch.undo()
+
+        worker = spawning.spawn(theirs.fileno())
+        theirs.close()
+
+        assert isinstance(worker, Forked)
+        assert "nursery_lost" not in caplog.text
         assert end(worker, ours) == os.EX_UNAVAILABLE

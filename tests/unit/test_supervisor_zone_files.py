@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 
 from dnsfront.config.load import load
 from dnsfront.config.model import Config
-from dnsfront.supervisor import zone_files
+from dnsfront.supervisor import spawning, zone_files
+from dnsfront.supervisor.spawning import Forked
 from dnsfront.supervisor.zone_files import ZoneFiles
 from dnsfront.worker.images import Images
 from tests.unit.asking import HEAD, ask, lines
@@ -221,6 +223,80 @@ def test_a_file_that_became_something_else_is_refused(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("is_stopped", [True, False], ids=["stopped", "asleep"])
+def test_a_child_that_hangs_is_noticed_long_before_its_bound(
+    tmp_path: Path,
+    play: Any,  # noqa: ANN401
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_stopped: bool,
+) -> None:
+    play("stops" if is_stopped else "hangs")
+    monkeypatch.setattr(zone_files, "_STILL_S", 0.5)
+    monkeypatch.setattr(zone_files, "_LOOK_EVERY_S", 0.1)
+    files = ZoneFiles()
+
+    [text] = refused(files, config_of(tmp_path, bad=HEAD, c=zone_text("192.0.2.3")))
+
+    state = "T" if is_stopped else "S"
+    assert f"/bad: the process that reads it hangs: state {state}, no " in text
+    assert list(served(files)) == ["c.test"]
+
+
+def test_a_child_that_is_at_work_is_let_alone(
+    tmp_path: Path,
+    play: Any,  # noqa: ANN401
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    play("is busy")
+    monkeypatch.setattr(zone_files, "_STILL_S", 0.1)
+    monkeypatch.setattr(zone_files, "_LOOK_EVERY_S", 0.05)
+    files = ZoneFiles()
+
+    assert not refused(files, config_of(tmp_path, bad=zone_text("192.0.2.3")))
+
+
+def test_a_child_of_a_server_has_none_of_its_sockets_at_any_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("this process has the listening sockets, and forks")
+
+    with spawning.nursery():
+        monkeypatch.setattr(spawning.subprocess, "Popen", fail)
+        files = ZoneFiles()
+
+        assert not refused(files, config_of(tmp_path, a=zone_text("192.0.2.1")))
+
+        assert served(files) == {"a.test": ["www.a.test. 60 IN A 192.0.2.1"]}
+
+
+def test_a_child_that_is_stopped_before_it_runs_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zone_files, "_STILL_S", 0.3)
+    monkeypatch.setattr(zone_files, "_LOOK_EVERY_S", 0.1)
+    run, begun = spawning.Nursery.run, []
+
+    def run_and_stop(self: Any, *rest: Any) -> Forked:  # noqa: ANN401
+        child = run(self, *rest)
+        if not begun:
+            os.kill(child.pid, signal.SIGSTOP)
+        begun.append(child.pid)
+        return child
+
+    monkeypatch.setattr(spawning.Nursery, "run", run_and_stop)
+    with spawning.nursery():
+        files = ZoneFiles()
+        config = config_of(tmp_path, a=HEAD, b=zone_text("192.0.2.2"))
+
+        [text] = refused(files, config)
+
+        assert "hangs: state T" in text
+        assert list(served(files)) == ["b.test"]
+        assert not Path(f"/proc/{begun[0]}").exists()
+
+
 def test_compiling_can_be_broken_off(
     tmp_path: Path,
     play: Any,  # noqa: ANN401
@@ -246,7 +322,7 @@ def test_without_a_process_every_zone_is_refused_with_the_reason(
     def fail(*_arguments: object, **_options: object) -> None:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(zone_files.subprocess, "Popen", fail)
+    monkeypatch.setattr(spawning.subprocess, "Popen", fail)
 
     [text] = refused(ZoneFiles(), config_of(tmp_path, a=HEAD))
 

@@ -32,12 +32,31 @@ def _hang(path: Path, *rest: Any) -> dict[str, Any]:  # noqa: ANN401 - as it is
     return _compile(path, *rest)
 
 
+def _stop(path: Path, *rest: Any) -> dict[str, Any]:  # noqa: ANN401 - as it is
+    if "bad" in path.name:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return _compile(path, *rest)
+
+
+def _toil(path: Path, *rest: Any) -> dict[str, Any]:  # noqa: ANN401 - as it is
+    until = time.process_time() + 1
+    while time.process_time() < until:
+        pass
+    return _compile(path, *rest)
+
+
 if __name__ == "__main__":
     kind = os.environ["CHILD"]
     if kind == "short of memory":
         zone_child.MEMORY_OCTETS = 1 << 20  # type: ignore[misc]
         zone_child._MEMORY_PER_OCTET = 0  # type: ignore[misc]
     else:
-        played = {"dies": _die, "fails": _fail, "hangs": _hang}[kind]
+        played = {
+            "dies": _die,
+            "fails": _fail,
+            "hangs": _hang,
+            "stops": _stop,
+            "is busy": _toil,
+        }[kind]
         zone_child._compile = played
     sys.exit(zone_child.main())
