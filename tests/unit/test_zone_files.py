@@ -351,6 +351,10 @@ def test_service_parameters_are_served_as_rfc_9460_says(record: str, want: str) 
         "1 . alpn",
         "0 . alpn=h2",
         "1 . no-default-alpn",
+        "1 . key3=443",
+        r"1 . key3=\001\187x",
+        '1 . key3="443"',
+        "1 . port=443 key2=x alpn=h2",
     ],
 )
 def test_malformed_service_parameters_are_refused_with_their_line(

@@ -7,6 +7,8 @@ from the lines above it, and that names are ASCII.
 
 from __future__ import annotations
 
+import io
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -16,6 +18,7 @@ import dns.name
 import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
+import dns.rdtypes.svcbbase
 import dns.tokenizer
 
 from dnsfront.dns.wire import MAX_QNAME_OCTETS, qname_from_text, qname_to_text
@@ -83,6 +86,8 @@ _FORMS: Final = {
 }
 
 
+#: A service parameter by its number (RFC 9460, 2.1); a quoted value follows.
+_GENERIC_KEY: Final = re.compile(r"key([0-9]+)=(.*)", re.DOTALL)
 #: 65535 octets of data, each written as an escape, twice over for blanks and comments.
 _MAX_ENTRY_OCTETS: Final = 1 << 19
 
@@ -329,7 +334,37 @@ def _rdata(mnemonic: str, tokens: _Tokens) -> tuple[int, bytes]:
         return int(rtype), _generic_rdata(rtype, tokens)
     tokens.unget(token)
     rdata = dns.rdata.from_text(dns.rdataclass.IN, rtype, tokens, relativize=False)
+    if isinstance(rdata, dns.rdtypes.svcbbase.SVCBBase):
+        _check_parameters(rdata, tokens.seen)
     return int(rtype), rdata.to_wire() or b""
+
+
+def _check_parameters(
+    rdata: dns.rdtypes.svcbbase.SVCBBase, seen: list[dns.tokenizer.Token]
+) -> None:
+    """Refuse parameters in their generic form, keyN=, of which something was left out.
+
+    dnspython reads such octets as those of the key, and passes over what follows.
+
+    Raises:
+        ValueError: with the key, and how many octets there were.
+    """
+    for token, following in itertools.pairwise(seen):
+        match = _GENERIC_KEY.fullmatch(token.value) if token.is_identifier() else None
+        if match is None:
+            continue
+        value = token
+        value.value = match[2]
+        if not match[2] and following.is_quoted_string():
+            value = following
+        octets = len(value.unescape_to_bytes().value)
+        form = io.BytesIO()
+        if (parameter := rdata.params.get(int(match[1]))) is not None:
+            parameter.to_wire(form)
+        if octets != form.tell():
+            raise ValueError(
+                f"key{match[1]}: got {octets} octets, want {form.tell()} for this key"
+            )
 
 
 def _generic_rdata(rtype: dns.rdatatype.RdataType, tokens: _Tokens) -> bytes:
