@@ -95,6 +95,10 @@ def follow(octets: bytes, body_at: int) -> Chain:
     names, aliases = Names(octets), _Aliases()
     records: list[tuple[int, bytes, int]] = []
     has_foreign = False
+    # Declared, since what is unpacked has no type, which costs much where compiled.
+    rtype: int
+    rclass: int
+    rdlength: int
     at = body_at
     for _ in range(octets[6] << 8 | octets[7]):
         begin = at

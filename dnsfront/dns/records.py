@@ -25,6 +25,8 @@ HOP_BY_HOP: Final = frozenset((249, 250))
 #: SOA ends in five numbers of four octets.
 SOA_NUMBERS: Final = 20
 
+_SRV: Final = 33
+_HTTPS: Final = 65
 #: Of types whose data hold names: octets ahead of the first, how many names there are,
 #: and how many octets follow at least; -1 where nothing may follow.
 _NAMES: Final[dict[int, tuple[int, int, int]]] = {
@@ -46,14 +48,14 @@ _NAMES: Final[dict[int, tuple[int, int, int]]] = {
     SIG: (18, 1, 1),
     26: (2, 2, -1),  # PX
     30: (0, 1, 0),  # NXT
-    33: (6, 1, -1),  # SRV
+    _SRV: (6, 1, -1),
     36: (2, 1, -1),  # KX
     DNAME: (0, 1, -1),
     RRSIG: (18, 1, 1),
     NSEC: (0, 1, 0),
     58: (0, 2, -1),  # TALINK
     64: (2, 1, 0),  # SVCB
-    65: (2, 1, 0),  # HTTPS
+    _HTTPS: (2, 1, 0),
     66: (5, 1, -1),  # DSYNC
     107: (2, 1, -1),  # LP
 }
@@ -86,7 +88,7 @@ _STRINGS: Final[dict[int, int]] = {
 _NSEC3: Final = 50
 _CSYNC: Final = 62
 #: SVCB and HTTPS.
-_SERVICES: Final = frozenset((64, 65))
+_SERVICES: Final = frozenset((64, _HTTPS))
 #: Types whose data have names behind what has no fixed length.
 _NAPTR: Final = 35
 _IPSECKEY: Final = 45
@@ -96,6 +98,8 @@ _SHIFTING: Final = frozenset((_NAPTR, _IPSECKEY, _HIP, _AMTRELAY))
 #: Octets of a gateway by its kind (RFC 4025, 2.5; RFC 8777, 4.2.3), but of a name.
 _GATEWAYS: Final = {0: 0, 1: 4, 2: 16}
 _NAMED_GATEWAY: Final = 3
+#: Types of which much is asked whose data end in a name: octets ahead of it.
+NAMED: Final = {NS: 0, CNAME: 0, PTR: 0, MX: 2}
 #: Pointers of one name that every reader follows; dnspython goes no further.
 _MAX_POINTERS: Final = 16
 #: How long a name may be to be looked at without a memory of those before.
@@ -110,26 +114,24 @@ def short_end(octets: bytes, at: int, body_at: int) -> int:
     nor does the one above it. Of all that is not short, :class:`Names` has to tell what
     is wrong with it, or nothing.
     """
-    start = at
-    limit = at + _SHORT_OCTETS
-    if limit > len(octets):  # noqa: PLR1730 - min() costs four times as much
-        limit = len(octets)
-    while at < limit:
+    start, size = at, len(octets)
+    while at < size:
         label = octets[at]
-        if 0 < label < 64:
-            at += label + 1
-            continue
         if label == 0:
-            return at + 1
-        if label < 0xC0 or at + 2 > len(octets):
-            return -1
-        target = (label & 0x3F) << 8 | octets[at + 1]
-        if target == wire.HEADER_OCTETS or target == 13 + octets[12] < body_at - 4:
-            length = at - start + body_at - 4 - target
-            return at + 2 if length <= wire.MAX_QNAME_OCTETS else -1
-        if not wire.HEADER_OCTETS <= target < start:
-            return -1
-        return at + 2 if _is_short(octets, target, start) else -1
+            return at + 1 if at - start < _SHORT_OCTETS else -1
+        if label > 63:
+            break
+        at += label + 1
+    end = at + 2
+    if end > size:
+        return -1
+    # Below zero where it is no pointer.
+    target = (octets[at] << 8 | octets[at + 1]) - 0xC000
+    if target == 12 or target == 13 + octets[12] < body_at - 4:
+        length = at - start + body_at - 4 - target
+        return end if length <= wire.MAX_QNAME_OCTETS else -1
+    if 12 <= target < start and _is_short(octets, target, start):
+        return end if at - start < _SHORT_OCTETS else -1
     return -1
 
 
@@ -138,23 +140,42 @@ def _is_short(octets: bytes, at: int, limit: int) -> bool:
 
     What a pointer leads to is ahead of where it is led from, and so is its end.
     """
-    room = _SHORT_OCTETS
-    for _ in range(2):
-        start = at
-        while at < limit and 0 < octets[at] < 64:
-            at += octets[at] + 1
-        room -= at - start
-        if room < 0 or at >= limit:
-            return False
+    start = at
+    is_last = False
+    while at < limit:
         label = octets[at]
         if label == 0:
-            return True
-        if label < 0xC0 or at + 2 > limit:
+            return at - start < _SHORT_OCTETS
+        if label < 64:
+            at += label + 1
+            continue
+        if is_last or at + 2 > limit or at - start >= _SHORT_OCTETS:
             return False
-        at = (label & 0x3F) << 8 | octets[at + 1]
-        if not wire.HEADER_OCTETS <= at < start:
+        # The first pointer here is followed, too.
+        is_last = True
+        target = (label << 8 | octets[at + 1]) - 0xC000
+        if not 12 <= target < start:
             return False
-        limit = start
+        limit, start, at = start, target, target
+    return False
+
+
+def is_short(octets: bytes, rtype: int, at: int, end: int, body_at: int) -> bool:
+    """Return whether data of some types are good in a way that is quickly seen.
+
+    They stand from *at* to *end*. Of all others :func:`check_data` has the last word.
+    """
+    if rtype == wire.SOA:
+        at = short_end(octets, at, body_at)
+        return at > 0 and short_end(octets, at, body_at) + SOA_NUMBERS == end
+    if rtype == wire.TXT:
+        return at < end and at + 1 + octets[at] == end
+    if rtype == _SRV:
+        # Its name must not be compressed; what looks so is looked at again.
+        return short_end(octets, at + 6, body_at) == end and octets[end - 2] < 0xC0
+    if rtype == _HTTPS:
+        at = short_end(octets, at + 2, body_at)
+        return at > 0 and octets[at - 2] < 0xC0 and _is_service(octets, at, end)
     return False
 
 

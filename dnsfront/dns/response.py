@@ -10,13 +10,11 @@ from dnsfront.dns.chain import follow, scrubbed
 from dnsfront.dns.records import (
     CNAME,
     HOP_BY_HOP,
-    MX,
-    NS,
-    PTR,
+    NAMED,
     RRSIG,
-    SOA_NUMBERS,
     Names,
     check_data,
+    is_short,
     short_end,
 )
 from dnsfront.errors import WireError
@@ -46,11 +44,12 @@ _PLAIN_RECORD = struct.Struct("!6sIH")
 #: and the length of the options.
 _PLAIN_OPT = struct.Struct("!3sHBBHH")
 _OPT_HEAD: Final = b"\0\0\x29"
-#: Types whose data are a name and nothing else.
-_NAMED: Final = frozenset((NS, CNAME, PTR))
 #: A compression pointer to offset 0.
 _POINTER: Final = 0xC000
+_OWN_POINTER: Final = _POINTER | wire.HEADER_OCTETS
 _HEAD = struct.Struct("!4H")
+#: A record whose owner is a pointer, up to its data.
+_OWNED_RECORD = struct.Struct("!3HIH")
 
 
 class Response:
@@ -110,17 +109,21 @@ class Response:
 
 
 def _parse_plain(  # noqa: PLR0911 - each return is a reason to look closer
-    octets: bytes, body_at: int, flags: int, answers: int, additionals: int
+    octets: bytes,
+    body_at: int,
+    flags: int,
+    answers: int,
+    additionals: int,
+    kind: tuple[bytes, int],
 ) -> Response | None:
     """Return what most responses are, or None for those that are anything else.
 
     That is: addresses of the name that was asked for, and an OPT record without
     options behind them. It means what :func:`parse_response` says, at half the price.
     """
-    plain = _ADDRESSES.get(octets[body_at - 4 : body_at])
-    if plain is None or flags & wire.RCODE_MASK:
+    if flags & wire.RCODE_MASK:
         return None
-    start, data_octets = plain
+    start, data_octets = kind
     record_octets = 12 + data_octets
     end = body_at + answers * record_octets
     size = len(octets)
@@ -135,6 +138,10 @@ def _parse_plain(  # noqa: PLR0911 - each return is a reason to look closer
             return None
     elif size != end:
         return None
+    # Declared, as below.
+    ttl_s: int
+    ttl: int
+    length: int
     unpack = _PLAIN_RECORD.unpack_from
     first, ttl_s, length = unpack(octets, body_at)
     if first != start or length != data_octets:
@@ -178,54 +185,71 @@ def parse_response(  # noqa: C901, PLR0912, PLR0915 - a call a record costs too 
         WireError: counts and records do not agree, a record is malformed, or none is
             of the class that was asked for.
     """
+    # Declared, since what is unpacked has no type, which costs much where compiled.
+    flags: int
+    answers: int
+    authorities: int
+    additionals: int
+    rtype: int
+    rclass: int
+    ttl: int
+    rdlength: int
     _, flags, _, answers, authorities, additionals = wire.HEADER.unpack_from(octets)
     if not authorities and additionals < 2 and answers:
-        plain = _parse_plain(octets, body_at, flags, answers, additionals)
-        if plain is not None:
-            return plain
+        kind = _ADDRESSES.get(octets[body_at - 4 : body_at])
+        if kind is not None:
+            plain = _parse_plain(octets, body_at, flags, answers, additionals, kind)
+            if plain is not None:
+                return plain
     rcode = flags & wire.RCODE_MASK
-    at = end = body_at
+    at = body_at
     qtype = octets[body_at - 4] << 8 | octets[body_at - 3]
     offsets = []
     ttl_s, max_ttl_s = _FOREVER, 0
     additional_ttl_s = _FOREVER
     has_opt = has_soa = has_strangers = is_odd = False
-    # Where the name of the question stands, then of the alias met last, as pointers.
-    owner = owner_before = _POINTER | wire.HEADER_OCTETS
+    # Where the name of the question stands, then of the alias met last, as pointers;
+    # and the one before, or at first the name above, which owns most SOA records.
+    owner = owner_before = _OWN_POINTER
+    if authorities and body_at > 17:
+        owner_before += 1 + octets[wire.HEADER_OCTETS]
     ends_with_alias = False
     errors = b""
     names: Names | None = None
-    kept = strangers = 0
-    unpack = wire.RECORD.unpack_from
+    strangers = 0
+    unpack = _OWNED_RECORD.unpack_from
     first_additional = answers + authorities
     size = len(octets)
+    end, kept = 0, first_additional + additionals
     for number in range(first_additional + additionals):
-        pointer = octets[at] << 8 | octets[at + 1] if at + 2 <= size else 0
-        if pointer == owner or pointer == owner_before:  # noqa: PLR1714, SIM109 - fast
-            at += 2
-        elif pointer < 256:
-            # The root, which owns every OPT record; what is cut short is so below, too.
-            pointer = 0
-            at += 1
-        else:
-            pointer = 0
-            after = short_end(octets, at, body_at)
-            if after < 0:
-                if names is None:
-                    names = Names(octets)
-                after = names.end(at)
-            at = after
-        if at + 10 > size:
+        pointer = 0
+        if at + 12 <= size:
+            pointer, rtype, rclass, ttl, rdlength = unpack(octets, at)
+            data_at = at + 12
+        elif at + 11 != size or octets[at]:
+            # No record is shorter than one of the root without data.
             raise WireError("a record of the response is cut short")
-        rtype, rclass, ttl, rdlength = unpack(octets, at)
-        data_at = at + 10
+        if pointer != owner and pointer != owner_before:  # noqa: PLR1714 - fast
+            if pointer < 256:
+                # The root, which owns every OPT record.
+                data_at = at + 11
+            else:
+                data_at = short_end(octets, at, body_at) + 10
+                if data_at < 10:
+                    if names is None:
+                        names = Names(octets)
+                    data_at = names.end(at) + 10
+            if data_at > size:
+                raise WireError("a record of the response is cut short")
+            rtype, rclass, ttl, rdlength = wire.RECORD.unpack_from(octets, data_at - 10)
         record_end = data_at + rdlength
         if record_end > size:
             raise WireError("a record's data are cut short")
         if rtype == _OPT:
             if number < first_additional:
                 raise WireError("an OPT record stands outside the additional section")
-            has_opt = True
+            if not has_opt:
+                has_opt, end, kept = True, at, number
             rcode |= ttl >> 24 << 4
             if rdlength:
                 errors += wire.errors_in(octets, data_at, record_end)
@@ -236,32 +260,27 @@ def parse_response(  # noqa: C901, PLR0912, PLR0915 - a call a record costs too 
             if number < (answers or authorities):
                 strangers += 1
         else:
-            # Names are short and data as they should be nearly always; if not,
-            # `check_data` has the last word.
             if rtype == _A:
                 if rdlength != 4:
                     raise WireError(f"an IPv4 address of {rdlength} octets")
-                data_end = record_end
             elif rtype == _AAAA:
                 if rdlength != 16:
                     raise WireError(f"an IPv6 address of {rdlength} octets")
-                data_end = record_end
-            elif rtype in _NAMED:
-                data_end = short_end(octets, data_at, body_at)
-            elif rtype == _SOA:
-                data_end = short_end(octets, data_at, body_at)
-                if data_end > 0:
-                    data_end = short_end(octets, data_end, body_at) + SOA_NUMBERS
-            elif rtype == MX:
-                data_end = short_end(octets, data_at + 2, body_at)
             else:
-                data_end = -1
-                has_strangers = has_strangers or rtype in HOP_BY_HOP
-            if data_end != record_end:
-                if names is None:
-                    names = Names(octets)
-                check_data(names, octets, rtype, data_at, record_end)
-            offsets.append(at + 4 - body_at)
+                # What is not seen to be good at once is looked at closely.
+                before = NAMED.get(rtype, -1)
+                if before >= 0:
+                    is_plain = (
+                        short_end(octets, data_at + before, body_at) == record_end
+                    )
+                else:
+                    is_plain = is_short(octets, rtype, data_at, record_end, body_at)
+                if not is_plain:
+                    if names is None:
+                        names = Names(octets)
+                    check_data(names, octets, rtype, data_at, record_end)
+                    has_strangers = has_strangers or rtype in HOP_BY_HOP
+            offsets.append(data_at - 6 - body_at)
             # Comparisons, since min() and max() cost four times as much.
             if ttl > max_ttl_s:  # noqa: PLR1730
                 max_ttl_s = ttl
@@ -276,7 +295,10 @@ def parse_response(  # noqa: C901, PLR0912, PLR0915 - a call a record costs too 
                         owner_before = owner
                         owner = _POINTER | data_at if data_at < 0x4000 else -1
                         ends_with_alias = True
-                    elif rtype == RRSIG and pointer:
+                    elif rtype == RRSIG and (
+                        pointer == owner
+                        or (pointer == owner_before and owner != _OWN_POINTER)
+                    ):
                         covered = octets[data_at] << 8 | octets[data_at + 1]
                         is_odd = is_odd or covered not in (qtype, CNAME)
                     else:
@@ -284,12 +306,15 @@ def parse_response(  # noqa: C901, PLR0912, PLR0915 - a call a record costs too 
                 elif rtype == _SOA:
                     has_soa = True
                     minimum = int.from_bytes(octets[record_end - 4 : record_end], "big")
-                    ttl_s = min(ttl_s, minimum, MAX_NEGATIVE_TTL_S)
+                    if minimum > MAX_NEGATIVE_TTL_S:  # noqa: PLR1730
+                        minimum = MAX_NEGATIVE_TTL_S
+                    if minimum < ttl_s:  # noqa: PLR1730
+                        ttl_s = minimum
             elif ttl < additional_ttl_s:
                 additional_ttl_s = ttl
-            end = record_end
-            kept += 1
         at = record_end
+    if not has_opt:
+        end = at
     target, is_whole = b"", True
     has_odd_names = names is not None and names.is_odd
     if is_odd or ends_with_alias or has_strangers or has_odd_names:

@@ -386,6 +386,39 @@ def test_plain_responses_mean_what_any_response_means(
             assert plain == told(message, body_at)
 
 
+SEEN_AT_ONCE = [
+    *(octets for octets, _ in KINDS.values()),
+    response("www.example.test. AAAA", answer=CHAIN[:2], authority=(soa(30, 300),)),
+    response("1.2.test. PTR", answer=("1.2.test. 5 IN PTR x.y.test.",), edns=0),
+    response("t.test. TXT", answer=('t.test. 5 IN TXT "a"', 't.test. 5 IN TXT "b" ""')),
+    response("_s.x.test. SRV", answer=("_s.x.test. 5 IN SRV 1 2 3 y.x.test.",)),
+    response("x.test. HTTPS", answer=('x.test. 5 IN HTTPS 1 . alpn="h2"',), edns=0),
+    response("x.test. HTTPS", answer=("x.test. 5 IN HTTPS 0 y.x.test.",), edns=0),
+]
+
+
+@interpreted
+@given(
+    st.sampled_from(SEEN_AT_ONCE),
+    st.lists(st.tuples(st.integers(0, 150), st.integers(0, 255)), max_size=3),
+)
+def test_what_is_seen_at_once_means_what_a_closer_look_says(
+    octets: bytes, changes: list[tuple[int, int]]
+) -> None:
+    body_at = wire.question_end(octets)
+    message = bytearray(octets)
+    for at, octet in changes:
+        message[min(body_at + at, len(octets) - 1)] = octet
+
+    seen = told(bytes(message), body_at)
+
+    with (
+        patch.object(response_module, "short_end", return_value=-1),
+        patch.object(response_module, "is_short", return_value=False),
+    ):
+        assert seen == told(bytes(message), body_at)
+
+
 def told(octets: bytes, body_at: int) -> list[object] | str:
     """Return all that there is to a response, or that it is malformed."""
     try:

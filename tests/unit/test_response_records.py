@@ -511,6 +511,38 @@ def test_signatures_stay_with_what_they_sign() -> None:
     assert not [text for text in kept if " TXT " in text or text.startswith("evil")]
 
 
+@pytest.mark.parametrize("authorities", [0, 1])
+def test_signatures_of_the_name_above_are_foreign(authorities: int) -> None:
+    signature = record(46, SIGNED + NAME + b"x", b"\xc0\x10")
+    rest = [DENIAL] * authorities
+
+    parts = parsed(message(GOOD, signature, *rest, counts=(2, authorities, 0)))
+
+    assert parts.head[2:4] == b"\0\1"
+    assert parts.body.startswith(GOOD)
+    assert b"\0\x2e" not in parts.body
+
+
+def test_the_root_has_no_name_above() -> None:
+    octets = struct.pack("!6H", 7, wire.QR, 1, 0, 1, 0) + b"\0\0\1\0\1"
+    # A pointer to the type of the question: a name only by chance.
+    denial = record(6, NAME + NAME + SOA_NUMBERS, b"\xc0\x0d")
+
+    assert parsed(octets + denial).ttl_s == 0
+
+
+@pytest.mark.parametrize("owner", [b"\xc0\x0c", b"\0", b"\1"], ids=str)
+@pytest.mark.parametrize("left", range(10, 13))
+def test_the_end_of_a_message_is_no_record(owner: bytes, left: int) -> None:
+    octets = message(owner + bytes(left - len(owner)), counts=(1, 0, 0))
+
+    # Ten octets behind an owner are a record: of class 0.
+    is_whole = owner != b"\1" and left >= len(owner) + 10
+    why = "class" if is_whole else "cut short"
+    with pytest.raises(WireError, match=why):
+        parsed(octets)
+
+
 def test_asked_for_signatures_all_of_the_name_stay() -> None:
     data = "8 3 300 20300101000000 20200101000000 1 example.test. AAAA"
     answer = tuple(f"www.example.test. 9 IN RRSIG {x} {data}" for x in ("A", "TXT"))
