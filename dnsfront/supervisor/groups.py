@@ -15,6 +15,7 @@ from dnsfront.supervisor.listeners import (
     ListenerSockets,
     SocketPair,
     datagrams_dropped,
+    holds_datagrams,
     open_sockets,
 )
 from dnsfront.supervisor.steering import Steering
@@ -281,6 +282,13 @@ class SocketGroups:
         """Return the datagrams that the worker's present sockets dropped so far."""
         member = self._members.get(worker_id)
         return 0 if member is None else member.dropped()
+
+    def holds_datagrams(self, worker_id: int) -> bool:
+        """Return whether something waits in the worker's sockets: the kernel's word."""
+        member = self._members.get(worker_id)
+        return member is not None and any(
+            holds_datagrams(pair.udp) for pair in member.sockets.values()
+        )
 
     def report_drops(self) -> None:
         """Tell steering, since a dropped datagram is no backlog."""

@@ -28,6 +28,7 @@ _SO_RCVBUFFORCE: Final = 33
 _SO_MEMINFO: Final = 55
 #: struct sk_meminfo: nine 32-bit words, the last one counts drops.
 _MEMINFO: Final = struct.Struct("=9I")
+_MEMINFO_RECEIVED: Final = 0
 _MEMINFO_DROPS: Final = 8
 
 #: Room for some ten thousand queries while a worker is away or in one long batch.
@@ -135,9 +136,17 @@ def open_sockets(
 
 def datagrams_dropped(sock: socket.socket) -> int:
     """Return how many datagrams *sock* dropped so far, modulo 2**32."""
+    return _memory_of(sock)[_MEMINFO_DROPS]
+
+
+def holds_datagrams(sock: socket.socket) -> bool:
+    """Return whether there is something that nobody has taken from *sock*."""
+    return _memory_of(sock)[_MEMINFO_RECEIVED] > 0
+
+
+def _memory_of(sock: socket.socket) -> tuple[int, ...]:
     octets = sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
-    drops: int = _MEMINFO.unpack(octets)[_MEMINFO_DROPS]
-    return drops
+    return _MEMINFO.unpack(octets)
 
 
 def bind_error(where: str, address: str, transport: str, exc: OSError) -> DnsfrontError:

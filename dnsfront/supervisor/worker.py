@@ -233,11 +233,15 @@ class Worker:
         if process is None or self.state not in {State.UP, State.DRAINING}:
             return None
         process.ping()
-        steering = self._around.steering
+        around = self._around
+        # Every worker can write `load`: what it says of one must not be another's end.
+        backlog = around.steering.backlog(self.worker_id)
+        if backlog and not around.groups.holds_datagrams(self.worker_id):
+            backlog = 0
         return Vitals(
             pid=process.pid,
-            taken=steering.taken(self.worker_id),
-            backlog=steering.backlog(self.worker_id),
+            taken=self.tally.words[Counter.QUERIES_UDP],
+            backlog=backlog,
             should_take=is_serving and self.state is State.UP,
             is_answer_due=process.pings > process.pongs,
             answers=process.pongs,

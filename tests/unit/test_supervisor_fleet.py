@@ -12,6 +12,7 @@ import pytest
 
 from dnsfront.errors import UnavailableError
 from dnsfront.ipc.stats import Counter
+from dnsfront.kernel.pages import LOAD_OCTETS
 from dnsfront.supervisor import reports
 from dnsfront.supervisor.front import Front
 from dnsfront.supervisor.worker import State, Worker
@@ -198,5 +199,39 @@ def test_a_start_with_some_workers_serves(played: Played, tmp_path: Path) -> Non
     async def story(front: Front) -> None:
         assert worker_named(front, "w1").state is State.UP
         assert front.publisher.generation == 1
+
+    play(write_config(tmp_path), story)
+
+
+@pytest.mark.usefixtures("played")
+def test_what_others_write_to_load_makes_no_worker_look_hung(tmp_path: Path) -> None:
+    async def story(front: Front) -> None:
+        worker = worker_named(front, "w1")
+        listener = front.groups.listeners[0]
+        load = front.steering._load  # type: ignore[attr-defined] - the real one
+        words = LOAD_OCTETS // 8 * worker.worker_id
+
+        load[words] = 1000
+
+        signs = worker.vitals(is_serving=True)
+        assert signs is not None
+        assert signs.backlog == 0
+
+        [pair] = front.groups.sockets_of(worker.worker_id, [listener])
+        with socket.socket(type=socket.SOCK_DGRAM) as client:
+            # The kernel may choose either socket where no program does.
+            other = worker_named(front, "w2")
+            [theirs] = front.groups.sockets_of(other.worker_id, [listener])
+            theirs.udp.connect(theirs.udp.getsockname())
+            client.sendto(b"x", pair.udp.getsockname())
+            signs = worker.vitals(is_serving=True)
+        assert signs is not None
+        assert signs.backlog == 1000
+        before = signs.taken
+        load[words + 8] = 7
+        worker.tally.words[Counter.QUERIES_UDP] += 1
+        signs = worker.vitals(is_serving=True)
+        assert signs is not None
+        assert signs.taken == before + 1
 
     play(write_config(tmp_path), story)
