@@ -25,7 +25,8 @@ class Fetch:
     *exact* is the question as it is sent: qname in lower case, true qtype and qclass.
     *key* is where the cache keeps the response, *entry* the expired one it has.
     *candidates* are the servers still to be tried, the next one last; *plain_server* is
-    one that took offence at EDNS; *places* the ids pending on ports. *asked* is what
+    one that took offence at EDNS; *places* the ids pending on ports, and since when.
+    *asked* is what
     is being asked now: *exact*, or the name that the aliases of *partial*, a response,
     end with; with EDNS it goes in one of the *forms* of :func:`edns_forms`. *errors*
     are an upstream's Extended DNS Errors, as EDNS options.
@@ -89,7 +90,7 @@ class Fetch:
         self.entry = entry
         self.waiters = waiters
         self.candidates = candidates
-        self.places: list[tuple[Port, bytes]] = []
+        self.places: list[tuple[Port, bytes, int]] = []
         self.connection: Exchange | None = None
         self.server: Server | None = None
         self.sends = 0
@@ -112,26 +113,42 @@ class Fetch:
         """Return whether *server* may be sent this question once more."""
         return self.queried >> 2 * server.index & 3 < MAX_ASKED
 
+    def has_one_left(self, server: Server) -> bool:
+        """Return whether *server* may be sent this question just once more."""
+        return self.queried >> 2 * server.index & 3 == MAX_ASKED - 1
+
     def count_query(self, server: Server) -> None:
         """Count a query to *server*; two bits each are enough, and cost the least."""
         self.queried += 1 << 2 * server.index
 
     def place_at(self, server: Server) -> tuple[Port, bytes] | None:
-        """Return where a response of *server* is waited for."""
-        for port, identity in self.places:
+        """Return where a response of *server* is waited for, the latest such place."""
+        for port, identity, _since_ns in reversed(self.places):
             if port.server is server and port.pending.get(identity) is self:
                 return port, identity
         return None
 
+    def is_unheard(self, server: Server) -> bool:
+        """Return whether nothing came to its port at *server* since it was asked."""
+        place = self.place_at(server)
+        return place is None or place[0].heard_ns <= self.sent_at_ns
+
+    def first_asked_ns(self, server: Server) -> int:
+        """Return since when a response of *server* is waited for."""
+        for port, _identity, since_ns in self.places:
+            if port.server is server:
+                return since_ns
+        return self.sent_at_ns
+
     def forget_places(self) -> None:
         """Take no response to what was sent so far."""
-        for port, identity in self.places:
+        for port, identity, _since_ns in self.places:
             port.pending.pop(identity, None)
         self.places.clear()
 
-    def forget_places_at(self, server: Server) -> None:
-        """Take no response of *server* to what was sent so far."""
-        for place in [place for place in self.places if place[0].server is server]:
+    def forget_old_places_at(self, server: Server) -> None:
+        """Take a response of *server* at no more than the latest place."""
+        for place in [place for place in self.places if place[0].server is server][:-1]:
             place[0].pending.pop(place[1], None)
             self.places.remove(place)
 

@@ -46,7 +46,8 @@ class Patience:
         if (
             server is not None
             and now_ns - fetch.asked_at_ns >= server.round_trip.repeat_ns
-            and self._may_repeat(fetch, server)
+            and fetch.connection is None
+            and fetch.may_ask(server)
         ):
             self._repeat(fetch, server, now_ns)
 
@@ -78,7 +79,12 @@ class Patience:
         self._timers.look(fetch, until_ns)
 
     def _may_repeat(self, fetch: Fetch, server: Server) -> bool:
-        return fetch.connection is None and fetch.may_ask(server)
+        """Return whether the query is to be repeated within its try unasked."""
+        return (
+            fetch.connection is None
+            and fetch.may_ask(server)
+            and not (fetch.has_one_left(server) and _is_kept_back(fetch, server))
+        )
 
     def _repeat_at_ns(self, fetch: Fetch, server: Server) -> int:
         """Return when the query is to be repeated."""
@@ -112,8 +118,8 @@ class Patience:
             return
         if not fetch.is_waiting:
             server.edns.was_silent(has_edns=fetch.has_edns)
-        if following is None or (following is not server and fetch.may_ask(following)):
             self._distrust(fetch)
+        if following is None or (following is not server and fetch.may_ask(following)):
             self._tries.failed(fetch)
             return
         if not fetch.is_waiting:
@@ -132,6 +138,16 @@ class Patience:
 
     def _distrust(self, fetch: Fetch) -> None:
         """Give up the port of an overdue *fetch*, if nothing comes to it any more."""
-        for port, _identity in fetch.places:
+        for port, _identity, _since_ns in fetch.places:
             if port.server is fetch.server:
                 port.server.distrust(port, fetch.sent_at_ns)
+
+
+def _is_kept_back(fetch: Fetch, server: Server) -> bool:
+    """Return whether the last query to *server* is better sent after the time-out.
+
+    It is through another port then, which helps if this one is what does not work; and
+    there is no other server to turn to.
+    """
+    candidates = fetch.candidates
+    return bool(candidates) and candidates[-1] is server and fetch.is_unheard(server)

@@ -6,8 +6,10 @@ Ports are chosen by the kernel at random, one of a pool is drawn for each batch,
 none is kept for long; ids come from the system's random numbers.
 
 A connected socket keeps its source address whatever becomes of the host's addresses and
-routes. So a port is given up when it cannot send, when nothing comes to it any more,
-and after a few minutes in any case.
+routes. So a port is given up when it cannot send, when the host would send from another
+address by now, when nothing came to it for a whole time-out, and after a few minutes in
+any case. Silence within a time-out is no reason: a resolver that has to ask others
+takes its time, and what it says goes to the port and id that it was asked from.
 """
 
 from __future__ import annotations
@@ -43,9 +45,13 @@ _SOCKET_BUFFER_OCTETS: Final = 1 << 20
 _RANDOM_BLOCK: Final = 4096
 #: Reports of ports that had to be replaced, at most so often for one upstream.
 _REPORT_EVERY_S: Final = 60
+#: The address to send from is looked up for silent ports, at most so often.
+_LOOK_EVERY_NS: Final = _NS // 10
 
 #: A full queue of ours: the datagram is lost, as any may be, and the port is not.
 _BUSY: Final = frozenset((errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM))
+#: Why ports are given up that would have been kept.
+_LOSSES: Final = frozenset((Upstream.PORTS_ERROR, Upstream.PORTS_SILENT))
 #: No descriptor is to be had: what is open has to do.
 _NO_DESCRIPTOR: Final = frozenset((errno.EMFILE, errno.ENFILE))
 
@@ -117,9 +123,10 @@ class Server:
         self._sending = SendBatch(-1)
         self._retired: list[Port] = []
         self._ports: list[Port | None] = [None] * _POOL
-        self._lost = 0
-        self._lost_to = ""
+        self._replaced = 0
+        self._replaced_for = ""
         self._report_at_ns = 0
+        self._look_at_ns = 0
 
     def _open(self, now_ns: int) -> Port:
         family = self.spec.family
@@ -162,9 +169,10 @@ class Server:
                 identity = next(identities)
             pending[identity] = fetch
             if fetch.places:
-                # One question, one port and id that this server may answer to.
-                fetch.forget_places_at(self)
-            fetch.places.append((port, identity))
+                # One question, two ports and ids that this server may answer to: what
+                # it was sent before the time-out, it may still be working on.
+                fetch.forget_old_places_at(self)
+            fetch.places.append((port, identity, now_ns))
             fetch.sent_at_ns = now_ns
             add(message(identity, fetch))
         port.left -= len(batch)
@@ -195,14 +203,14 @@ class Server:
         """Ask for *fetch* once more; return whether that left.
 
         It does through the same port and under the same id, so that a forger gains
-        nothing by it and a response to either query will do. But a port that has heard
-        nothing since before two queries is taken for broken, and another one is used.
+        nothing by it and a response to either query will do. Another one is used only
+        if that port was given up: after a time-out, or if the host has moved.
         """
         place = fetch.place_at(self)
         if place is not None:
             port, identity = place
-            if fetch.repeats > 1:
-                self.distrust(port, fetch.sent_at_ns)
+            if port.heard_ns <= fetch.sent_at_ns:
+                self._follow_the_host(now_ns)
             if not port.is_given_up:
                 try:
                     port.socket.send(message(identity, fetch))
@@ -254,6 +262,24 @@ class Server:
         self._ports[self._ports.index(port)] = None
         self._retired.append(port)
         self._meter.upstream_count(self.index, reason)
+        if reason in _LOSSES:
+            self._replaced += 1
+
+    def _follow_the_host(self, now_ns: int) -> None:
+        """Give up the ports that do not send from where the host would by now."""
+        if now_ns < self._look_at_ns:
+            return
+        self._look_at_ns = now_ns + _LOOK_EVERY_NS
+        try:
+            with socket.socket(self.spec.family, socket.SOCK_DGRAM) as sock:
+                sock.connect((self.spec.address, self.spec.port))
+                source = sock.getsockname()[0]
+        except OSError:
+            return
+        for port in self._ports:
+            if port is not None and port.socket.getsockname()[0] != source:
+                self._give_up(port, Upstream.PORTS_SILENT)
+                self._report("error=address")
 
     def distrust(self, port: Port, since_ns: int) -> None:
         """Give up *port*, which was asked at *since_ns* and has heard nothing since."""
@@ -263,19 +289,21 @@ class Server:
         self.suspect_ns = since_ns
 
     def gets_through(self, port: Port) -> None:
-        """Give up what is as old as what was silent, once a newer port has heard."""
-        suspect_ns = self.suspect_ns
+        """Learn from what came to *port* what to think of those that were silent.
+
+        What is as old as those is given up if a newer port has heard, and is in order
+        if one as old has.
+        """
+        suspect_ns, self.suspect_ns = self.suspect_ns, 0
         if port.opened_ns <= suspect_ns:
             return
-        self.suspect_ns = 0
         for other in self._ports:
             if other is not None and other.heard_ns <= suspect_ns:
                 self._give_up(other, Upstream.PORTS_SILENT)
         self._report("error=silence")
 
     def _report(self, error: str) -> None:
-        self._lost += 1
-        self._lost_to = error
+        self._replaced_for = error
 
     def sweep(self, now_ns: int) -> None:
         """Give up old ports; close those and connections that are not used any more."""
@@ -288,16 +316,16 @@ class Server:
                 if not port.pending:
                     self._close(port)
             self._retired = [port for port in self._retired if port.pending]
-        if self._lost and self._report_at_ns <= now_ns:
+        if self._replaced_for and self._report_at_ns <= now_ns:
             self._report_at_ns = now_ns + _REPORT_EVERY_S * _NS
             host, port_number = self.spec.address, self.spec.port
             _log.info(
                 "upstream_ports_replaced upstream=%s times=%d %s",
                 f"[{host}]:{port_number}" if ":" in host else f"{host}:{port_number}",
-                self._lost,
-                self._lost_to,
+                self._replaced,
+                self._replaced_for,
             )
-            self._lost = 0
+            self._replaced, self._replaced_for = 0, ""
 
     def close(self) -> None:
         """Close every port and every connection."""

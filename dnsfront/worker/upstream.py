@@ -268,6 +268,8 @@ class Resolver:
         if rcode in _RETRY_ELSEWHERE or rcode > wire.RCODE_MASK:
             self._refused(fetch, server, response)
             return
+        if is_late:
+            self._came_late(fetch, server)
         if (
             response.ttl_s == NEVER_KEPT
             or fetch.partial
@@ -302,6 +304,16 @@ class Resolver:
                 octets = joined(ahead_of(octets, body_at, chain, place), local)
                 return octets, parse_response(octets, body_at)
         return octets, response
+
+    def _came_late(self, fetch: Fetch, server: Server) -> None:
+        """Count that *server* answered after its time-out, and learn how long it took.
+
+        The time-out was counted as a failure; this is what says that it is up.
+        """
+        sent_at_ns = fetch.first_asked_ns(server)
+        self._meter.upstream_answered(server.index, sent_at_ns)
+        took_ns = self._answers.now_ns - sent_at_ns
+        server.round_trip.took(took_ns, is_repeated=True)
 
     def _whole(
         self, fetch: Fetch, server: Server, octets: bytes, response: Response
@@ -372,7 +384,7 @@ class Resolver:
 
         That is forged more easily, so it can do no more than end the try it is about.
         """
-        return is_bare_error(octets) and fetch.places[-1] == (port, octets[:2])
+        return is_bare_error(octets) and fetch.places[-1][:2] == (port, octets[:2])
 
     def _refused_barely(self, fetch: Fetch, server: Server, octets: bytes) -> None:
         """End the try under way by an error of *server* that repeats no question."""
@@ -450,7 +462,7 @@ class Resolver:
         self._pending.remove(fetch)
         if fetch.server is not None:
             fetch.server.outstanding -= 1
-        for port, identity in fetch.places:
+        for port, identity, _since_ns in fetch.places:
             port.pending.pop(identity, None)
         if fetch.connection is not None:
             fetch.hang_up()

@@ -63,10 +63,12 @@ def _address(version: int, verb: str, link: int, number: int, end: str) -> None:
     ip("address", verb, text, "dev", f"{end}{link}", *extra)
 
 
-@pytest.fixture(params=[4, 6], ids=["IPv4", "IPv6"])
+@pytest.fixture(
+    params=[(4, "800ms"), (6, "2s")], ids=["IPv4", "IPv6 and a long time-out"]
+)
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     needed("ip")
-    version = request.param
+    version, timeout = request.param
     with ExitStack() as stack:
         there = stack.enter_context(OtherNetwork())
         for link in (1, 2):
@@ -79,7 +81,8 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
             length = {4: "32", 6: "128"}[version]
             ip("address", "add", f"{_UPSTREAM[version].host}/{length}", "dev", "lo")
             upstream = stack.enter_context(FakeUpstream(address=_UPSTREAM[version]))
-        upstreams = {"servers": [{"address": str(upstream.address)}]}
+        servers = [{"address": str(upstream.address)}]
+        upstreams = {"servers": servers, "timeout": timeout}
         made = FrontEnd(tmp_path, upstreams=upstreams, ring={"workers": 1})
         found = Site(made, there, upstream, version)
         found.route(1)

@@ -44,11 +44,12 @@ def ports(rig: Rig) -> list[Port]:
 
 
 @contextlib.contextmanager
-def silence() -> Iterator[socket.socket]:
-    """Yield a connected socket whose peer says nothing."""
+def silence(host: str = "127.0.0.1") -> Iterator[socket.socket]:
+    """Yield a socket at *host*, connected to a peer that says nothing."""
     kind = (socket.AF_INET, socket.SOCK_DGRAM)
     with socket.socket(*kind) as peer, socket.socket(*kind) as ours:
         peer.bind(("127.0.0.1", 0))
+        ours.bind((host, 0))
         ours.connect(peer.getsockname())
         yield ours
 
@@ -89,19 +90,22 @@ def test_send_that_fails_is_made_again_at_once_through_a_new_port(
     assert 10 <= replaced(rig, Upstream.PORTS_ERROR) <= 16
 
 
-def test_port_that_hears_nothing_is_replaced_at_the_second_repetition(
-    rig: Rig, upstream: FakeUpstream
+def test_ports_that_hear_nothing_for_a_time_out_are_replaced(
+    rig: Rig, upstream: FakeUpstream, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     use_all_ports(rig, upstream)
     with silence() as silent:
         replace_sockets(rig, silent)
         rig.now_ns += NS
         client = miss(rig)
+        for seconds in (0.2, 0.4):
+            rig.wait(seconds)
         assert upstream.take() == []
+        assert replaced(rig, Upstream.PORTS_SILENT) == 0
 
+        # The last of three queries was kept back for this.
         rig.wait(0.2)
-        assert upstream.take() == []
-        rig.wait(0.4)
         upstream.answer(ADDRESS)
         rig.round()
 
@@ -111,6 +115,65 @@ def test_port_that_hears_nothing_is_replaced_at_the_second_repetition(
         for number in range(40):
             miss(rig, query_for(f"n{number}.example.com"))
         assert len(upstream.take()) == 40
+    assert rig.resolver is not None
+    rig.resolver.sweep()
+    assert "times=16 error=silence" in caplog.text
+
+
+def test_ports_are_replaced_at_the_first_repetition_if_the_host_sends_from_elsewhere(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    use_all_ports(rig, upstream)
+    with silence("127.0.0.2") as silent:
+        replace_sockets(rig, silent)
+        rig.now_ns += NS
+        client = miss(rig)
+        assert upstream.take() == []
+
+        rig.wait(0.3)
+        upstream.answer(ADDRESS)
+        rig.round()
+
+    assert received_one(client).answer
+    assert replaced(rig, Upstream.PORTS_SILENT) == 16
+
+
+@pytest.mark.parametrize("seconds", [0.75, 0.799])
+def test_a_server_that_takes_long_is_heard_on_its_first_query(
+    rig: Rig, upstream: FakeUpstream, seconds: float
+) -> None:
+    """It answers names that it knows at once, so that nothing says that it is slow."""
+    use_all_ports(rig, upstream)
+    rig.now_ns += NS
+    client = miss(rig)
+    query, sender = upstream.take_one()
+    failures = rig.upstream()[1]
+
+    for at_s in (0.2, 0.4, 0.6, seconds):
+        rig.wait(at_s if at_s == 0.2 else 0.2 if at_s < 0.7 else seconds - 0.6)
+    assert {(again.id, port) for again, port in upstream.take()} == {(query.id, sender)}
+    upstream.send(said_to(query, ADDRESS).to_wire(), sender)
+    rig.round()
+
+    assert received_one(client).answer
+    assert rig.upstream()[1] == failures
+    assert replaced(rig, Upstream.PORTS_SILENT) == 0
+
+
+def test_an_answer_after_the_time_out_is_taken_and_counts_as_one(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    client = miss(rig)
+    query, sender = upstream.take_one()
+    for seconds in (0.3, 0.5, 0.4):
+        rig.wait(seconds)
+
+    upstream.send(said_to(query, ADDRESS).to_wire(), sender)
+    rig.round()
+
+    assert received_one(client).answer
+    at = stats.upstream_at(0) + Upstream.DURATION
+    assert sum(rig.words[at : at + stats.BUCKETS]) == 1
 
 
 @interpreted
@@ -150,21 +213,22 @@ def test_ports_that_nobody_uses_are_renewed_by_time(
     assert len(before & {port.socket.getsockname() for port in ports(rig)}) < 4
 
 
-def test_question_stands_under_one_port_and_id_a_server(
+def test_question_stands_under_one_port_and_id_a_try_and_two_a_server(
     rig: Rig, upstream: FakeUpstream
 ) -> None:
     client = miss(rig)
     query, sender = upstream.take_one()
     rig.wait(0.3)
     repeated, from_there = upstream.take_one()
-    rig.wait(0.6)
+    rig.wait(TIMEOUT_S - 0.3)
     again, from_elsewhere = upstream.take_one()
 
     assert (repeated.id, from_there) == (query.id, sender)
     assert from_elsewhere != sender
-    upstream.send(said_to(query, "www.example.com. 300 A 192.0.2.66").to_wire(), sender)
+    wrong = said_to(again, "www.example.com. 300 A 192.0.2.66").to_wire()
+    upstream.send(wrong, sender)
     rig.round()
     assert client.receive() == []
-    upstream.send(said_to(again, ADDRESS).to_wire(), from_elsewhere)
+    upstream.send(said_to(query, ADDRESS).to_wire(), sender)
     rig.round()
     assert "192.0.2.1" in received_one(client).answer[0].to_text()
