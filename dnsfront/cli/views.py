@@ -139,11 +139,17 @@ def _upstreams(status: Mapping[str, Any]) -> RenderableType:
         return Text("no upstreams")
     table = _table("UPSTREAM", "STATE", left=2)
     for upstream in status["upstreams"]:
-        state = (
-            Text("up", style="green") if upstream["up"] else Text("down", style="red")
-        )
+        state = Text("up", style="green")
+        if not upstream["up"]:
+            state = Text(_down(upstream), style="red")
         table.add_row(upstream["address"], state)
     return table
+
+
+def _down(upstream: Mapping[str, Any]) -> str:
+    """Return why and since when an upstream is down; older servers do not tell."""
+    reason = upstream.get("down_by")
+    return f"down by {reason} since {upstream['down_since']}" if reason else "down"
 
 
 def _or_dash(value: object) -> str:

@@ -157,7 +157,12 @@ class HealthChecker:
     def _mark(self, watch: _Watch) -> None:
         server, verdict = watch.server, watch.verdict
         was_up = self._registry.is_up(server.index)
-        self._registry.mark(server.index, verdict.health, is_heard=verdict.is_heard)
+        self._registry.mark(
+            server.index,
+            verdict.health,
+            is_heard=verdict.is_heard,
+            reason=verdict.reason,
+        )
         is_up = verdict.health == Health.UP
         if was_up == is_up:
             return

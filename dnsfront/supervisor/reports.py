@@ -177,6 +177,14 @@ def _traffic(tally: Tally) -> dict[str, Any]:
     }
 
 
+def _why_down(why: tuple[str, float] | None) -> dict[str, Any]:
+    if why is None:
+        return {"down_by": None, "down_since": None}
+    reason, since_s = why
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since_s))
+    return {"down_by": reason, "down_since": since}
+
+
 def _upstreams(front: Front) -> list[dict[str, Any]]:
     servers = front.candidate.config.upstreams.servers
     indexed = front.upstreams.assign(servers)
@@ -184,6 +192,7 @@ def _upstreams(front: Front) -> list[dict[str, Any]]:
         {
             "address": server.text,
             "up": front.upstreams.is_up(index.index),
+            **_why_down(front.upstreams.why_down(index.index)),
             "requests": counts[Upstream.REQUESTS],
             "failures": counts[Upstream.FAILURES],
         }

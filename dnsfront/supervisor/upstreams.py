@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -48,6 +49,7 @@ class UpstreamRegistry:
         self._indices: dict[_Place, int] = {}
         self._begins: dict[int, list[int]] = {}
         self._silent: set[int] = set()
+        self._down: dict[int, tuple[str, float]] = {}
 
     def assign(self, servers: Iterable[ConfiguredServer]) -> tuple[UpstreamServer, ...]:
         """Return *servers* with their indices; new addresses get free ones.
@@ -89,6 +91,7 @@ class UpstreamRegistry:
         self._begins[index] = self._sums(index)
         self._health[index] = Health.UP
         self._silent.discard(index)
+        self._down.pop(index, None)
         return index
 
     def texts(self) -> dict[str, int]:
@@ -117,9 +120,25 @@ class UpstreamRegistry:
         """Return whether upstream *index* says anything, useful or not."""
         return self.is_up(index) or index not in self._silent
 
-    def mark(self, index: int, health: Health, *, is_heard: bool = False) -> None:
-        """Tell every worker what to think of upstream *index*."""
+    def why_down(self, index: int) -> tuple[str, float] | None:
+        """Return what put upstream *index* down, and when by the epoch; None if up."""
+        return self._down.get(index)
+
+    def mark(
+        self,
+        index: int,
+        health: Health,
+        *,
+        is_heard: bool = False,
+        reason: str = "probes",
+    ) -> None:
+        """Tell every worker what to think of upstream *index*, and note why."""
         self._health[index] = health
+        if health == Health.UP:
+            self._down.pop(index, None)
+        else:
+            since = self._down.get(index, ("", time.time()))[1]
+            self._down[index] = (reason, since)
         if is_heard or health == Health.UP:
             self._silent.discard(index)
         else:

@@ -3,7 +3,8 @@
 Pure: no socket, no clock. What answers queries is up, whatever it thinks of the probe.
 What fails nearly all of them is passed over, whether it refuses or says nothing and
 whatever it answers to probes. Who is down gets a trial now and then: a query or so a
-second that another upstream answers when it fails.
+second that another upstream answers when it fails. Where nobody asks, what the queries
+said fades, and after that probes decide.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ _FADE: Final = 0.2
 #: So much must have failed lately, and so much of all, for a verdict by queries.
 _BAD_FOR_DOWN: Final = 10.0
 _BAD_SHARE: Final = 0.98
+#: So much of it is left when it says nothing any more; and no more is kept at a fall,
+#: so that this takes some twenty seconds at most.
+_FADED: Final = 1.0
+_BAD_AT_MOST: Final = 100.0
 #: For so long an answer counts against silent probes: until the next look and a half.
 _GOOD_FOR_S: Final = 1.5 * LOOK_EVERY_S
 #: Failures that end a trial, and the seconds until the first and the last trials.
@@ -32,12 +37,12 @@ class Verdict:
 
     *rise* probes must be answered in a row for up, *fall* be missed for down. The first
     silence of one that never answered counts at once. `reason` is what made `health`
-    what it is: probe or queries.
+    what it is: probes or queries.
     """
 
     def __init__(self, *, rise: int, fall: int) -> None:
         self.health = Health.UP
-        self.reason = "probe"
+        self.reason = "probes"
         self._rise = rise
         self._fall = fall
         self._answered = 0
@@ -72,9 +77,11 @@ class Verdict:
             self._missed += 1
         if self.health == Health.UP:
             if self._missed >= self._fall and not self._answers_queries:
-                self._fell(now_s, "probe")
-        elif self.reason == "probe" and self._answered >= self._rise:
-            self._rose("probe")
+                self._fell(now_s, "probes")
+        elif self._answered >= self._rise and (
+            self.reason == "probes" or self._is_forgotten()
+        ):
+            self._rose("probes")
 
     def counted(self, now_s: float, good: int, bad: int) -> None:
         """Take note of queries answered well, and badly, since the last look."""
@@ -86,6 +93,8 @@ class Verdict:
         if self.health == Health.UP:
             if self._bad >= _BAD_FOR_DOWN and self._is_bad():
                 self._fell(now_s, "queries")
+            elif good > bad:
+                self._pause_s = _FIRST_TRIAL_S
         elif self.health == Health.TRIAL:
             self._trial_good += good
             self._trial_bad += bad
@@ -100,15 +109,24 @@ class Verdict:
             self.health = Health.TRIAL
             self._trial_good = self._trial_bad = 0
 
+    def _is_forgotten(self) -> bool:
+        """Return whether what queries came to has faded, and a trial adds nothing."""
+        return (
+            self.health == Health.TRIAL and self._bad < _FADED and not self._trial_bad
+        )
+
     def _is_bad(self) -> bool:
         return self._bad > (self._good + self._bad) * _BAD_SHARE
 
     def _fell(self, now_s: float, reason: str) -> None:
         self.health, self.reason = Health.DOWN, reason
+        excess = max(1.0, self._bad / _BAD_AT_MOST)
+        self._good, self._bad = self._good / excess, self._bad / excess
         self._trial_at_s = now_s + self._pause_s
         self._pause_s = min(2 * self._pause_s, _LAST_TRIAL_S)
 
     def _rose(self, reason: str) -> None:
+        if reason == "queries" or self.reason == "probes":
+            self._pause_s = _FIRST_TRIAL_S
         self.health, self.reason = Health.UP, reason
         self._bad = 0.0
-        self._pause_s = _FIRST_TRIAL_S

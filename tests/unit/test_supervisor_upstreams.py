@@ -136,8 +136,14 @@ def test_upstreams_are_presumed_up(registry: UpstreamRegistry) -> None:
     [server] = registry.assign(configured(1))
 
     assert registry.is_up(server.index)
-    registry.mark(server.index, Health.DOWN)
+    assert registry.why_down(server.index) is None
+    registry.mark(server.index, Health.DOWN, reason="queries")
     assert not registry.is_up(server.index)
+    found = registry.why_down(server.index)
+    assert found is not None
+    assert found[0] == "queries"
+    registry.mark(server.index, Health.TRIAL, reason="queries")
+    assert registry.why_down(server.index) == found
 
 
 # Probes
@@ -265,7 +271,7 @@ def test_the_first_silence_marks_an_upstream_down(
     asyncio.run(run())
 
     assert [record.getMessage() for record in caplog.records] == [
-        f"upstream_down upstream={address} reason=probe"
+        f"upstream_down upstream={address} reason=probes"
     ]
     assert not registry.is_heard(server.index)
 

@@ -112,8 +112,39 @@ def test_a_trial_lasts_until_something_is_asked() -> None:
     course.second(bad=100, probe=True)
     course.seconds(5, probe=True)
 
-    assert set(course.seconds(60, probe=True)) == {Health.TRIAL}
+    assert set(course.seconds(10, probe=True)) == {Health.TRIAL}
     assert course.second(good=1, probe=True) == Health.UP
+
+
+@pytest.mark.parametrize("bad", [10, 100, 1_000_000])
+def test_probes_raise_what_queries_felled_once_nobody_asked_for_a_while(
+    bad: int,
+) -> None:
+    course = Course()
+    assert course.second(bad=bad, probe=True) == Health.DOWN
+
+    health = course.seconds(40, probe=True)
+
+    assert health.index(Health.UP) < 30
+    assert set(health[health.index(Health.UP) :]) == {Health.UP}
+
+
+def test_silent_probes_raise_nothing_that_queries_felled() -> None:
+    course = Course()
+    course.second(bad=100, probe=True)
+
+    assert Health.UP not in course.seconds(100, probe=False)
+
+
+def test_what_probes_raised_and_queries_fell_again_waits_longer() -> None:
+    course = Course()
+    pauses = []
+    for _ in range(4):
+        course.second(bad=100, probe=True)
+        health = course.seconds(200, probe=True)
+        pauses.append(health.index(Health.TRIAL))
+
+    assert pauses == sorted(set(pauses))
 
 
 def test_silent_probes_end_no_trial() -> None:
