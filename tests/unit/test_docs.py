@@ -16,6 +16,9 @@ DOCUMENTS = sorted(
 #: Made by commands, not kept in the repository.
 GENERATED = (".venv/", "build/", "dist/")
 
+#: Columns of prose; a table's row is a line, however long.
+WIDTH = 120
+
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`([^`\n]+)`")
 PATH = re.compile(r"\.?\w[\w.-]*(?:/[\w.-]+)*/?")
@@ -83,3 +86,18 @@ def test_paths_in_backticks_exist(document: str) -> None:
     missing = [path for path in paths_in(text) if not exists(path, document)]
 
     assert not missing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_prose_wraps(document: str) -> None:
+    text = FENCE.sub("", (ROOT / document).read_text("utf-8"))
+
+    long = [line for line in text.splitlines() if len(line) > WIDTH and line[0] != "|"]
+
+    assert not long
+
+
+def test_every_decision_has_a_number_of_its_own() -> None:
+    numbers = [path.name[:4] for path in (ROOT / "docs" / "decisions").iterdir()]
+
+    assert sorted(numbers) == sorted(set(numbers))

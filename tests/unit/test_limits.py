@@ -9,12 +9,22 @@ from typing import NamedTuple
 import pytest
 import yaml
 
+from dnsfront.config.model import MAX_LISTEN
 from dnsfront.config.sections import Limits as LimitsSection
 from dnsfront.dns import cache, residents, shape
 from dnsfront.dns.zones import authority, compiling
 from dnsfront.ipc import control
 from dnsfront.ipc.stats import MAX_UPSTREAMS, Counter, Limit
-from dnsfront.supervisor import admin, exchange, placing, zone_child, zone_files
+from dnsfront.ring.table import MAX_WORKERS
+from dnsfront.supervisor import (
+    admin,
+    exchange,
+    placing,
+    watchdog,
+    worker,
+    zone_child,
+    zone_files,
+)
 from dnsfront.supervisor.admin import AdminCounts
 from dnsfront.worker import access, connection, frontend, reactor, streams, transfer
 from tests.unit.worker_rig import Rig
@@ -36,6 +46,9 @@ CONSTANTS = {
     "distinct heads and TTL offsets": cache.MAX_SHARED,
     "octets of cache entries in one parcel": transfer.MAX_PARCEL_OCTETS,
     "faults of one descriptor": reactor.MAX_FAULTS,
+    "time until a worker is ready": worker.READY_WITHIN_S,
+    "time in which it takes nothing": watchdog.HUNG_AFTER_S,
+    "time for a sign of life": watchdog.SILENT_AFTER_S,
     "HTTP connections": admin.MAX_CONNECTIONS,
     "octets of responses not taken": admin.MAX_UNSENT_OCTETS,
     "time for one HTTP exchange": admin.WITHIN_S,
@@ -47,6 +60,8 @@ CONSTANTS = {
     "time to read a zone": zone_files.WITHIN_S,
     "memory to read a zone": zone_child.MEMORY_OCTETS,
     "octets of an RRset": compiling.MAX_RRSET_OCTETS,
+    "addresses in `listen`": MAX_LISTEN,
+    "workers": MAX_WORKERS,
     "CNAME records followed": authority.MAX_CHAIN,
 }
 _UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, " s": 1}
