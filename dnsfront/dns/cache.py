@@ -141,7 +141,8 @@ class Cache:
             return None  # it has none
         if not 0 < entry.expires_at > now_s - self._limits.serve_stale_s:
             return None
-        return _aged(entry.body, entry.ttl_offsets, lambda _ttl: STALE_TTL_S)
+        ttl_s = min(STALE_TTL_S, self._limits.max_ttl_s)
+        return _aged(entry.body, entry.ttl_offsets, lambda _ttl: ttl_s)
 
     def put(  # noqa: C901, PLR0912, PLR0915 - a call a miss costs more than what is done
         self, view: int, key: bytes, tail: bytes, response: Response, now_s: int

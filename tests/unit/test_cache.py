@@ -95,6 +95,16 @@ def test_expired_entry_stays_to_be_served_stale() -> None:
     assert get(cache) is entry
 
 
+def test_stale_records_live_no_longer_than_any_other() -> None:
+    cache = Cache(limits(max_ttl_s=3))
+    entry = put(cache, address(10))
+
+    body = cache.stale_body(entry, 5)
+
+    assert body is not None
+    assert ttls_of(body, entry.ttl_offsets) == [3]
+
+
 def test_nothing_is_served_stale_where_that_is_off() -> None:
     cache = Cache(limits(serve_stale_s=0))
     entry = put(cache, address(10))
