@@ -11,6 +11,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from dnsfront.worker.batch import (
@@ -36,6 +37,8 @@ _ENTRIES: Final = 6
 
 #: Far longer than any owner takes that is alive: it gives up on upstreams before.
 _ANSWERED_WITHIN_NS: Final = 10_000_000_000
+#: Queries taken back that are answered here in one round.
+GIVEN_BACK_A_ROUND: Final = 64
 
 _KIND = struct.Struct("=B")
 #: kind, listener number, octets of address and of control message, then both padded.
@@ -118,7 +121,7 @@ class Peers:
         self._tokens = 0
         #: By token, the oldest first: whom a query went to, when, and what it was.
         self._waiting: dict[int, tuple[int, int, bytes, Waiter]] = {}
-        self._given_back: list[tuple[bytes, Waiter]] = []
+        self._given_back: deque[tuple[bytes, Waiter]] = deque()
         self.failed = 0
         #: Messages that were cut, or that no sense could be made of.
         self.refused = 0
@@ -127,11 +130,10 @@ class Peers:
         """Return the receiving descriptor, for the reactor."""
         return self._socket.fileno()
 
-    def replace(self, sockets: dict[int, socket.socket]) -> list[tuple[bytes, Waiter]]:
+    def replace(self, sockets: dict[int, socket.socket]) -> None:
         """Know these workers from now on, by worker_id.
 
-        Returns the queries over TCP that were passed to others than these, and those
-        who wait for them: they are to be answered here.
+        Takes the queries over TCP back that were passed to others than these.
         """
         self.flush()
         lost = [
@@ -145,7 +147,8 @@ class Peers:
         self._batches = {
             worker_id: SendBatch(sock.fileno()) for worker_id, sock in sockets.items()
         }
-        return [self._waiting.pop(token)[2:] for token in lost]
+        for token in lost:
+            self._take_back(token)
 
     def pass_datagram(
         self,
@@ -165,8 +168,8 @@ class Peers:
         """Pass a query that came over TCP; *waiter* gets the response.
 
         Returns a token for :meth:`forget`, or 0 when the owner is not known. If the
-        owner dies meanwhile, :meth:`replace` gives the query back, and if it has no
-        room for it, or does not answer, :meth:`given_back`.
+        owner has no room for it, does not answer or dies meanwhile, :meth:`given_back`
+        has the query.
         """
         self._tokens += 1
         token = self._tokens
@@ -224,11 +227,26 @@ class Peers:
         if passed is not None:
             self._given_back.append(passed[2:])
 
-    def given_back(self) -> list[tuple[bytes, Waiter]]:
-        """Return the queries over TCP that are to be answered here after all.
+    @property
+    def has_given_back(self) -> bool:
+        """Whether :meth:`given_back` has something."""
+        return bool(self._given_back)
 
-        Their owner had no room for them, or did not answer in a long time: its answer
-        may have found no room here. Who waits would wait until the connection ends.
+    def given_back(self) -> list[tuple[bytes, Waiter]]:
+        """Return queries over TCP that are to be answered here after all, a round's.
+
+        Their owner is gone, had no room for them, or did not answer in a long time.
+        """
+        found: list[tuple[bytes, Waiter]] = []
+        while self._given_back and len(found) < GIVEN_BACK_A_ROUND:
+            found.append(self._given_back.popleft())
+        return found
+
+    def take_overdue_back(self) -> None:
+        """Take the queries back that were not answered in a long time.
+
+        The answer may have found no room here; who waits would wait until the
+        connection ends.
         """
         overdue_ns = self._clock() - _ANSWERED_WITHIN_NS
         while self._waiting:
@@ -237,8 +255,6 @@ class Peers:
                 break
             self.failed += 1
             self._take_back(token)
-        given_back, self._given_back = self._given_back, []
-        return given_back
 
     def receive(self, frontend: Frontend, listeners: Mapping[int, UdpListener]) -> int:
         """Serve what other workers passed here; return how many messages it was."""

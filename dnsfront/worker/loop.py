@@ -149,6 +149,7 @@ class Worker:
         self._parts: Final = (
             self._expire,
             self._go_on,
+            self._take_back,
             self.frontend.go_on,
             # Ahead of the upstreams: the query behind an answer may be a miss.
             self._serve_tcp,
@@ -289,6 +290,13 @@ class Worker:
         if self._orders.is_under_way:
             self._orders.go_on()
 
+    def _take_back(self) -> None:
+        """Answer queries over TCP that were handed over in vain."""
+        if self.peers.has_given_back:
+            for octets, waiter in self.peers.given_back():
+                waiter.is_placed = True  # nobody else is left to ask
+                self.frontend.query(octets, waiter)
+
     def _serve_tcp(self) -> None:
         self.streams.work()
 
@@ -315,7 +323,7 @@ class Worker:
 
     def _wait_s(self) -> float | None:
         """Return how long there is nothing to do but to wait for others."""
-        has_crowd = self.frontend.crowds.waiting > 0
+        has_crowd = self.frontend.crowds.waiting > 0 or self.peers.has_given_back
         if self._is_trimming or has_crowd or self.streams.has_work:
             return 0
         waits = [resolver.wait_s() for resolver in self.resolvers()]
@@ -353,9 +361,7 @@ class Worker:
         if self.peers.failed:
             self._meter.count(Counter.HANDOVER_FAILED, self.peers.failed)
             self.peers.failed = 0
-        for octets, waiter in self.peers.given_back():
-            waiter.is_placed = True  # nobody else is left to ask
-            self.frontend.query(octets, waiter)
+        self.peers.take_overdue_back()
         if self.peers.refused:
             self._meter.count(Counter.HANDOVER_REFUSED, self.peers.refused)
             self.peers.refused = 0

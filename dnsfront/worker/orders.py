@@ -154,9 +154,7 @@ class Orders:
         worker = self._worker
         sockets = [socket.socket(fileno=fd) for fd in fds]
         known = dict(zip(message["ids"], sockets, strict=True))
-        for octets, waiter in worker.peers.replace(known):
-            waiter.is_placed = True  # its owner is gone, so it is ours to answer
-            worker.frontend.query(octets, waiter)
+        worker.peers.replace(known)
         worker.serve()
 
     def _on_table(self, message: channel.Message, fds: list[int]) -> None:

@@ -16,7 +16,7 @@ from dnsfront.dns import wire
 from dnsfront.ipc.stats import Counter
 from dnsfront.ring.qhash import qname_hash, slot_of
 from dnsfront.worker.batch import COMPACT
-from dnsfront.worker.handover import Peers
+from dnsfront.worker.handover import GIVEN_BACK_A_ROUND, Peers
 from dnsfront.worker.transfer import MAX_PARCEL_OCTETS, transfer
 from dnsfront.worker.waiter import Waiter
 from tests.unit.worker_rig import (
@@ -366,11 +366,31 @@ def test_queries_of_an_owner_that_left_are_given_back() -> None:
         peers.pass_query(2, b"lost", lost)
         peers.pass_query(3, b"kept", kept)
 
-        given_back = peers.replace({3: sending.dup()})
+        peers.replace({3: sending.dup()})
 
-        assert given_back == [(b"lost", lost)]
-        assert not peers.replace({3: sending.dup()})
-        assert peers.replace({}) == [(b"kept", kept)]
+        assert peers.given_back() == [(b"lost", lost)]
+        peers.replace({3: sending.dup()})
+        assert not peers.has_given_back
+        peers.replace({})
+        assert peers.given_back() == [(b"kept", kept)]
+
+
+@interpreted
+def test_thousands_given_back_are_answered_some_a_round() -> None:
+    receiving, sending = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with receiving, sending:
+        peers = Peers(1, receiving)
+        peers.replace({2: sending.dup()})
+        for _ in range(1000):
+            peers.pass_query(2, b"lost", KeepingWaiter())
+        peers.replace({})
+
+        counts = []
+        while peers.has_given_back:
+            counts.append(len(peers.given_back()))
+
+        assert sum(counts) == 1000
+        assert max(counts) == GIVEN_BACK_A_ROUND
 
 
 @interpreted
@@ -516,6 +536,7 @@ def test_query_over_tcp_that_finds_no_room_is_given_back() -> None:
         peers.flush()
 
         given_back = peers.given_back()
+        given_back += peers.given_back()
         assert 0 < len(given_back) < 100
         assert len(given_back) == peers.failed
         assert all(
@@ -537,12 +558,15 @@ def test_query_over_tcp_that_is_never_answered_is_given_back() -> None:
         peers.pass_query(2, b"first", first)
         now_ns = 9_000_000_000
         token = peers.pass_query(2, b"second", second)
+        peers.take_overdue_back()
         assert peers.given_back() == []
 
         now_ns = 10_000_000_000
+        peers.take_overdue_back()
         assert peers.given_back() == [(b"first", first)]
         peers.forget([token])
         now_ns = 30_000_000_000
+        peers.take_overdue_back()
         assert peers.given_back() == []
         peers.replace({})
 
