@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 #: systemd sets this where standard error goes to the journal, which adds the time
@@ -43,6 +44,36 @@ def set_up(level: str, process: str) -> None:
 def set_level(level: str) -> None:
     """Log at *level* and above from now on."""
     logging.getLogger().setLevel(level.upper())
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Keep what is logged until the body, which may set up where it goes, is over."""
+    root, keeping = logging.getLogger(), _Keeping()
+    level = root.level
+    root.addHandler(keeping)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        if keeping in root.handlers:
+            root.removeHandler(keeping)
+            root.setLevel(level)
+        for record in keeping.records:
+            logger = logging.getLogger(record.name)
+            if logger.isEnabledFor(record.levelno):
+                logger.handle(record)
+
+
+class _Keeping(logging.Handler):
+    """Keeps every record that it gets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
 
 
 def value_text(value: object) -> str:

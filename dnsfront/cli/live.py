@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from dnsfront.cli.output import print_json, tell
-from dnsfront.cli.progress import shown
+from dnsfront.cli.progress import progress_of, shown
 from dnsfront.config.control import control_socket
 from dnsfront.dns.wire import qname_from_text, qname_to_text
-from dnsfront.errors import ControlError, UsageError, WireError
+from dnsfront.errors import ControlError, DnsfrontError, UsageError, WireError
 from dnsfront.ipc.control import ask
 
 _TIMEOUT_S: Final = 5.0
 #: Whoever drains finishes pending queries first, and upstreams take their time: three
-#: times `upstreams.timeout`, after a change that was under way already.
+#: times `upstreams.timeout`, after a change that was under way already. Large zones
+#: take longer: as long as the server says that it is at work, it is waited for.
 _ACT_TIMEOUT_S: Final = 300.0
 
 
@@ -142,6 +143,13 @@ def socket_path(arguments: argparse.Namespace) -> Path:
     return control_socket(arguments.config) if given is None else given
 
 
+def _is_at_work(path: Path) -> bool:
+    try:
+        return bool(progress_of(status_of(path)))
+    except DnsfrontError:
+        return False
+
+
 def _act(
     arguments: argparse.Namespace,
     request: dict[str, Any],
@@ -151,7 +159,7 @@ def _act(
     path = socket_path(arguments)
     try:
         with shown(lambda: status_of(path)):
-            response = ask(path, request, _ACT_TIMEOUT_S)
+            response = ask(path, request, _ACT_TIMEOUT_S, lambda: _is_at_work(path))
     except ControlError as exc:
         if arguments.json:
             print_json({"ok": False, "reason": str(exc)})

@@ -9,8 +9,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import select
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,31 +22,40 @@ from dnsfront.errors import ControlError, PrivilegeError, UnavailableError
 MAX_LINE_OCTETS: Final = 1 << 20
 
 
-def ask(socket_path: Path, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+def ask(
+    socket_path: Path,
+    request: dict[str, Any],
+    timeout_s: float,
+    is_at_work: Callable[[], bool] = bool,
+) -> dict[str, Any]:
     """Return what the running server responds to *request*.
 
-    *timeout_s* bounds the whole exchange; the server may go on after it.
+    *timeout_s* bounds the whole exchange, and begins again when it is over for as long
+    as *is_at_work* says so; the server may go on after it.
 
     Raises:
         UnavailableError: no server listens at *socket_path*.
         PrivilegeError: the socket belongs to another user.
         ControlError: the server refused, with its reason, or did not respond in time.
     """
-    response, fds = ask_for_descriptors(socket_path, request, timeout_s)
+    response, fds = ask_for_descriptors(socket_path, request, timeout_s, is_at_work)
     for fd in fds:
         os.close(fd)
     return response
 
 
 def ask_for_descriptors(
-    socket_path: Path, request: dict[str, Any], timeout_s: float
+    socket_path: Path,
+    request: dict[str, Any],
+    timeout_s: float,
+    is_at_work: Callable[[], bool] = bool,
 ) -> tuple[dict[str, Any], list[int]]:
     """Return the response and the descriptors that came with it, for the caller to own.
 
     Raises:
         UnavailableError, PrivilegeError, ControlError: as :func:`ask`.
     """
-    deadline_at = time.monotonic() + timeout_s
+    patience = _Patience(timeout_s, is_at_work)
     fds: list[int] = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(timeout_s)
@@ -54,7 +65,7 @@ def ask_for_descriptors(
             raise _no_server(socket_path, exc) from exc
         try:
             sock.sendall(json.dumps(request).encode() + b"\n")
-            line = _read_line(sock, deadline_at, fds)
+            line = _read_line(sock, patience, fds)
         except TimeoutError as exc:
             raise ControlError(
                 f"{socket_path}: the server did not respond within {timeout_s:g} s"
@@ -66,14 +77,34 @@ def ask_for_descriptors(
     return _response(socket_path, line), fds
 
 
-def _read_line(sock: socket.socket, deadline_at: float, fds: list[int]) -> bytes:
+class _Patience:
+    """How long a response is waited for."""
+
+    def __init__(self, timeout_s: float, is_at_work: Callable[[], bool]) -> None:
+        self._timeout_s = timeout_s
+        self._is_at_work = is_at_work
+        self._deadline_at = time.monotonic() + timeout_s
+
+    def wait_for(self, sock: socket.socket) -> None:
+        """Return when *sock* can be read.
+
+        Raises:
+            TimeoutError: it took too long.
+        """
+        while True:
+            left_s = max(0.0, self._deadline_at - time.monotonic())
+            if select.select([sock], [], [], left_s)[0]:
+                return
+            if not self._is_at_work():
+                raise TimeoutError
+            self._deadline_at = time.monotonic() + self._timeout_s
+
+
+def _read_line(sock: socket.socket, patience: _Patience, fds: list[int]) -> bytes:
     """Return the line, without its end if there is more; descriptors go to *fds*."""
     line = bytearray()
     while not line.endswith(b"\n") and len(line) <= MAX_LINE_OCTETS:
-        left_s = deadline_at - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError
-        sock.settimeout(left_s)
+        patience.wait_for(sock)
         octets, received, _flags, _address = socket.recv_fds(sock, 1 << 16, 1)
         for fd in received:
             os.set_inheritable(fd, False)  # noqa: FBT003 - its only form

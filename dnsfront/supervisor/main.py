@@ -62,10 +62,25 @@ async def _run(config_path: Path, started_at: float, *, is_takeover: bool) -> No
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop_asked.set)
-    zone_files = ZoneFiles(is_urgent=not is_takeover)
+    # Where the log goes, and how much of it, is known when the config has been read.
+    with logs.held():
+        wanted = await _read(config_path, stop_asked, is_urgent=not is_takeover)
+        if wanted is None:
+            return
+        logs.set_up(wanted.config.log.level, "supervisor")
+    _raise_descriptor_limit()
+    with spawning.nursery():
+        await _Supervisor(wanted, started_at, stop_asked).run(is_takeover=is_takeover)
+
+
+async def _read(
+    config_path: Path, stop_asked: asyncio.Event, *, is_urgent: bool
+) -> Candidate | None:
+    """Return what the config asks for, None if a stop was asked for before."""
+    zone_files = ZoneFiles(is_urgent=is_urgent)
     # Large zones take a while; whoever wants to stop does not have to wait for them.
     reading = asyncio.create_task(
-        asyncio.to_thread(candidate.read, config_path, (), zone_files)
+        notify.at_work(asyncio.to_thread(candidate.read, config_path, (), zone_files))
     )
     stopping = asyncio.create_task(stop_asked.wait())
     await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -74,12 +89,8 @@ async def _run(config_path: Path, started_at: float, *, is_takeover: bool) -> No
         zone_files.stop()
         await asyncio.wait({reading})
         reading.exception()  # what it says of a config that nobody waits for
-        return
-    wanted = reading.result()
-    logs.set_up(wanted.config.log.level, "supervisor")
-    _raise_descriptor_limit()
-    with spawning.nursery():
-        await _Supervisor(wanted, started_at, stop_asked).run(is_takeover=is_takeover)
+        return None
+    return reading.result()
 
 
 class _Supervisor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
 
 _LOG = logging.getLogger(__name__)
 
@@ -13,6 +15,10 @@ _VARIABLE: Final = "NOTIFY_SOCKET"
 
 READY: Final = "READY=1"
 STOPPING: Final = "STOPPING=1"
+_EXTEND: Final = "EXTEND_TIMEOUT_USEC=30000000"
+_EXTEND_EVERY_S: Final = 5.0
+
+_T = TypeVar("_T")
 
 
 def notify(state: str) -> None:
@@ -30,3 +36,14 @@ def notify(state: str) -> None:
             sock.sendto(state.encode(), address)
     except OSError as exc:
         _LOG.warning("notify_failed state=%s error=%s", state, exc)
+
+
+async def at_work(work: Coroutine[Any, Any, _T]) -> _T:
+    """Return what *work* does; while it lasts, have the manager wait for us."""
+    task = asyncio.create_task(work)
+    try:
+        while not (await asyncio.wait({task}, timeout=_EXTEND_EVERY_S))[0]:
+            notify(_EXTEND)
+        return task.result()
+    finally:
+        task.cancel()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dnsfront.errors import ControlError, DnsfrontError, RingError
-from dnsfront.supervisor import candidate, memory
+from dnsfront.supervisor import candidate, memory, notify
 from dnsfront.supervisor.apply import Change, apply
 from dnsfront.supervisor.candidate import Candidate
 from dnsfront.supervisor.front import Front
@@ -166,9 +166,16 @@ class Reloader:
         self._sources.note(path)  # whatever goes wrong, a change of it is seen
         try:
             self._zone_files = ZoneFiles(front.candidate.zones)
-            after = await asyncio.to_thread(
-                candidate.read, path, front.drained, self._zone_files, self._sources
-            )
+            with front.step("reading config and zones"):
+                after = await notify.at_work(
+                    asyncio.to_thread(
+                        candidate.read,
+                        path,
+                        front.drained,
+                        self._zone_files,
+                        self._sources,
+                    )
+                )
         except RingError as exc:
             left = ", ".join(sorted(front.drained))
             raise ControlError(

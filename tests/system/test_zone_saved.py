@@ -37,7 +37,7 @@ def test_saving_a_large_zone_loses_nothing(tmp_path: Path) -> None:
         assert load.lost() == []
         assert load.wrong() == []
         assert [wait for wait in latencies_ms(load) if wait > LONG_MS] == []
-    # The one at the start is not logged; the demo zone was not touched after it.
+    # The demo zone is compiled at the start, and not touched after it.
     compiled = front.log().count("zone_compiled origin=")
     assert compiled - front.log().count(f"zone_compiled origin={ORIGIN}") <= 1
     assert compiled >= SAVES

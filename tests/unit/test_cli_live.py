@@ -5,7 +5,7 @@ import os
 import pty
 import re
 import select
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +72,14 @@ class Server:
         self.response: dict[str, Any] | Exception = DONE
 
     def ask(
-        self, socket_path: Path, request: dict[str, Any], timeout_s: float
+        self,
+        socket_path: Path,
+        request: dict[str, Any],
+        timeout_s: float,
+        is_at_work: Callable[[], bool] = bool,
     ) -> dict[str, Any]:
         assert timeout_s > 0
+        assert callable(is_at_work)
         self.requests.append((socket_path, request))
         if isinstance(self.response, Exception):
             raise self.response

@@ -74,6 +74,22 @@ def test_a_silent_server_is_waited_for_only_so_long(tmp_path: Path) -> None:
         ask(tmp_path / "s", {"command": "status"}, timeout_s=0.05)
 
 
+def test_a_server_that_is_at_work_is_waited_for(tmp_path: Path) -> None:
+    looks = []
+
+    def is_at_work() -> bool:
+        looks.append(1)
+        return len(looks) < 4
+
+    with (
+        server(tmp_path / "s", None),
+        pytest.raises(ControlError, match="did not respond"),
+    ):
+        ask(tmp_path / "s", {"command": "reload"}, 0.02, is_at_work)
+
+    assert len(looks) == 4
+
+
 def test_without_a_server_the_sentence_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(
         UnavailableError, match="no dnsfront runs with this control sock"

@@ -137,3 +137,39 @@ def test_everybody_else_gets_the_time(
     assert re.fullmatch(
         r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO w1 event_named\n", stderr()
     )
+
+
+def test_what_was_logged_before_the_log_is_set_up_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = logging.getLogger()
+    # pytest's own would be closed.
+    monkeypatch.setattr(root, "handlers", [])
+    level, logger = root.level, logging.getLogger("dnsfront.early")
+
+    with logs.held():
+        logger.info("zone_compiled origin=%s", "a.test")
+        assert not capsys.readouterr().err
+        logs.set_up("info", "supervisor")
+    told = capsys.readouterr().err
+    monkeypatch.setattr(root, "handlers", [])
+    with logs.held():
+        logger.info("zone_compiled origin=%s", "b.test")
+        logger.warning("odd")
+        logs.set_up("warning", "supervisor")
+
+    assert told.endswith("INFO supervisor zone_compiled origin=a.test\n")
+    told = capsys.readouterr().err
+    assert "odd" in told
+    assert "zone_compiled" not in told
+    root.setLevel(level)
+
+
+def test_the_log_is_as_before_where_nobody_sets_it_up() -> None:
+    root = logging.getLogger()
+    before = root.level, list(root.handlers)
+
+    with logs.held():
+        pass
+
+    assert (root.level, root.handlers) == before
