@@ -96,7 +96,7 @@ class Patience:
         fetch.until_ns = fetch.until_ns or fetch.sent_at_ns + self._timeout_ns
         if not server.edns.is_known:
             # The sooner it is found out that EDNS is what it does not answer.
-            server.edns.was_silent(has_edns=fetch.has_edns)
+            server.edns.was_silent(now_ns, has_edns=fetch.has_edns)
             fetch.has_edns = self._tries.wants_edns(fetch, server)
         self._ask_again(fetch, server, now_ns)
 
@@ -117,7 +117,7 @@ class Patience:
             self._tries.failed(fetch)
             return
         if not fetch.is_waiting:
-            server.edns.was_silent(has_edns=fetch.has_edns)
+            server.edns.was_silent(now_ns, has_edns=fetch.has_edns)
             self._distrust(fetch)
         if following is None or (following is not server and fetch.may_ask(following)):
             self._tries.failed(fetch)

@@ -2,7 +2,9 @@
 
 Servers from before EDNS say FORMERR, NOTIMP or nothing at all (RFC 6891, 7). Without
 EDNS there is no DNSSEC, so it takes more than one forged or lost datagram to give it
-up: the same must be seen several times, and no OPT record in between.
+up: the same must be seen several times, and no OPT record in between. Silence alone
+says nothing of a server that has just shown one: whoever owns a zone whose servers are
+silent could have everybody else's answers come without signatures.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ _FAILURES: Final = 3
 _SILENCES: Final = 2
 #: The same for a server that has been seen to know EDNS: that path may just be bad.
 _SILENCES_IF_KNOWN: Final = 8
+#: So long after its last OPT record no silence of a server is held against EDNS.
+_TRUSTED_NS: Final = 60 * _NS
 
 
 class EdnsMemory:
@@ -29,6 +33,7 @@ class EdnsMemory:
     __slots__ = (
         "_failures",
         "_is_plain_next",
+        "_opt_at_ns",
         "_plain_until_ns",
         "_silences",
         "is_known",
@@ -42,9 +47,16 @@ class EdnsMemory:
         self._silences = 0
         self._failures = 0
         self._plain_until_ns = 0
+        self._opt_at_ns = -_TRUSTED_NS
+
+    def is_trusted(self, now_ns: int) -> bool:
+        """Return whether an OPT record came lately."""
+        return now_ns - self._opt_at_ns < _TRUSTED_NS
 
     def is_wanted(self, now_ns: int) -> bool:
         """Return whether the next query goes with an OPT record."""
+        if self.is_trusted(now_ns):
+            return True
         if self._plain_until_ns > now_ns:
             return False
         limit = _SILENCES_IF_KNOWN if self.is_known else _SILENCES
@@ -60,19 +72,25 @@ class EdnsMemory:
         """
         if has_opt:
             self.is_sure = self.is_known = True
+            self._opt_at_ns = now_ns
             self._silences = self._failures = self._plain_until_ns = 0
         elif has_edns:
             # It may not know EDNS, and minds it not: nothing to give up.
             self._silences = self._failures = 0
-        elif self._plain_until_ns <= now_ns:
+        elif self._plain_until_ns <= now_ns and not self.is_trusted(now_ns):
             self.is_sure = False
             self._failures += 1
             if self._failures >= _FAILURES:
                 self._plain_until_ns = now_ns + PLAIN_FOR_S * _NS
                 self._silences = self._failures = 0
 
-    def was_silent(self, *, has_edns: bool) -> None:
+    def was_silent(self, now_ns: int, *, has_edns: bool) -> None:
         """Learn that a query was not answered in time."""
-        if has_edns:
+        if not has_edns:
+            return
+        if self.is_sure:
+            # Until now all that came had an OPT record, which was not noted each time.
             self.is_sure = False
+            self._opt_at_ns = now_ns
+        if not self.is_trusted(now_ns):
             self._silences += 1

@@ -402,6 +402,9 @@ class Resolver:
 
     def _learn(self, fetch: Fetch, server: Server, response: Response) -> None:
         """Note what a response tells about *server* and EDNS."""
+        if fetch.view & 4 and not fetch.has_edns and server.edns.is_known:
+            # Signatures may be missing: for who waits, and for nobody later.
+            response.ttl_s = NEVER_KEPT
         if server is fetch.server:
             server.edns.answered(
                 self._answers.now_ns,

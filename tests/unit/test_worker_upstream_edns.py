@@ -340,7 +340,7 @@ def test_silence_gives_nothing_up_before_a_plain_answer() -> None:
     asked = []
     for _ in range(8):
         asked.append(memory.is_wanted(0))
-        memory.was_silent(has_edns=asked[-1])
+        memory.was_silent(0, has_edns=asked[-1])
 
     assert asked == [True, True, False, True, False, True, False, True]
 
@@ -354,3 +354,46 @@ def test_three_plain_answers_give_edns_up() -> None:
 
     assert not memory.is_wanted(PLAIN_FOR_S * NS - 1)
     assert memory.is_wanted(PLAIN_FOR_S * NS)
+
+
+def test_silence_takes_edns_from_no_server_that_has_shown_it_lately() -> None:
+    """Whoever owns a silent zone would take signatures from everybody else."""
+    memory = EdnsMemory()
+    memory.answered(0, has_edns=True, has_opt=True)
+
+    for number in range(1000):
+        now_ns = 100 * NS + number
+        memory.was_silent(now_ns, has_edns=True)
+        memory.answered(now_ns, has_edns=False, has_opt=False)
+        assert memory.is_wanted(now_ns)
+
+
+def test_server_that_lost_its_edns_is_found_out_in_time() -> None:
+    memory = EdnsMemory()
+    memory.answered(0, has_edns=True, has_opt=True)
+    memory.was_silent(0, has_edns=True)
+    later_ns = 61 * NS
+
+    for _ in range(20):
+        memory.was_silent(later_ns, has_edns=memory.is_wanted(later_ns))
+
+    assert not all(memory.is_wanted(later_ns) for _ in range(2))
+
+
+def test_answer_without_opt_of_a_server_that_knows_it_is_not_kept_for_dnssec(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    assert rig.resolver is not None
+    client = rig.client()
+    query = query_for(want_dnssec=True)
+    rig.ask(query.to_wire(), client)
+    [fetch] = [f for view in rig.resolver.under_way for f in view.values()]
+    assert fetch.server is not None
+    fetch.server.edns.is_known = True
+    fetch.has_edns = False
+
+    upstream.answer(ADDRESS, edns=-1)
+    rig.round()
+
+    assert received_one(client).answer
+    assert rig.cache.entries() == []
