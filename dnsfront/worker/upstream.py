@@ -338,14 +338,33 @@ class Resolver:
             if server is fetch.server:
                 self.failed(fetch)
             return None
+        return self._continued(fetch, octets, response)
+
+    def _continued(
+        self, fetch: Fetch, octets: bytes, response: Response
+    ) -> Response | None:
+        """Return the *response*, or ask for where its aliases lead, or give up."""
         target = response.target
         if target in (b"", fetch.asked[:-4]):
+            if _leads_nowhere(fetch, octets, response):
+                self._give_up(fetch)
+                return None
             return response
         if fetch.restarts >= _MAX_RESTARTS or len(octets) > _MAX_PARTIAL_OCTETS:
             self._meter.count(Limit.ALIASES)
-            return response
+            self._give_up(fetch)
+            return None
         self._restart(fetch, octets, target)
         return None
+
+    def _give_up(self, fetch: Fetch) -> None:
+        """Answer SERVFAIL for aliases without an end, and remember it (RFC 9520, 3.2).
+
+        With a part of the chain, clients would take it for all there is.
+        """
+        self._finish(fetch)
+        self._answers.remember_failure(fetch.view, fetch.exact, wire.SERVFAIL)
+        self._answers.fail(fetch.entry, fetch.waiters, wire.SERVFAIL, None)
 
     def _restart(self, fetch: Fetch, octets: bytes, target: bytes) -> None:
         """Ask for the *target* that the aliases of the response *octets* end with."""
@@ -555,3 +574,13 @@ class Resolver:
                 self.failed(fetch)
         for server in self._servers:
             server.close()
+
+
+def _leads_nowhere(fetch: Fetch, octets: bytes, response: Response) -> bool:
+    """Return whether all there is are aliases that lead back to each other."""
+    if response.ttl_s != NEVER_KEPT or not response.has_answers or response.rcode:
+        return False
+    body_at = wire.question_end(octets)
+    return fetch.exact[-4:] not in _NOT_FOLLOWED and not (
+        follow(octets, body_at).is_whole
+    )
