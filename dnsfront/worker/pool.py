@@ -37,6 +37,8 @@ _log = logging.getLogger(__name__)
 _NS: Final = 1_000_000_000
 #: Sockets, and so source ports, in use towards one upstream at any time.
 _POOL: Final = 16
+#: Ports that were given up and on which something is still pending.
+_MAX_RETIRED: Final = 32
 #: A socket is replaced after about this many queries.
 _QUERIES_PER_SOCKET: Final = 2000
 #: And after one to three times this many seconds.
@@ -261,9 +263,21 @@ class Server:
         port.is_given_up = True
         self._ports[self._ports.index(port)] = None
         self._retired.append(port)
+        if len(self._retired) > _MAX_RETIRED:
+            self._let_go(self._retired.pop(0))
         self._meter.upstream_count(self.index, reason)
         if reason in _LOSSES:
             self._replaced += 1
+
+    def _let_go(self, port: Port) -> None:
+        """Close a port on which something is pending; that has other ports, or fails.
+
+        Silent names, which anybody can ask for, would otherwise keep any number open.
+        """
+        for fetch in set(port.pending.values()):
+            fetch.places = [place for place in fetch.places if place[0] is not port]
+        port.pending.clear()
+        self._close(port)
 
     def _follow_the_host(self, now_ns: int) -> None:
         """Give up the ports that do not send from where the host would by now."""

@@ -232,3 +232,21 @@ def test_question_stands_under_one_port_and_id_a_try_and_two_a_server(
     upstream.send(said_to(query, ADDRESS).to_wire(), sender)
     rig.round()
     assert "192.0.2.1" in received_one(client).answer[0].to_text()
+
+
+def test_ports_that_were_given_up_are_bounded_whatever_is_pending(rig: Rig) -> None:
+    """Names that nobody answers, which strangers choose, keep them open otherwise."""
+    assert rig.resolver is not None
+    [server] = rig.resolver._servers
+    clients = []
+    for number in range(100):
+        clients.append(miss(rig, query_for(f"n{number}.example.com")))
+        for port in ports(rig):
+            server._give_up(port, Upstream.PORTS_AGE)
+
+    assert len(server._retired) == 32
+    assert rig.resolver.pending == 100
+    for _ in range(40):
+        rig.wait(TIMEOUT_S / 4)
+    assert rig.resolver.pending == 0
+    assert all(received_one(client).rcode() for client in clients)
