@@ -134,15 +134,34 @@ def follow(octets: bytes, body_at: int) -> Chain:
             continue
         kept.append(begin)
         owners.append(owner)
+    is_shuffled = len(chain) > 1 and _put_in_order(kept, owners, chain)
     is_open = is_whole and not has_end and len(chain) > 1
     return Chain(
         kept,
         owners,
         chain,
         last if is_open and qtype not in (CNAME, wire.ANY) else b"",
-        has_foreign=has_foreign or len(kept) != len(records),
+        has_foreign=has_foreign or is_shuffled or len(kept) != len(records),
         is_whole=is_whole,
     )
+
+
+def _put_in_order(kept: list[int], owners: list[bytes], chain: list[bytes]) -> bool:
+    """Sort records by where *chain* comes to their owners; return if they were not.
+
+    Stub resolvers go through the answer once, and find no end that comes first.
+    """
+    places = {name: 2 * place + 1 for place, name in enumerate(chain)}
+    for owner in owners:
+        if owner not in places:
+            # DNAME, ahead of the CNAME of the name that is below it.
+            below = (place for name, place in places.items() if name.endswith(owner))
+            places[owner] = next(below, 1) - 1
+    ranks = [places[owner] for owner in owners]
+    order = sorted(range(len(ranks)), key=ranks.__getitem__)
+    kept[:] = [kept[place] for place in order]
+    owners[:] = [owners[place] for place in order]
+    return order != list(range(len(order)))
 
 
 def _walk(qname: bytes, aliases: _Aliases) -> tuple[list[bytes], bool]:
@@ -161,14 +180,15 @@ def _walk(qname: bytes, aliases: _Aliases) -> tuple[list[bytes], bool]:
 def scrubbed(octets: bytes, body_at: int, kept: list[int]) -> bytes:
     """Return the message with those records only in its answer that begin at *kept*.
 
-    All its names are in full. What :func:`_copied` leaves out is left out everywhere.
+    They stand in that order, all names are in full, and what :func:`_copied` leaves out
+    is left out everywhere.
 
     Raises:
         WireError: with its names in full it would be too long for a message.
     """
     answers, authorities, additionals = wire.HEADER.unpack_from(octets)[3:]
     qname, names = octets[wire.HEADER_OCTETS : body_at - 4], Names(octets)
-    wanted = frozenset(kept)
+    wanted = {begin: place for place, begin in enumerate(kept)}
     first, at, answers = _copied(octets, names, body_at, answers, qname, wanted)
     second, at, authorities = _copied(octets, names, at, authorities, qname)
     third, _at, additionals = _copied(octets, names, at, additionals, qname)
@@ -191,11 +211,13 @@ def ahead_of(octets: bytes, body_at: int, chain: Chain, place: int) -> bytes:
     """
     ahead = frozenset(chain.names[:place])
     behind = frozenset(chain.names[place:])
-    wanted = frozenset(
-        begin
-        for begin, owner in zip(chain.kept, chain.owners, strict=True)
+    wanted = {
+        begin: place
+        for place, (begin, owner) in enumerate(
+            zip(chain.kept, chain.owners, strict=True)
+        )
         if owner in ahead or owner not in behind
-    )
+    }
     qname, names = octets[wire.HEADER_OCTETS : body_at - 4], Names(octets)
     answers = octets[6] << 8 | octets[7]
     body, _at, answers = _copied(octets, names, body_at, answers, qname, wanted)
@@ -235,24 +257,25 @@ def _copied(
     at: int,
     count: int,
     qname: bytes,
-    wanted: frozenset[int] | None = None,
+    wanted: dict[int, int] | None = None,
 ) -> tuple[bytes, int, int]:
     """Return the *wanted* of *count* records from *at*, their end, and their number.
 
-    Their names are in full; owners that are *qname* become a pointer to the question
-    they are to stand behind. Left out are records of another class than IN, what is for
-    the next hop alone, and what follows an OPT record, which nobody checked.
+    *wanted* has the place of each by where it begins; without it all stay. Names are in
+    full; owners that are *qname* become a pointer to the question they are to stand
+    behind. Left out are records of another class than IN, what is for the next hop
+    alone, and what follows an OPT record, which nobody checked.
     """
     qname = qname.lower()
     room = wire.TCP_PAYLOAD_OCTETS
-    pieces = []
-    for _ in range(count):
+    pieces: list[tuple[int, bytes]] = []
+    for number in range(count):
         begin = at
         fixed_at = names.end(at)
         rtype, rclass, _ttl, rdlength = wire.RECORD.unpack_from(octets, fixed_at)
         at = fixed_at + 10 + rdlength
         if rtype == wire.OPT:
-            pieces.append(b"\0" + octets[fixed_at:at])
+            pieces.append((number, b"\0" + octets[fixed_at:at]))
             break
         if rclass != wire.CLASS_IN or rtype in HOP_BY_HOP:
             continue
@@ -263,8 +286,10 @@ def _copied(
             room -= len(owner) + len(rest)
             if room < 0:
                 raise WireError(_TOO_LONG)
-            pieces.append(owner + rest)
-    return b"".join(pieces), at, len(pieces)
+            place = number if wanted is None else wanted[begin]
+            pieces.append((place, owner + rest))
+    pieces.sort()
+    return b"".join(piece for _place, piece in pieces), at, len(pieces)
 
 
 def _bounded(message: bytes) -> bytes:

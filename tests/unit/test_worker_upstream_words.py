@@ -428,3 +428,24 @@ def test_long_and_malformed_errors_are_left_out(
     rig.round()
 
     assert told(received_one(client)) == [(2, "short")]
+
+
+def test_aliases_come_ahead_of_what_they_lead_to(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    """Stub resolvers, glibc's for one, go through the answer once."""
+    client = miss(rig)
+
+    upstream.answer(
+        "b.example.net. 60 A 192.0.2.7",
+        "a.example.net. 300 CNAME b.example.net.",
+        ALIAS,
+        "b.example.net. 60 A 192.0.2.8",
+    )
+    rig.round()
+
+    assert answer_of(received_one(client)) == [
+        ALIAS,
+        "a.example.net. 300 CNAME b.example.net.",
+        "b.example.net. 60 A 192.0.2.7\nb.example.net. 60 A 192.0.2.8",
+    ]
