@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from dnsfront.config.document import KeyPath, read
 from dnsfront.config.model import Config
-from dnsfront.config.sections import Fault
+from dnsfront.config.sections.section import Fault
 from dnsfront.config.values import BASE, NOTICE
 from dnsfront.errors import ConfigError
 

@@ -9,22 +9,14 @@ from typing import Any, Final
 from pydantic import Field
 from pydantic.json_schema import GenerateJsonSchema
 
-from dnsfront.config.protocol import Edns, Identity
-from dnsfront.config.sections import (
-    Access,
-    Admin,
-    Cache,
-    Fault,
-    KernelCache,
-    Limits,
-    Log,
-    Ring,
-    Section,
-    Upstreams,
-    Zone,
-    as_written,
-    repeated,
-)
+from dnsfront.config.sections.cache import Cache, KernelCache
+from dnsfront.config.sections.clients import Access, Limits
+from dnsfront.config.sections.operators import Admin, Log
+from dnsfront.config.sections.protocol import Edns, Identity
+from dnsfront.config.sections.ring import Ring
+from dnsfront.config.sections.section import Fault, Section, as_written, repeated
+from dnsfront.config.sections.upstreams import Upstreams
+from dnsfront.config.sections.zones import Zone
 from dnsfront.config.values import Address
 from dnsfront.errors import Mistake
 

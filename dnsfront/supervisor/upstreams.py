@@ -19,7 +19,7 @@ from dnsfront.ipc.stats import (
 from dnsfront.supervisor.listeners import address_text
 
 if TYPE_CHECKING:
-    from dnsfront.config.sections import UpstreamServer as ConfiguredServer
+    from dnsfront.config.sections.upstreams import UpstreamServer as ConfiguredServer
 
 _PAGE_OCTETS: Final = MAX_UPSTREAMS * 8
 

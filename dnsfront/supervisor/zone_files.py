@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from dnsfront.config.model import Config
-from dnsfront.config.sections import Fault
+from dnsfront.config.sections.section import Fault
 from dnsfront.dns.zones.image import Image
 from dnsfront.errors import ZoneError
 from dnsfront.ipc import memory

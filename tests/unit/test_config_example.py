@@ -11,7 +11,9 @@ import pytest
 from dnsfront.config.document import read
 from dnsfront.config.load import load
 from dnsfront.config.model import Config, json_schema
-from dnsfront.config.sections import UpstreamServer, WorkerEntry, Zone
+from dnsfront.config.sections.ring import WorkerEntry
+from dnsfront.config.sections.upstreams import UpstreamServer
+from dnsfront.config.sections.zones import Zone
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from dnsfront.config.model import MAX_LISTEN
-from dnsfront.config.sections import Limits as LimitsSection
+from dnsfront.config.sections.clients import Limits as LimitsSection
 from dnsfront.dns import cache, residents, shape
 from dnsfront.dns.zones import authority, compiling
 from dnsfront.ipc import control

@@ -13,7 +13,7 @@ import dns.message
 import pytest
 
 from dnsfront.config.address import SocketAddress
-from dnsfront.config.sections import UpstreamServer as Configured
+from dnsfront.config.sections.upstreams import UpstreamServer as Configured
 from dnsfront.ipc import stats
 from dnsfront.ipc.spec import UpstreamServer
 from dnsfront.ipc.stats import MAX_UPSTREAMS, Health, Upstream

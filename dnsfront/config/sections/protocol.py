@@ -1,4 +1,4 @@
-"""The sections of the config that are about the protocol itself."""
+"""The sections `edns` and `identity`, about the protocol itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic import Field, StrictInt, StrictStr
 
-from dnsfront.config.sections import Fault, Section
+from dnsfront.config.sections.section import Fault, Section
 from dnsfront.dns.wire import MAX_UDP_OCTETS
 
 #: A string has room for 255 (RFC 1035, 3.3), and a worker's name may come in.

@@ -1,0 +1,111 @@
+"""The section `upstreams`: where misses go to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Literal
+
+from pydantic import Field, StrictInt
+
+from dnsfront.config.sections.section import Fault, Section, as_written, repeated
+from dnsfront.config.units import duration_ms_to_text
+from dnsfront.config.values import Address, Interval, Name, Timeout
+
+_MAX_UPSTREAM_SERVERS: Final = 64
+#: Half of what the shortest patience of common stub resolvers is.
+MOST_PATIENT_S: Final = 1.0
+
+
+class UpstreamServer(Section):
+    """A resolver that misses go to."""
+
+    socket_address: Address = Field(alias="address", description="Its IP:port.")
+    weight: StrictInt = Field(
+        1, ge=1, le=100, description="Its share of the names, for policy chash."
+    )
+
+    @property
+    def address(self) -> str:
+        """The IP address, without brackets and port."""
+        return self.socket_address.host
+
+    @property
+    def port(self) -> int:
+        """The port, for UDP and for TCP."""
+        return self.socket_address.port
+
+    @property
+    def family(self) -> int:
+        """``socket.AF_INET`` or ``AF_INET6``."""
+        return self.socket_address.family
+
+    @property
+    def text(self) -> str:
+        """``IP:port`` in its shortest form, the name of the upstream for people."""
+        return str(self.socket_address)
+
+
+class HealthCheck(Section):
+    """How upstreams are probed. Queries of clients count as well, and for more."""
+
+    name: Name = Field(
+        ".",
+        description="The name that probes ask for. Of the root any response will do; "
+        "any other name must be answered, by NOERROR or NXDOMAIN.",
+    )
+    type: Literal["A", "AAAA", "CNAME", "MX", "NS", "SOA", "TXT"] = Field(
+        "NS", description="The type that probes ask for."
+    )
+    interval_s: Interval = Field(
+        as_written("1s"),
+        alias="interval",
+        description="How long after a probe the next one is sent.",
+    )
+    rise: StrictInt = Field(
+        1, ge=1, le=100, description="Probes answered in a row that make it up."
+    )
+    fall: StrictInt = Field(
+        2, ge=1, le=100, description="Probes missed in a row that make it down."
+    )
+
+
+class Upstreams(Section):
+    """Where misses are forwarded to."""
+
+    policy: Literal["chash", "ordered", "least_outstanding"] = Field(
+        "chash",
+        description="chash: each name has one server, by the same ring. ordered: the "
+        "first that is up. least_outstanding: the one with the fewest pending queries.",
+    )
+    servers: tuple[UpstreamServer, ...] = Field(
+        (),
+        max_length=_MAX_UPSTREAM_SERVERS,
+        description="The resolvers; none is right where zones are all there is to say.",
+    )
+    timeout_s: Timeout = Field(
+        as_written("800ms"),
+        alias="timeout",
+        description="How long to wait for one server before the next is asked; its "
+        "query is repeated before that, by the round trip measured.",
+    )
+    health: HealthCheck = Field(
+        as_written({"name": ".", "type": "NS", "interval": "1s", "rise": 1, "fall": 2}),
+        description="How they are probed.",
+    )
+
+    def mistakes(self) -> Iterator[Fault]:
+        """Yield servers that are listed twice."""
+        addresses = [server.socket_address for server in self.servers]
+        for index in repeated(addresses):
+            text = f"got {addresses[index]} again, want it once, with a weight"
+            yield Fault(("servers", index, "address"), text)
+
+    def warnings(self) -> Iterator[Fault]:
+        """Yield a time-out that outlasts the patience of clients."""
+        if self.timeout_s > MOST_PATIENT_S:
+            got = duration_ms_to_text(round(self.timeout_s * 1000))
+            text = (
+                f"{got} is more than {MOST_PATIENT_S:g}s: many clients give up after "
+                "2s, before a second server was asked; want at most 1s"
+            )
+            yield Fault(("timeout",), text)
