@@ -25,5 +25,5 @@ def run(arguments: argparse.Namespace) -> int:
     except DnsfrontError as exc:
         last_words.say(fd, str(exc))
         for line in str(exc).splitlines():
-            _LOG.error('restart_refused reason="%s"', line)
+            _LOG.error("restart_refused reason=%s", line)
         return exc.exit_code

@@ -127,7 +127,7 @@ def _forward(step: str) -> Iterator[None]:
     try:
         yield
     except (DnsfrontError, OSError) as exc:
-        _LOG.error('change_left_something step=%s reason="%s"', step, exc)
+        _LOG.error("change_left_something step=%s reason=%s", step, exc)
 
 
 def _restore(front: Front, before: Candidate) -> None:

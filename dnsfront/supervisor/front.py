@@ -138,7 +138,7 @@ class Front:
         for what, warning in told.items():
             if what not in self._warned:
                 _LOG.warning(
-                    'config_warning path=%s line=%d key=%s reason="%s"',
+                    "config_warning path=%s line=%d key=%s reason=%s",
                     self.candidate.config.path, warning.line, *what,
                 )  # fmt: skip
         self._warned = frozenset(told)

@@ -23,10 +23,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 _MAX_RESPONSE_OCTETS: Final = 4096
-_ROOT: Final = b"\0"
 _TYPES: Final = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "MX": 15, "TXT": 16, "AAAA": 28}
-#: Types that a probe may ask for.
-PROBE_TYPES: Final = tuple(_TYPES)
 
 
 @dataclass(frozen=True)

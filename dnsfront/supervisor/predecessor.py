@@ -164,7 +164,7 @@ class Predecessor:
             await self._conversation.send({"op": "let_go"})
             await self._conversation.expect("let_gone", _LET_GO_WITHIN_S)
         except UnavailableError as exc:
-            _LOG.warning('predecessor_lost reason="%s"', exc)
+            _LOG.warning("predecessor_lost reason=%s", exc)
 
     async def serving(self, kept: Mapping[str, Collection[Listener]]) -> None:
         """Tell that the sockets of *kept* are read here; the predecessor may go."""
@@ -175,7 +175,7 @@ class Predecessor:
         try:
             await self._conversation.send({"op": "serving", "kept": places})
         except UnavailableError as exc:
-            _LOG.warning('predecessor_lost reason="%s"', exc)
+            _LOG.warning("predecessor_lost reason=%s", exc)
 
     def close(self) -> None:
         """End the conversation, and give up what nobody took."""

@@ -196,7 +196,7 @@ class WorkerProcess:
             return False
         if message["op"] == "failed":
             _LOG.error(
-                "worker_failed worker=%s pid=%d op=%s reason=%r",
+                "worker_failed worker=%s pid=%d op=%s reason=%s",
                 self._name, self.pid, op, message["reason"],
             )  # fmt: skip
             self._give_up()

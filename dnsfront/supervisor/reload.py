@@ -203,7 +203,7 @@ class Reloader:
         path = front.candidate.config.path
         front.reloads.failed(error, path, self._sources.files)
         for line in str(error).splitlines():
-            _LOG.error('%s reason="%s"', event, line)
+            _LOG.error("%s reason=%s", event, line)
 
     def _check_name(self, name: str) -> None:
         names = [worker.name for worker in self._front.candidate.config.ring.workers]

@@ -143,7 +143,7 @@ def _open(wanted: Candidate, stack: AsyncExitStack, inherited: Inherited) -> Fro
     steering, degraded = open_steering(slots=wanted.table.slots, hash_key=key)
     stack.callback(steering.close)
     if degraded:
-        _LOG.warning('steering_in_user_space reason="%s"', degraded)
+        _LOG.warning("steering_in_user_space reason=%s", degraded)
     publisher = Publisher(steering)
     stack.callback(publisher.close)
     tallies = Tallies()

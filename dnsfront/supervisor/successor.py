@@ -125,7 +125,7 @@ class Succession:
                 await self._prepare(conversation)
                 await self._yield(conversation, pid)
         except (DnsfrontError, OSError) as exc:
-            _LOG.warning('takeover_failed successor_pid=%d reason="%s"', pid, exc)
+            _LOG.warning("takeover_failed successor_pid=%d reason=%s", pid, exc)
         finally:
             conversation.close()
 

@@ -199,7 +199,7 @@ def test_a_worker_that_fails_at_an_order_is_ended(
     live(monkeypatch, 'hear(); say(op="failed", id=1, reason="x\\ny"); hear()', story)
 
     [record] = caplog.records
-    assert record.getMessage().endswith(r"op=flush reason='x\ny'")
+    assert record.getMessage().endswith("op=flush reason=x\ny")
 
 
 @pytest.mark.parametrize(
