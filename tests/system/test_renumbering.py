@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -14,8 +15,9 @@ import pytest
 from tests.namespaces import OtherNetwork, ip
 from tests.system.clients import ask
 from tests.system.front import Address, FrontEnd
-from tests.system.processes import needed
+from tests.system.processes import needed, output_of
 from tests.system.upstream import FakeUpstream
+from tests.waiting import eventually
 
 _UPSTREAM = {4: Address("10.53.0.53", 5300), 6: Address("fd53::53", 5300)}
 _GATEWAY = {4: "10.1.{}.2", 6: "fd01:{}::2"}
@@ -40,6 +42,21 @@ class Site(NamedTuple):
         version, host = self.version, self.upstream.address.host
         gateway = _GATEWAY[version].format(link)
         ip(f"-{version}", "route", "replace", host, "via", gateway, "dev", f"up{link}")
+
+    def wait_for_neighbour(self, host: str) -> None:
+        """Wait until the other side finds *host*: IPv6 may take seconds to tell of it.
+
+        What is sent there until then is lost, by nobody's fault.
+        """
+
+        def is_found() -> bool:
+            with self.there.inside():
+                family = socket.AF_INET6 if self.version == 6 else socket.AF_INET
+                with socket.socket(family, socket.SOCK_DGRAM) as sock:
+                    sock.sendto(b"", (host, 9))
+                return "lladdr" in output_of("ip", "neighbour", "show", host)
+
+        eventually(is_found, within_s=10)
 
     def ask_anew(self, names: int) -> None:
         """Ask for names never asked for; each must be answered within two seconds."""
@@ -96,6 +113,7 @@ def test_misses_are_answered_after_the_host_was_renumbered(site: Site) -> None:
     _address(site.version, "del", 1, 1, "up")
     _address(site.version, "add", 1, 7, "up")
     site.route(1)
+    site.wait_for_neighbour(_host(site.version, 1, 7))
 
     site.ask_anew(40)
 
@@ -109,6 +127,7 @@ def test_misses_are_answered_after_the_route_moved(site: Site) -> None:
     with site.there.inside():
         ip("link", "set", "down1", "down")
     site.route(2)
+    site.wait_for_neighbour(_host(site.version, 2, 1))
 
     site.ask_anew(40)
 
