@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from dnsfront.dns import wire
-from dnsfront.dns.chain import ahead_of, follow, joined, may_lead_on
+from dnsfront.dns.chain import may_lead_on
 from dnsfront.dns.entry import Entry
 from dnsfront.dns.response import NEVER_KEPT, Response, parse_response
 from dnsfront.errors import WireError
 from dnsfront.ipc.spec import Limits, UpstreamServer
 from dnsfront.ipc.stats import Counter, Limit
+from dnsfront.worker.aliases import Aliases
 from dnsfront.worker.answers import Answers
 from dnsfront.worker.batch import BATCH, COMPACT, HEADER_WORDS, ReceiveBatch
 from dnsfront.worker.choice import Choice
@@ -28,27 +29,18 @@ from dnsfront.worker.pool import Port, Server
 from dnsfront.worker.reactor import Reactor
 from dnsfront.worker.retry import RoundTrip, Timers
 from dnsfront.worker.waiter import Waiter
+from dnsfront.worker.words import (
+    OFFENDED,
+    RETRY_ELSEWHERE,
+    learn,
+    note_bare_error,
+    note_refusal,
+)
 
 #: Fetches that are overdue or refused, taken up in one round; and batches that leave
 #: towards one server. More would keep those waiting whose answers are there.
 _TURNS: Final = 512
 _BATCHES: Final = 16
-
-#: Names asked for one after the other because each was an alias of the next.
-_MAX_RESTARTS: Final = 11
-#: The longest response whose aliases are followed: it is kept until they are.
-_MAX_PARTIAL_OCTETS: Final = 4096
-
-#: Words of a server that another server may know better.
-_RETRY_ELSEWHERE: Final = frozenset(
-    (wire.SERVFAIL, wire.REFUSED, wire.NOTIMP, wire.FORMERR)
-)
-#: What servers say that take offence at an OPT record (RFC 6891, 7).
-_OFFENDED: Final = frozenset((wire.FORMERR, wire.NOTIMP, wire.BADVERS))
-
-
-#: Types and class of questions whose answer is the alias itself: CNAME, ANY.
-_NOT_FOLLOWED: Final = (b"\0\5\0\1", b"\0\xff\0\1")
 
 
 class Resolver:
@@ -87,6 +79,7 @@ class Resolver:
         self._meter = meter
         self._timers = Timers(self._timeout_ns)
         self._patience = Patience(self, self._timers, self._timeout_ns, meter)
+        self._aliases = Aliases(self, answers, meter)
         self._unheard: deque[tuple[Fetch, int]] = deque()
         self._received = ReceiveBatch()
 
@@ -263,10 +256,10 @@ class Resolver:
         if not is_late:
             self._meter.upstream_answered(server.index, fetch.sent_at_ns)
         rcode = response.rcode
-        if not (response.has_opt and server.edns.is_sure) and rcode not in _OFFENDED:
-            self._learn(fetch, server, response)
-        if rcode in _RETRY_ELSEWHERE or rcode > wire.RCODE_MASK:
-            self._refused(fetch, server, response)
+        if not (response.has_opt and server.edns.is_sure) and rcode not in OFFENDED:
+            learn(fetch, server, response, self._answers.now_ns)
+        if rcode in RETRY_ELSEWHERE or rcode > wire.RCODE_MASK:
+            self.refused(fetch, server, response)
             return
         if is_late:
             self._came_late(fetch, server)
@@ -275,7 +268,7 @@ class Resolver:
             or fetch.partial
             or (self._answers.has_zones and may_lead_on(octets))
         ):
-            whole = self._whole(fetch, server, octets, response)
+            whole = self._aliases.whole(fetch, server, octets, response)
             if whole is None:
                 return
             response = whole
@@ -283,27 +276,6 @@ class Resolver:
             self._pending.heard(fetch, self._answers.now_ns)
         self._finish(fetch)
         self._answers.deliver(fetch, response)
-
-    def _led_home(
-        self, asked: bytes, octets: bytes, response: Response
-    ) -> tuple[bytes, Response]:
-        """Return the *response* to *asked*, from where aliases lead to a zone of ours.
-
-        What an upstream says of such a name is not what clients who ask for it get.
-
-        Raises:
-            WireError: together they are too long.
-        """
-        if asked[-4:] in _NOT_FOLLOWED:
-            return octets, response
-        body_at = wire.HEADER_OCTETS + len(asked)
-        chain = follow(octets, body_at)
-        for place, name in enumerate(chain.names[1:], 1):
-            local = self._answers.local_message(name + asked[-4:])
-            if local is not None:
-                octets = joined(ahead_of(octets, body_at, chain, place), local)
-                return octets, parse_response(octets, body_at)
-        return octets, response
 
     def _came_late(self, fetch: Fetch, server: Server) -> None:
         """Count that *server* answered after its time-out, and learn how long it took.
@@ -315,49 +287,7 @@ class Resolver:
         took_ns = self._answers.now_ns - sent_at_ns
         server.round_trip.took(took_ns, is_repeated=True)
 
-    def _whole(
-        self, fetch: Fetch, server: Server, octets: bytes, response: Response
-    ) -> Response | None:
-        """Return the *response* with all that its aliases lead to, if that is known.
-
-        If not it is asked for, or, where *server* had nothing to say at all, another.
-        """
-        try:
-            if self._answers.has_zones and may_lead_on(octets):
-                octets, response = self._led_home(fetch.asked, octets, response)
-            if fetch.view & 1 == 0:
-                return response  # nobody wants recursion
-            if response.is_lame:
-                self._refused(fetch, server, response)
-                return None
-            if fetch.partial:
-                octets = joined(fetch.partial, octets)
-                end = wire.HEADER_OCTETS + len(fetch.exact)
-                response = parse_response(octets, end)
-        except WireError:
-            if server is fetch.server:
-                self.failed(fetch)
-            return None
-        return self._continued(fetch, octets, response)
-
-    def _continued(
-        self, fetch: Fetch, octets: bytes, response: Response
-    ) -> Response | None:
-        """Return the *response*, or ask for where its aliases lead, or give up."""
-        target = response.target
-        if target in (b"", fetch.asked[:-4]):
-            if _leads_nowhere(fetch, octets, response):
-                self._give_up(fetch)
-                return None
-            return response
-        if fetch.restarts >= _MAX_RESTARTS or len(octets) > _MAX_PARTIAL_OCTETS:
-            self._meter.count(Limit.ALIASES)
-            self._give_up(fetch)
-            return None
-        self._restart(fetch, octets, target)
-        return None
-
-    def _give_up(self, fetch: Fetch) -> None:
+    def give_up(self, fetch: Fetch) -> None:
         """Answer SERVFAIL for aliases without an end, and remember it (RFC 9520, 3.2).
 
         With a part of the chain, clients would take it for all there is.
@@ -366,7 +296,7 @@ class Resolver:
         self._answers.remember_failure(fetch.view, fetch.exact, wire.SERVFAIL)
         self._answers.fail(fetch.entry, fetch.waiters, wire.SERVFAIL, None)
 
-    def _restart(self, fetch: Fetch, octets: bytes, target: bytes) -> None:
+    def restart(self, fetch: Fetch, octets: bytes, target: bytes) -> None:
         """Ask for the *target* that the aliases of the response *octets* end with."""
         fetch.restarts += 1
         fetch.partial = octets
@@ -379,21 +309,9 @@ class Resolver:
         fetch.candidates = self._choice.of(target)
         self._send_next(fetch)
 
-    def _refused(self, fetch: Fetch, server: Server, response: Response) -> None:
-        """Go on without *server*, which could not say; the last one's word stands.
-
-        Asking it the same again would only repeat the work. But a server from before
-        EDNS (RFC 6891, 7) is asked once more without it, and some of those send the
-        query's OPT record back.
-        """
-        rcode = response.rcode or wire.SERVFAIL
-        fetch.candidates = [x for x in fetch.candidates if x is not server]
-        if rcode in _OFFENDED and fetch.has_edns and server is fetch.server:
-            fetch.plain_server = server
-            fetch.candidates.append(server)
-        fetch.failed_rcode = rcode if rcode <= wire.RCODE_MASK else wire.SERVFAIL
-        fetch.error = wire.EDE_NO_REACHABLE_AUTHORITY if response.is_lame else None
-        fetch.errors = response.errors
+    def refused(self, fetch: Fetch, server: Server, response: Response) -> None:
+        """Go on without *server*, which could not say."""
+        note_refusal(fetch, server, response)
         if server is fetch.server:
             self._meter.upstream_refused(server.index)
             self.failed(fetch)
@@ -407,29 +325,10 @@ class Resolver:
 
     def _refused_barely(self, fetch: Fetch, server: Server, octets: bytes) -> None:
         """End the try under way by an error of *server* that repeats no question."""
-        rcode = octets[3] & wire.RCODE_MASK
-        if rcode in _OFFENDED and fetch.has_edns:
-            fetch.plain_server = server
-            if server not in fetch.candidates:
-                fetch.candidates.append(server)
-        fetch.failed_rcode = rcode
-        fetch.error = None
-        fetch.errors = b""
+        note_bare_error(fetch, server, octets[3] & wire.RCODE_MASK)
         self._meter.upstream_answered(server.index, fetch.sent_at_ns)
         self._meter.upstream_refused(server.index)
         self.failed(fetch)
-
-    def _learn(self, fetch: Fetch, server: Server, response: Response) -> None:
-        """Note what a response tells about *server* and EDNS."""
-        if fetch.view & 4 and not fetch.has_edns and server.edns.is_known:
-            # Signatures may be missing: for who waits, and for nobody later.
-            response.ttl_s = NEVER_KEPT
-        if server is fetch.server:
-            server.edns.answered(
-                self._answers.now_ns,
-                has_edns=fetch.has_edns,
-                has_opt=response.has_opt,
-            )
 
     def _ask_over_tcp(self, fetch: Fetch, server: Server) -> None:
         """Ask again over TCP, because the response did not fit a datagram."""
@@ -574,13 +473,3 @@ class Resolver:
                 self.failed(fetch)
         for server in self._servers:
             server.close()
-
-
-def _leads_nowhere(fetch: Fetch, octets: bytes, response: Response) -> bool:
-    """Return whether all there is are aliases that lead back to each other."""
-    if response.ttl_s != NEVER_KEPT or not response.has_answers or response.rcode:
-        return False
-    body_at = wire.question_end(octets)
-    return fetch.exact[-4:] not in _NOT_FOLLOWED and not (
-        follow(octets, body_at).is_whole
-    )
