@@ -8,12 +8,10 @@ from dnsfront.dns import wire
 from dnsfront.dns.chain import ahead_of, follow, joined, may_lead_on
 from dnsfront.dns.response import NEVER_KEPT, Response, parse_response
 from dnsfront.errors import WireError
-from dnsfront.ipc.stats import Limit
 
 if TYPE_CHECKING:
     from dnsfront.worker.answers import Answers
     from dnsfront.worker.fetch import Fetch
-    from dnsfront.worker.meter import Meter
     from dnsfront.worker.pool import Server
 
 #: Names asked for one after the other because each was an alias of the next.
@@ -43,10 +41,9 @@ class Asking(Protocol):
 class Aliases:
     """Follows the aliases of responses, and has asked what they lack."""
 
-    def __init__(self, asking: Asking, answers: Answers, meter: Meter) -> None:
+    def __init__(self, asking: Asking, answers: Answers) -> None:
         self._asking = asking
         self._answers = answers
-        self._meter = meter
 
     def whole(
         self, fetch: Fetch, server: Server, octets: bytes, response: Response
@@ -57,7 +54,7 @@ class Aliases:
         """
         try:
             if self._answers.has_zones and may_lead_on(octets):
-                octets, response = self._led_home(fetch.asked, octets, response)
+                octets, response = self._led_home(fetch, octets, response)
             if fetch.view & 1 == 0:
                 return response  # nobody wants recursion
             if response.is_lame:
@@ -65,8 +62,7 @@ class Aliases:
                 return None
             if fetch.partial:
                 octets = joined(fetch.partial, octets)
-                end = wire.HEADER_OCTETS + len(fetch.exact)
-                response = parse_response(octets, end)
+                response = _parse_joined(fetch, octets, fetch.exact)
         except WireError:
             if server is fetch.server:
                 self._asking.failed(fetch)
@@ -84,22 +80,22 @@ class Aliases:
                 return None
             return response
         if fetch.restarts >= _MAX_RESTARTS or len(octets) > _MAX_PARTIAL_OCTETS:
-            self._meter.count(Limit.ALIASES)
             self._asking.give_up(fetch)
             return None
         self._asking.restart(fetch, octets, target)
         return None
 
     def _led_home(
-        self, asked: bytes, octets: bytes, response: Response
+        self, fetch: Fetch, octets: bytes, response: Response
     ) -> tuple[bytes, Response]:
-        """Return the *response* to *asked*, from where aliases lead to a zone of ours.
+        """Return the *response*, from where its aliases lead to a zone of ours.
 
         What an upstream says of such a name is not what clients who ask for it get.
 
         Raises:
             WireError: together they are too long.
         """
+        asked = fetch.asked
         if asked[-4:] in _NOT_FOLLOWED:
             return octets, response
         body_at = wire.HEADER_OCTETS + len(asked)
@@ -108,8 +104,20 @@ class Aliases:
             local = self._answers.local_message(name + asked[-4:])
             if local is not None:
                 octets = joined(ahead_of(octets, body_at, chain, place), local)
-                return octets, parse_response(octets, body_at)
+                return octets, _parse_joined(fetch, octets, asked)
         return octets, response
+
+
+def _parse_joined(fetch: Fetch, octets: bytes, exact: bytes) -> Response:
+    """Return the response to *exact* that was joined from several; kept if all may be.
+
+    Raises:
+        WireError: a record in it is cut or malformed.
+    """
+    response = parse_response(octets, wire.HEADER_OCTETS + len(exact))
+    if fetch.is_unsigned:
+        response.ttl_s = NEVER_KEPT
+    return response
 
 
 def _leads_nowhere(fetch: Fetch, octets: bytes, response: Response) -> bool:

@@ -37,6 +37,7 @@ class Fetch:
     `sends` changes with every turn to a server or to TCP. A try ends at `until_ns`, or
     a time-out after it began where that is 0; one that only waits for what was asked
     before `is_waiting`. *shares* are those that it counts for (`pending.py`).
+    What a server that knows signatures said without EDNS makes it `is_unsigned`.
     """
 
     __slots__ = (
@@ -52,6 +53,7 @@ class Fetch:
         "forms",
         "has_edns",
         "is_done",
+        "is_unsigned",
         "is_waiting",
         "key",
         "partial",
@@ -101,6 +103,7 @@ class Fetch:
         self.repeats = 0
         self.tries = 0
         self.is_waiting = False
+        self.is_unsigned = False
         self.has_edns = True
         self.plain_server: Server | None = None
         self.is_done = False
@@ -112,6 +115,10 @@ class Fetch:
     def may_ask(self, server: Server) -> bool:
         """Return whether *server* may be sent this question once more."""
         return self.queried >> 2 * server.index & 3 < MAX_ASKED
+
+    def was_asked(self, server: Server) -> bool:
+        """Return whether *server* was sent this question already."""
+        return self.queried >> 2 * server.index & 3 != 0
 
     def has_one_left(self, server: Server) -> bool:
         """Return whether *server* may be sent this question just once more."""

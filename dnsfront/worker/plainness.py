@@ -2,9 +2,10 @@
 
 Servers from before EDNS say FORMERR, NOTIMP or nothing at all (RFC 6891, 7). Without
 EDNS there is no DNSSEC, so it takes more than one forged or lost datagram to give it
-up: the same must be seen several times, and no OPT record in between. Silence alone
-says nothing of a server that has just shown one: whoever owns a zone whose servers are
-silent could have everybody else's answers come without signatures.
+up: several questions must have been silent with it and answered without it, and no OPT
+record in between. Whoever owns a zone whose servers are silent could have everybody
+else's answers come without signatures, were their silence held against the server: so
+the first query of a question has an OPT record whatever befell others.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Final
 _NS: Final = 1_000_000_000
 #: For so long a server is asked without EDNS before it is tried with it again.
 PLAIN_FOR_S: Final = 900
+#: How often one question is asked with it nonetheless, to see whether that was wrong.
+PROBE_EVERY_S: Final = 10
 #: Questions that must have failed with EDNS and been answered without it.
 _FAILURES: Final = 3
 #: Sends without a response after which every other send goes without EDNS.
@@ -35,6 +38,7 @@ class EdnsMemory:
         "_is_plain_next",
         "_opt_at_ns",
         "_plain_until_ns",
+        "_probe_at_ns",
         "_silences",
         "is_known",
         "is_sure",
@@ -47,20 +51,27 @@ class EdnsMemory:
         self._silences = 0
         self._failures = 0
         self._plain_until_ns = 0
+        self._probe_at_ns = 0
         self._opt_at_ns = -_TRUSTED_NS
 
     def is_trusted(self, now_ns: int) -> bool:
         """Return whether an OPT record came lately."""
         return now_ns - self._opt_at_ns < _TRUSTED_NS
 
-    def is_wanted(self, now_ns: int) -> bool:
-        """Return whether the next query goes with an OPT record."""
+    def is_wanted(self, now_ns: int, *, is_first: bool) -> bool:
+        """Return whether a query goes with an OPT record.
+
+        *is_first* says that it is the first of its question to this server.
+        """
         if self.is_trusted(now_ns):
             return True
         if self._plain_until_ns > now_ns:
+            if is_first and now_ns >= self._probe_at_ns:
+                self._probe_at_ns = now_ns + PROBE_EVERY_S * _NS
+                return True
             return False
         limit = _SILENCES_IF_KNOWN if self.is_known else _SILENCES
-        if self._silences < limit:
+        if is_first or self._silences < limit:
             return True
         self._is_plain_next = not self._is_plain_next
         return not self._is_plain_next
@@ -82,6 +93,7 @@ class EdnsMemory:
             self._failures += 1
             if self._failures >= _FAILURES:
                 self._plain_until_ns = now_ns + PLAIN_FOR_S * _NS
+                self._probe_at_ns = now_ns + PROBE_EVERY_S * _NS
                 self._silences = self._failures = 0
 
     def was_silent(self, now_ns: int, *, has_edns: bool) -> None:

@@ -79,7 +79,7 @@ class Resolver:
         self._meter = meter
         self._timers = Timers(self._timeout_ns)
         self._patience = Patience(self, self._timers, self._timeout_ns, meter)
-        self._aliases = Aliases(self, answers, meter)
+        self._aliases = Aliases(self, answers)
         self._unheard: deque[tuple[Fetch, int]] = deque()
         self._received = ReceiveBatch()
 
@@ -142,19 +142,23 @@ class Resolver:
             fetch.is_waiting = False
         fetch.sends += 1
         fetch.server = server
-        fetch.count_query(server)
         fetch.asked_at_ns = self._answers.now_ns
         # As wants_edns() says it for nearly all.
         fetch.has_edns = (
             server.edns.is_sure and fetch.plain_server is not server
         ) or self.wants_edns(fetch, server)
+        fetch.count_query(server)
         server.outstanding += 1
         server.queue.append(fetch)
 
     def wants_edns(self, fetch: Fetch, server: Server) -> bool:
         """Return whether *server* is to be asked with an OPT record."""
+        edns = server.edns
         return server is not fetch.plain_server and (
-            server.edns.is_sure or server.edns.is_wanted(self._answers.now_ns)
+            edns.is_sure
+            or edns.is_wanted(
+                self._answers.now_ns, is_first=not fetch.was_asked(server)
+            )
         )
 
     def flush(self) -> None:
@@ -292,6 +296,7 @@ class Resolver:
 
         With a part of the chain, clients would take it for all there is.
         """
+        self._meter.count(Limit.ALIASES)
         self._finish(fetch)
         self._answers.remember_failure(fetch.view, fetch.exact, wire.SERVFAIL)
         self._answers.fail(fetch.entry, fetch.waiters, wire.SERVFAIL, None)

@@ -51,6 +51,7 @@ def learn(fetch: Fetch, server: Server, response: Response, now_ns: int) -> None
     """Note what a response tells about *server* and EDNS."""
     if fetch.view & 4 and not fetch.has_edns and server.edns.is_known:
         # Signatures may be missing: for who waits, and for nobody later.
+        fetch.is_unsigned = True
         response.ttl_s = NEVER_KEPT
     if server is fetch.server:
         server.edns.answered(now_ns, has_edns=fetch.has_edns, has_opt=response.has_opt)

@@ -11,6 +11,7 @@ import dns.message
 import dns.rcode
 import pytest
 
+from dnsfront.worker.fetch import Fetch
 from dnsfront.worker.plainness import PLAIN_FOR_S, EdnsMemory
 from tests.unit.worker_rig import (
     ADDRESS,
@@ -37,6 +38,13 @@ def rig(upstream: FakeUpstream) -> Iterator[Rig]:
 def rig_of_two(upstream: FakeUpstream, second: FakeUpstream) -> Iterator[Rig]:
     with Rig(upstreams=[upstream, second]) as made:
         yield made
+
+
+def fetch_of(rig: Rig) -> Fetch:
+    """Return the one fetch that is under way."""
+    assert rig.resolver is not None
+    [fetch] = [f for view in rig.resolver.under_way for f in view.values()]
+    return fetch
 
 
 def bare(query: dns.message.Message, rcode: str, *, edns: int = -1) -> bytes:
@@ -339,7 +347,7 @@ def test_silence_gives_nothing_up_before_a_plain_answer() -> None:
 
     asked = []
     for _ in range(8):
-        asked.append(memory.is_wanted(0))
+        asked.append(memory.is_wanted(0, is_first=False))
         memory.was_silent(0, has_edns=asked[-1])
 
     assert asked == [True, True, False, True, False, True, False, True]
@@ -349,11 +357,11 @@ def test_three_plain_answers_give_edns_up() -> None:
     memory = EdnsMemory()
 
     for _ in range(3):
-        assert memory.is_wanted(0)
+        assert memory.is_wanted(0, is_first=True)
         memory.answered(0, has_edns=False, has_opt=False)
 
-    assert not memory.is_wanted(PLAIN_FOR_S * NS - 1)
-    assert memory.is_wanted(PLAIN_FOR_S * NS)
+    assert not memory.is_wanted(PLAIN_FOR_S * NS - 1, is_first=False)
+    assert memory.is_wanted(PLAIN_FOR_S * NS, is_first=False)
 
 
 def test_silence_takes_edns_from_no_server_that_has_shown_it_lately() -> None:
@@ -365,7 +373,7 @@ def test_silence_takes_edns_from_no_server_that_has_shown_it_lately() -> None:
         now_ns = 100 * NS + number
         memory.was_silent(now_ns, has_edns=True)
         memory.answered(now_ns, has_edns=False, has_opt=False)
-        assert memory.is_wanted(now_ns)
+        assert memory.is_wanted(now_ns, is_first=False)
 
 
 def test_server_that_lost_its_edns_is_found_out_in_time() -> None:
@@ -375,19 +383,63 @@ def test_server_that_lost_its_edns_is_found_out_in_time() -> None:
     later_ns = 61 * NS
 
     for _ in range(20):
-        memory.was_silent(later_ns, has_edns=memory.is_wanted(later_ns))
+        has_edns = memory.is_wanted(later_ns, is_first=False)
+        memory.was_silent(later_ns, has_edns=has_edns)
 
-    assert not all(memory.is_wanted(later_ns) for _ in range(2))
+    assert not all(memory.is_wanted(later_ns, is_first=False) for _ in range(2))
+
+
+def test_silence_of_other_names_leaves_the_first_query_its_opt_record() -> None:
+    memory = EdnsMemory()
+
+    for _ in range(1000):
+        assert memory.is_wanted(0, is_first=True)
+        memory.was_silent(0, has_edns=True)
+
+
+@pytest.mark.parametrize("quiet_s", [30, 61, 3600])
+def test_silent_names_cannot_make_a_server_plain_that_answers_others(
+    quiet_s: int,
+) -> None:
+    memory = EdnsMemory()
+    memory.answered(0, has_edns=True, has_opt=True)
+
+    def silent_name(now_ns: int) -> None:
+        for is_first in (True, False, False):
+            has_edns = memory.is_wanted(now_ns, is_first=is_first)
+            memory.was_silent(now_ns, has_edns=has_edns)
+
+    for second in range(quiet_s):
+        silent_name(second * NS)
+    now_ns = quiet_s * NS
+    for _ in range(100):
+        for _ in range(20):
+            silent_name(now_ns)
+        has_edns = memory.is_wanted(now_ns, is_first=True)
+        assert has_edns
+        memory.answered(now_ns, has_edns=has_edns, has_opt=has_edns)
+
+
+def test_plain_server_is_probed_and_an_opt_record_brings_edns_back() -> None:
+    memory = EdnsMemory()
+    for _ in range(3):
+        memory.answered(0, has_edns=False, has_opt=False)
+
+    asked = [
+        [memory.is_wanted(second * NS, is_first=is_first) for second in range(30)]
+        for is_first in (False, True)
+    ]
+    memory.answered(30 * NS, has_edns=True, has_opt=True)
+
+    assert [sum(wanted) for wanted in asked] == [0, 2]
+    assert memory.is_wanted(30 * NS, is_first=False)
 
 
 def test_answer_without_opt_of_a_server_that_knows_it_is_not_kept_for_dnssec(
     rig: Rig, upstream: FakeUpstream
 ) -> None:
-    assert rig.resolver is not None
-    client = rig.client()
-    query = query_for(want_dnssec=True)
-    rig.ask(query.to_wire(), client)
-    [fetch] = [f for view in rig.resolver.under_way for f in view.values()]
+    client = miss(rig, query_for(want_dnssec=True))
+    fetch = fetch_of(rig)
     assert fetch.server is not None
     fetch.server.edns.is_known = True
     fetch.has_edns = False
@@ -397,3 +449,36 @@ def test_answer_without_opt_of_a_server_that_knows_it_is_not_kept_for_dnssec(
 
     assert received_one(client).answer
     assert rig.cache.entries() == []
+
+
+@pytest.mark.parametrize("plain_hop", [0, 1])
+def test_aliases_fetched_partly_without_opt_are_not_kept_for_dnssec(
+    rig: Rig, upstream: FakeUpstream, plain_hop: int
+) -> None:
+    client = miss(rig, query_for(want_dnssec=True))
+
+    for hop, record in enumerate(
+        ["www.example.com. 300 CNAME a.example.net.", "a.example.net. 300 A 192.0.2.7"]
+    ):
+        fetch = fetch_of(rig)
+        assert fetch.server is not None
+        fetch.server.edns.is_known = True
+        fetch.has_edns = hop != plain_hop
+        upstream.answer(record, edns=-1 if hop == plain_hop else 0)
+        rig.round()
+
+    assert len(received_one(client).answer) == 2
+    assert rig.cache.entries() == []
+
+
+def test_first_query_of_each_question_has_an_opt_record_though_others_were_silent(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    for number in range(4):
+        miss(rig, query_for(f"silent{number}.test"))
+        rig.wait(TIMEOUT_S)
+    upstream.take()
+
+    miss(rig, query_for("answered.test"))
+
+    assert upstream.take_one()[0].edns == 0
