@@ -73,6 +73,10 @@ class WireError(DnsfrontError):
         super().__init__(text)
 
 
+class TooManyRecordsError(WireError):
+    """A response of so many records that looking at each would keep others waiting."""
+
+
 class ZoneError(DnsfrontError):
     """A zone file that cannot be served, with the reason."""
 

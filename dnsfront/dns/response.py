@@ -17,12 +17,15 @@ from dnsfront.dns.records import (
     is_short,
     short_end,
 )
-from dnsfront.errors import WireError
+from dnsfront.errors import TooManyRecordsError, WireError
 
 #: RFC 2308, 5: negative answers are kept for one to three hours at the most.
 MAX_NEGATIVE_TTL_S: Final = 10800
 #: The lifetime of what must not be kept, whatever the least TTL of the config is.
 NEVER_KEPT: Final = -1
+#: Records of a response that is no plain list of answers: each is read several times
+#: in full, some microseconds in all, while everybody else waits.
+MAX_ODD_RECORDS: Final = 512
 _FOREVER: Final = 0x7FFFFFFF
 #: Flags of a response that are the upstream's to say; the rest is said by us.
 _KEPT_FLAGS: Final = wire.AD | wire.RCODE_MASK
@@ -184,6 +187,8 @@ def parse_response(  # noqa: C901, PLR0912, PLR0915 - a call a record costs too 
     Raises:
         WireError: counts and records do not agree, a record is malformed, or none is
             of the class that was asked for.
+        TooManyRecordsError: there are more than `MAX_ODD_RECORDS`, and they are not
+            all answers to the question itself.
     """
     # Declared, since what is unpacked has no type, which costs much where compiled.
     flags: int
@@ -318,6 +323,8 @@ def parse_response(  # noqa: C901, PLR0912, PLR0915 - a call a record costs too 
     target, is_whole = b"", True
     has_odd_names = names is not None and names.is_odd
     if is_odd or ends_with_alias or has_strangers or has_odd_names:
+        if first_additional + additionals > MAX_ODD_RECORDS:
+            raise TooManyRecordsError("more records than are looked at one by one")
         if strangers and strangers == (answers or authorities):
             raise WireError("nothing of the class that was asked for")
         chain = follow(octets, body_at)

@@ -89,6 +89,7 @@ class Limit(IntEnum):
     WAITERS = 76
     FAILURES = 77
     ALIASES = 78
+    RECORDS = 79
 
 
 class Source(IntEnum):

@@ -165,6 +165,7 @@ class Fleet:
         worker = self._workers.pop(name, None)
         if worker is not None:
             worker.close()
+            self._tallies.left(name, self._workers)
             self._peers_are_due()
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import Final
 
 from dnsfront.ipc import stats
@@ -16,6 +17,10 @@ _GAUGES: Final = (
     Counter.MOVE_ENTRIES,
     Counter.MOVE_SENT,
 )
+
+#: Names whose workers are gone and whose counters are still shown: as many as there
+#: may be workers, so that a whole ring can be renamed. Each takes a page of 56 KiB.
+MAX_GONE: Final = 64
 
 
 class Tally:
@@ -44,13 +49,23 @@ class Tally:
 
 
 class Tallies(dict[str, Tally]):
-    """The tally of every worker name there has been."""
+    """The tally of every worker name there has been, but for those long gone."""
 
     def of(self, name: str) -> Tally:
         """Return the tally of *name*, with zeroes the first time."""
         if name not in self:
             self[name] = Tally()
         return self[name]
+
+    def left(self, name: str, serving: Collection[str]) -> None:
+        """Note that *name* serves no more, and forget who left long before.
+
+        Besides those that are *serving*, the `MAX_GONE` who left last are kept.
+        """
+        self[name] = self.pop(name)  # behind all others
+        gone = [name for name in self if name not in serving]
+        for forgotten in gone[:-MAX_GONE]:
+            self.pop(forgotten).close()
 
     def close(self) -> None:
         """Give up all descriptors."""

@@ -14,7 +14,7 @@ from dnsfront.dns import wire
 from dnsfront.dns.chain import may_lead_on
 from dnsfront.dns.entry import Entry
 from dnsfront.dns.response import NEVER_KEPT, Response, parse_response
-from dnsfront.errors import WireError
+from dnsfront.errors import TooManyRecordsError, WireError
 from dnsfront.ipc.spec import Limits, UpstreamServer
 from dnsfront.ipc.stats import Counter, Limit
 from dnsfront.worker.aliases import Aliases
@@ -244,7 +244,9 @@ class Resolver:
         fetch.candidates.clear()
         self.failed(fetch)
 
-    def _take(self, fetch: Fetch, server: Server, octets: bytes) -> None:
+    def _take(  # noqa: C901 - a call a response costs more than its parts
+        self, fetch: Fetch, server: Server, octets: bytes
+    ) -> None:
         """Deliver the response *octets* of *server*, or try the next one.
 
         It may be late: then another server was asked meanwhile, and only what the
@@ -253,7 +255,11 @@ class Resolver:
         is_late = server is not fetch.server
         try:
             response = parse_response(octets, wire.HEADER_OCTETS + len(fetch.asked))
-        except WireError:
+        except WireError as error:
+            if isinstance(error, TooManyRecordsError):
+                self._meter.count(Limit.RECORDS)
+                # Asking it the same again would only cost the same again.
+                fetch.candidates = [x for x in fetch.candidates if x is not server]
             if not is_late:
                 self.failed(fetch)
             return

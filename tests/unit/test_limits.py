@@ -11,7 +11,7 @@ import yaml
 
 from dnsfront.config.model import MAX_LISTEN
 from dnsfront.config.sections.clients import Limits as LimitsSection
-from dnsfront.dns import cache, residents, shape
+from dnsfront.dns import cache, residents, response, shape
 from dnsfront.dns.zones import authority, compiling
 from dnsfront.ipc import control
 from dnsfront.ipc.stats import MAX_UPSTREAMS, Counter, Limit
@@ -20,6 +20,7 @@ from dnsfront.supervisor import (
     admin,
     exchange,
     placing,
+    tally,
     watchdog,
     worker,
     zone_child,
@@ -54,6 +55,8 @@ CONSTANTS = {
     "time for one HTTP exchange": admin.WITHIN_S,
     "octets of an HTTP request": exchange.MAX_HEAD_OCTETS,
     "octets of a line at the control socket": control.MAX_LINE_OCTETS,
+    "names of workers that are gone": tally.MAX_GONE,
+    "records of a response that holds": response.MAX_ODD_RECORDS,
     "names in one `lookup --live` request": placing.MAX_NAMES,
     "upstreams with counters": MAX_UPSTREAMS,
     "octets of a zone file": zone_child.MAX_FILE_OCTETS,

@@ -15,6 +15,7 @@ from dnsfront.ipc.stats import Counter
 from dnsfront.kernel.pages import LOAD_OCTETS
 from dnsfront.supervisor import reports
 from dnsfront.supervisor.front import Front
+from dnsfront.supervisor.tally import MAX_GONE, Tallies
 from dnsfront.supervisor.worker import State, Worker
 from tests.unit.supervisor_fakes import (
     PlayedProcess,
@@ -138,6 +139,40 @@ def test_the_last_worker_keeps_its_sockets_when_it_is_left_out(
         assert 1 in front.groups
 
     play(write_config(tmp_path, workers="1"), story)
+
+
+def test_only_names_that_left_long_ago_are_forgotten() -> None:
+    tallies = Tallies()
+    for number in range(MAX_GONE + 3):
+        tallies.of(f"w{number}")
+    tallies.of("w0").restarts = 7
+    serving = {"w2", *(f"w{number}" for number in range(5, MAX_GONE + 3))}
+
+    # Given up, not by when they came but by when they went.
+    for name in ("w3", "w4", "w1", "w0"):
+        tallies.left(name, serving)
+    assert len(tallies) == MAX_GONE + 3
+    for number in range(5, MAX_GONE + 3):
+        serving.discard(f"w{number}")
+        tallies.left(f"w{number}", serving)
+
+    assert set(tallies) == {"w2", "w0", "w1"} | {
+        f"w{number}" for number in range(5, MAX_GONE + 3)
+    }
+    assert tallies.of("w0").restarts == 7
+    tallies.close()
+
+
+@pytest.mark.usefixtures("played")
+def test_a_name_long_gone_takes_no_memory_and_no_descriptor(tmp_path: Path) -> None:
+    async def story(front: Front) -> None:
+        for number in range(MAX_GONE + 9):
+            front.fleet.launch([f"x{number}"])
+            front.fleet.discard(f"x{number}")
+
+        assert len(front.tallies) == MAX_GONE + len(front.fleet.names)
+
+    play(write_config(tmp_path), story)
 
 
 def test_gauges_of_a_dead_process_are_zero(played: Played, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import dns.rcode
 import dns.rrset
 import pytest
 
+from dnsfront.dns.response import MAX_ODD_RECORDS
 from dnsfront.ipc.stats import Limit
 from tests.unit.worker_rig import (
     ADDRESS,
@@ -161,6 +162,22 @@ def test_a_long_answer_of_aliases_is_not_completed(
     assert received_one(client).rcode() == dns.rcode.SERVFAIL
     assert upstream.take() == []
     assert rig.count(Limit.ALIASES) == 1
+
+
+def test_a_response_of_too_many_odd_records_is_a_failure(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    client = miss(rig)
+    query, sender = upstream.take_one()
+    made = said_to(query, ALIAS)
+    names = [f"{number}.x. 9 IN NS ." for number in range(MAX_ODD_RECORDS)]
+    made.answer += [dns.rrset.from_text(*name.split()) for name in names]
+
+    upstream.send(made.to_wire(max_size=65535), sender)
+    rig.round()
+
+    assert received_one(client).rcode() == dns.rcode.SERVFAIL
+    assert rig.count(Limit.RECORDS) == 1
 
 
 def test_a_denied_target_denies_the_name(rig: Rig, upstream: FakeUpstream) -> None:
