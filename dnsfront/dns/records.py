@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from dnsfront.dns import wire
-from dnsfront.errors import WireError
+from dnsfront.errors import TooManyRecordsError, WireError
 
 NS: Final = 2
 CNAME: Final = 5
@@ -183,16 +183,18 @@ class Names:
     """The names in one message.
 
     What a pointer leads to is looked at once, so that all names of a message together
-    cost no more than its octets, however they point at each other.
+    cost no more than its octets, however they point at each other. After *most* looks
+    there are no more.
 
     *is_odd* tells that there are names that readers refuse unless they are written in
     full, *is_compressed* that the name looked at last has a pointer.
     """
 
-    __slots__ = ("_known", "_octets", "is_compressed", "is_odd")
+    __slots__ = ("_known", "_left", "_octets", "is_compressed", "is_odd")
 
-    def __init__(self, octets: bytes) -> None:
+    def __init__(self, octets: bytes, most: int = 1 << 20) -> None:
         self._octets = octets
+        self._left = most
         self.is_compressed = False
         self.is_odd = False
         #: What is known to begin at an offset, in one number: octets in full, number of
@@ -205,7 +207,11 @@ class Names:
         Raises:
             WireError: it leaves the message, is over 255 octets, or a pointer of it
                 leads to anything but a name ahead of it.
+            TooManyRecordsError: there were too many looks.
         """
+        self._left -= 1
+        if self._left < 0:
+            raise TooManyRecordsError("more names than are looked at one by one")
         octets, known = self._octets, self._known
         start, limit, end = at, len(octets), 0
         length = pointers = length_before = pointers_before = 0

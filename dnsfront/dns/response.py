@@ -24,8 +24,11 @@ MAX_NEGATIVE_TTL_S: Final = 10800
 #: The lifetime of what must not be kept, whatever the least TTL of the config is.
 NEVER_KEPT: Final = -1
 #: Records of a response that is no plain list of answers: each is read several times
-#: in full, some microseconds in all, while everybody else waits.
+#: in full, some microseconds in all, while everybody else waits. And names in any
+#: response that are not seen to be good at once.
 MAX_ODD_RECORDS: Final = 512
+MAX_ODD_NAMES: Final = 1024
+_TOO_MANY: Final = "more records than are looked at one by one"
 _FOREVER: Final = 0x7FFFFFFF
 #: Flags of a response that are the upstream's to say; the rest is said by us.
 _KEPT_FLAGS: Final = wire.AD | wire.RCODE_MASK
@@ -188,7 +191,7 @@ def parse_response(  # noqa: C901, PLR0912, PLR0915 - a call a record costs too 
         WireError: counts and records do not agree, a record is malformed, or none is
             of the class that was asked for.
         TooManyRecordsError: there are more than `MAX_ODD_RECORDS`, and they are not
-            all answers to the question itself.
+            all answers to the question itself; or more than `MAX_ODD_NAMES`.
     """
     # Declared, since what is unpacked has no type, which costs much where compiled.
     flags: int
@@ -242,7 +245,7 @@ def parse_response(  # noqa: C901, PLR0912, PLR0915 - a call a record costs too 
                 data_at = short_end(octets, at, body_at) + 10
                 if data_at < 10:
                     if names is None:
-                        names = Names(octets)
+                        names = Names(octets, MAX_ODD_NAMES)
                     data_at = names.end(at) + 10
             if data_at > size:
                 raise WireError("a record of the response is cut short")
@@ -282,7 +285,7 @@ def parse_response(  # noqa: C901, PLR0912, PLR0915 - a call a record costs too 
                     is_plain = is_short(octets, rtype, data_at, record_end, body_at)
                 if not is_plain:
                     if names is None:
-                        names = Names(octets)
+                        names = Names(octets, MAX_ODD_NAMES)
                     check_data(names, octets, rtype, data_at, record_end)
                     has_strangers = has_strangers or rtype in HOP_BY_HOP
             offsets.append(data_at - 6 - body_at)
@@ -308,6 +311,8 @@ def parse_response(  # noqa: C901, PLR0912, PLR0915 - a call a record costs too 
                         is_odd = is_odd or covered not in (qtype, CNAME)
                     else:
                         is_odd = True
+                        if first_additional + additionals > MAX_ODD_RECORDS:
+                            raise TooManyRecordsError(_TOO_MANY)
                 elif rtype == _SOA:
                     has_soa = True
                     minimum = int.from_bytes(octets[record_end - 4 : record_end], "big")
@@ -324,7 +329,7 @@ def parse_response(  # noqa: C901, PLR0912, PLR0915 - a call a record costs too 
     has_odd_names = names is not None and names.is_odd
     if is_odd or ends_with_alias or has_strangers or has_odd_names:
         if first_additional + additionals > MAX_ODD_RECORDS:
-            raise TooManyRecordsError("more records than are looked at one by one")
+            raise TooManyRecordsError(_TOO_MANY)
         if strangers and strangers == (answers or authorities):
             raise WireError("nothing of the class that was asked for")
         chain = follow(octets, body_at)

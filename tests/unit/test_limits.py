@@ -56,6 +56,7 @@ CONSTANTS = {
     "octets of an HTTP request": exchange.MAX_HEAD_OCTETS,
     "octets of a line at the control socket": control.MAX_LINE_OCTETS,
     "names of workers that are gone": tally.MAX_GONE,
+    "names in a response that are long": response.MAX_ODD_NAMES,
     "records of a response that holds": response.MAX_ODD_RECORDS,
     "names in one `lookup --live` request": placing.MAX_NAMES,
     "upstreams with counters": MAX_UPSTREAMS,

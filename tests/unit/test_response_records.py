@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dnsfront.dns import wire
 from dnsfront.dns.chain import joined
 from dnsfront.dns.records import Names, short_end
-from dnsfront.dns.response import MAX_ODD_RECORDS, NEVER_KEPT
+from dnsfront.dns.response import MAX_ODD_NAMES, MAX_ODD_RECORDS, NEVER_KEPT
 from dnsfront.errors import TooManyRecordsError, WireError
 from tests.unit.test_response import parsed, rebuilt, records, response, soa
 
@@ -592,6 +592,18 @@ def test_more_than_some_odd_records_are_a_failure(kind: str) -> None:
         parsed(message(plain, *ODD[kind][:MAX_ODD_RECORDS]))
 
     assert parsed(message(plain, *ODD[kind][: MAX_ODD_RECORDS - 1])).has_answers
+
+
+def test_more_than_some_long_names_are_a_failure() -> None:
+    long = b"".join(b"\x3f" + label * 63 for label in (b"a", b"b", b"c")) + b"\0"
+    first = record(2, long)
+    others = [record(2, struct.pack("!H", 0xC000 | ANSWER_AT + 12))] * 4000
+
+    assert parsed(message(first, *others[: MAX_ODD_NAMES - 1], qtype=2)).has_answers
+    with pytest.raises(TooManyRecordsError):
+        parsed(message(first, *others[:MAX_ODD_NAMES], qtype=2))
+    with pytest.raises(TooManyRecordsError):
+        parsed(message(first, *others, qtype=2, counts=(1, 0, 4000)))
 
 
 def test_plain_answers_may_be_many() -> None:
