@@ -26,7 +26,7 @@ from dnsfront.errors import (
 )
 from dnsfront.ring.qhash import hash_key
 from dnsfront.ring.table import moves
-from dnsfront.supervisor.placing import MAX_NAMES, place
+from dnsfront.supervisor.admin.placing import MAX_NAMES, place
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -34,7 +34,7 @@ def check(arguments: argparse.Namespace) -> int:
     if arguments.schema:
         print_json(json_schema())
         return 0
-    from dnsfront.supervisor.zone_files import ZoneFiles  # noqa: PLC0415 - only here
+    from dnsfront.supervisor.zones.files import ZoneFiles  # noqa: PLC0415 - only here
 
     try:
         config = load(arguments.config, inspect=ZoneFiles())

@@ -21,7 +21,7 @@ from dnsfront.config.model import Config
 from dnsfront.dns import messages
 from dnsfront.errors import PrivilegeError, UnavailableError, UsageError, WireError
 from dnsfront.ring.qhash import hash_key
-from dnsfront.supervisor.placing import place
+from dnsfront.supervisor.admin.placing import place
 
 #: Datagrams get lost; each try has an equal part of the time.
 _TRIES: Final = 3

@@ -7,8 +7,8 @@ import logging
 
 from dnsfront import logs
 from dnsfront.errors import DnsfrontError
-from dnsfront.supervisor import last_words
 from dnsfront.supervisor import main as supervisor
+from dnsfront.supervisor.host import last_words
 
 _LOG = logging.getLogger(__name__)
 

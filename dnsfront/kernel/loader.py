@@ -26,11 +26,11 @@ from dnsfront.errors import DnsfrontError, KernelError, PrivilegeError
 from dnsfront.ipc import signals
 from dnsfront.kernel.maps import SK_REUSEPORT, load_program
 from dnsfront.kernel.sources import kern_directory
+from dnsfront.paths import PACKAGE_PARENT
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-_PACKAGE_PARENT: Final = Path(__file__).resolve().parents[2]
 _MAX_PACKET_OCTETS: Final = 1 << 16
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -69,8 +69,7 @@ class Loading:
                 stdout=self._output_fd,
                 stderr=self._output_fd,
                 pass_fds=(*map_fds, theirs.fileno()),
-                # Python puts the working directory first on its path: let that be ours.
-                cwd=_PACKAGE_PARENT,
+                cwd=PACKAGE_PARENT,
             )
 
     def wait(self, timeout_s: float) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dnsfront.paths import PACKAGE, PACKAGE_PARENT
+
 
 def kern_directory() -> Path:
     """Return the directory that holds the BPF C sources.
 
     A wheel carries them inside the package, a checkout beside it.
     """
-    package = Path(__file__).resolve().parent.parent
-    packaged = package / "kern"
-    return packaged if packaged.is_dir() else package.parent / "kern"
+    packaged = PACKAGE / "kern"
+    return packaged if packaged.is_dir() else PACKAGE_PARENT / "kern"

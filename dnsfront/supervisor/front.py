@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Final
 
 from dnsfront import logs
-from dnsfront.supervisor.admin import AdminCounts, AdminServer
-from dnsfront.supervisor.candidate import Candidate
-from dnsfront.supervisor.fleet import Fleet
-from dnsfront.supervisor.groups import SocketGroups
-from dnsfront.supervisor.health import HealthChecker, ProbeForm
-from dnsfront.supervisor.refusal import Refusal
-from dnsfront.supervisor.steering import Steering
-from dnsfront.supervisor.tables import Publisher
-from dnsfront.supervisor.tally import Tallies
-from dnsfront.supervisor.upstreams import UpstreamRegistry
+from dnsfront.supervisor.admin.http import AdminCounts, AdminServer
+from dnsfront.supervisor.change.candidate import Candidate
+from dnsfront.supervisor.change.refusal import Refusal
+from dnsfront.supervisor.sockets.groups import SocketGroups
+from dnsfront.supervisor.sockets.steering import Steering
+from dnsfront.supervisor.sockets.tables import Publisher
+from dnsfront.supervisor.upstreams.health import HealthChecker, ProbeForm
+from dnsfront.supervisor.upstreams.registry import UpstreamRegistry
+from dnsfront.supervisor.workers.fleet import Fleet
+from dnsfront.supervisor.workers.tally import Tallies
 
 _LOG = logging.getLogger(__name__)
 

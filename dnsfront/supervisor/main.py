@@ -19,19 +19,20 @@ from typing import Any, Final
 from dnsfront import logs
 from dnsfront.errors import DnsfrontError
 from dnsfront.ipc import signals
-from dnsfront.supervisor import candidate, memory, notify, spawning
-from dnsfront.supervisor.candidate import Candidate
-from dnsfront.supervisor.commands import Commands
-from dnsfront.supervisor.control import ControlSocket
+from dnsfront.supervisor.admin.commands import Commands
+from dnsfront.supervisor.admin.control import ControlSocket
+from dnsfront.supervisor.change import candidate
+from dnsfront.supervisor.change.candidate import Candidate
+from dnsfront.supervisor.change.reload import Reloader
 from dnsfront.supervisor.front import Front, Phase
-from dnsfront.supervisor.listeners import check_free
-from dnsfront.supervisor.predecessor import Predecessor
-from dnsfront.supervisor.reload import Reloader
+from dnsfront.supervisor.host import memory, notify, spawning
+from dnsfront.supervisor.sockets.listeners import check_free
 from dnsfront.supervisor.start import start, start_after
-from dnsfront.supervisor.successor import Succession
-from dnsfront.supervisor.watchdog import Watchdog
-from dnsfront.supervisor.worker import Ended
-from dnsfront.supervisor.zone_files import ZoneFiles
+from dnsfront.supervisor.takeover.predecessor import Predecessor
+from dnsfront.supervisor.takeover.successor import Succession
+from dnsfront.supervisor.workers.watchdog import Watchdog
+from dnsfront.supervisor.workers.worker import Ended
+from dnsfront.supervisor.zones.files import ZoneFiles
 
 _LOG = logging.getLogger(__name__)
 

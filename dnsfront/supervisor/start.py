@@ -16,18 +16,19 @@ from dnsfront.ipc.stats import Counter
 from dnsfront.kernel.pages import MAX_WORKER_ID
 from dnsfront.kernel.steering import open_steering
 from dnsfront.ring.qhash import hash_key
-from dnsfront.supervisor import memory, metrics, page, reports
-from dnsfront.supervisor.admin import AdminServer, Page, PageMaker
-from dnsfront.supervisor.candidate import Candidate, without
-from dnsfront.supervisor.fleet import Fleet
+from dnsfront.supervisor.admin import metrics, page, reports
+from dnsfront.supervisor.admin.http import AdminServer, Page, PageMaker
+from dnsfront.supervisor.change.candidate import Candidate, without
 from dnsfront.supervisor.front import Front, Phase, ReloadCounts
-from dnsfront.supervisor.groups import Inherited, SocketGroups
-from dnsfront.supervisor.health import HealthChecker
-from dnsfront.supervisor.listeners import check_free
-from dnsfront.supervisor.predecessor import Predecessor
-from dnsfront.supervisor.tables import Publisher
-from dnsfront.supervisor.tally import Tallies
-from dnsfront.supervisor.upstreams import UpstreamRegistry
+from dnsfront.supervisor.host import memory
+from dnsfront.supervisor.sockets.groups import Inherited, SocketGroups
+from dnsfront.supervisor.sockets.listeners import check_free
+from dnsfront.supervisor.sockets.tables import Publisher
+from dnsfront.supervisor.takeover.predecessor import Predecessor
+from dnsfront.supervisor.upstreams.health import HealthChecker
+from dnsfront.supervisor.upstreams.registry import UpstreamRegistry
+from dnsfront.supervisor.workers.fleet import Fleet
+from dnsfront.supervisor.workers.tally import Tallies
 
 _LOG = logging.getLogger(__name__)
 

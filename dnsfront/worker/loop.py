@@ -24,20 +24,20 @@ from dnsfront.ipc.identity import Identity
 from dnsfront.ipc.spec import WorkerSpec
 from dnsfront.ipc.stats import Counter, Health, Limit
 from dnsfront.kernel.layouts import described
-from dnsfront.worker import descriptors, privileges
-from dnsfront.worker.access import AccessList
-from dnsfront.worker.frontend import Frontend
-from dnsfront.worker.handover import Peers
+from dnsfront.worker.answering.frontend import Frontend
+from dnsfront.worker.clients.access import AccessList
 from dnsfront.worker.identity import identity_records
 from dnsfront.worker.images import Images
-from dnsfront.worker.listening import Listening
-from dnsfront.worker.meter import Meter
 from dnsfront.worker.orders import Orders
-from dnsfront.worker.ownership import Ownership
-from dnsfront.worker.policy import order_of
-from dnsfront.worker.reactor import Reactor
-from dnsfront.worker.streams import Streams
-from dnsfront.worker.upstream import Resolver
+from dnsfront.worker.peers.handover import Peers
+from dnsfront.worker.peers.ownership import Ownership
+from dnsfront.worker.process import descriptors, privileges
+from dnsfront.worker.process.meter import Meter
+from dnsfront.worker.process.reactor import Reactor
+from dnsfront.worker.transports.listening import Listening
+from dnsfront.worker.transports.streams import Streams
+from dnsfront.worker.upstreams.policy import order_of
+from dnsfront.worker.upstreams.resolver import Resolver
 
 _NS: Final = 1_000_000_000
 #: More batches than fit into the hand-over socket, whose messages may never end.

@@ -19,9 +19,9 @@ from dnsfront.dns.zones.records import ancestors
 from dnsfront.errors import DnsfrontError
 from dnsfront.ipc import channel, memory
 from dnsfront.ipc.spec import Listener, WorkerSpec
-from dnsfront.worker.handover import Receivers
-from dnsfront.worker.ownership import first_owner
-from dnsfront.worker.transfer import Progress, transfer
+from dnsfront.worker.peers.handover import Receivers
+from dnsfront.worker.peers.ownership import first_owner
+from dnsfront.worker.peers.transfer import Progress, transfer
 
 if TYPE_CHECKING:
     from dnsfront.worker.loop import Worker

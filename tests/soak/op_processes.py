@@ -215,7 +215,7 @@ def _limit_descriptors(pid: int, limit: int) -> None:
 def _is_at_work(pid: int) -> bool:
     """Return whether a process is past its exec, and so has its own descriptors."""
     try:
-        return b"zone_child" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"zones.child" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from dnsfront.worker.batch import BATCH
+from dnsfront.worker.process.batch import BATCH
 from tests.system.faults import Death, end
 from tests.system.front import FrontEnd
 from tests.system.resolver import Unbound

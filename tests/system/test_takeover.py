@@ -36,7 +36,7 @@ APPLIED_WITHIN_S = 10.0
 #: A successor that gets as far as to be let go, says so, and does what comes then.
 FALSE_SUCCESSOR = """
 import asyncio, pathlib, sys
-from dnsfront.supervisor.predecessor import Predecessor
+from dnsfront.supervisor.takeover.predecessor import Predecessor
 
 async def take():
     predecessor = await Predecessor.meet(pathlib.Path(sys.argv[1]))

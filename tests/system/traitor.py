@@ -19,7 +19,7 @@ from pathlib import Path
 from dnsfront.ipc import channel, identity
 from dnsfront.ipc.identity import Identity
 from dnsfront.kernel.layouts import described
-from dnsfront.worker import privileges
+from dnsfront.worker.process import privileges
 
 READY = json.dumps({"op": "ready", **asdict(Identity.here(described()))}).encode()
 _FILE = Path(os.environ["TRAITOR"])

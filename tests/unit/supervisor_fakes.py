@@ -16,8 +16,10 @@ from dnsfront.ipc import memory
 from dnsfront.ipc.channel import Message
 from dnsfront.ipc.spec import Listener, WorkerSpec
 from dnsfront.kernel.userspace import UserspaceSteering
-from dnsfront.supervisor import candidate, start, worker
+from dnsfront.supervisor import start
+from dnsfront.supervisor.change import candidate
 from dnsfront.supervisor.front import Front
+from dnsfront.supervisor.workers import worker
 
 ZONE = """\
 $ORIGIN example.test.

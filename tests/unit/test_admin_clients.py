@@ -15,8 +15,9 @@ from http import HTTPStatus
 import pytest
 
 from dnsfront.config.address import SocketAddress
-from dnsfront.supervisor import admin, exchange
-from dnsfront.supervisor.admin import AdminCounts, AdminServer, Page
+from dnsfront.supervisor.admin import exchange
+from dnsfront.supervisor.admin import http as admin
+from dnsfront.supervisor.admin.http import AdminCounts, AdminServer, Page
 from tests.unit.supervisor_fakes import free_port
 from tests.waiting import eventually
 

@@ -16,7 +16,7 @@ import pytest
 
 from dnsfront.errors import UnavailableError
 from dnsfront.ipc import channel
-from dnsfront.supervisor.takeover import Conversation
+from dnsfront.supervisor.takeover.conversation import Conversation
 from dnsfront.worker.orders import Orders
 
 

@@ -16,18 +16,17 @@ from dnsfront.dns.zones import authority, compiling
 from dnsfront.ipc import control
 from dnsfront.ipc.stats import MAX_UPSTREAMS, Counter, Limit
 from dnsfront.ring.table import MAX_WORKERS
-from dnsfront.supervisor import (
-    admin,
-    exchange,
-    placing,
-    tally,
-    watchdog,
-    worker,
-    zone_child,
-    zone_files,
-)
-from dnsfront.supervisor.admin import AdminCounts
-from dnsfront.worker import access, connection, frontend, reactor, streams, transfer
+from dnsfront.supervisor.admin import exchange, placing
+from dnsfront.supervisor.admin import http as admin
+from dnsfront.supervisor.admin.http import AdminCounts
+from dnsfront.supervisor.workers import tally, watchdog, worker
+from dnsfront.supervisor.zones import child as zone_child
+from dnsfront.supervisor.zones import files as zone_files
+from dnsfront.worker.answering import frontend
+from dnsfront.worker.clients import access
+from dnsfront.worker.peers import transfer
+from dnsfront.worker.process import reactor
+from dnsfront.worker.transports import connection, streams
 from tests.unit.worker_rig import Rig
 
 ROOT = Path(__file__).parents[2]

@@ -24,9 +24,9 @@ from dnsfront.ipc.stats import (
     upstream_at,
 )
 from dnsfront.kernel.layouts import layout
-from dnsfront.supervisor import metrics
+from dnsfront.supervisor.admin import metrics
+from dnsfront.supervisor.change.reload import Reloader
 from dnsfront.supervisor.front import Front
-from dnsfront.supervisor.reload import Reloader
 from tests.contract import METRICS
 from tests.unit.supervisor_fakes import (
     PlayedProcess,

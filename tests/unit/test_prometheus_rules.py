@@ -14,7 +14,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from dnsfront.supervisor import metrics
+from dnsfront.supervisor.admin import metrics
 from tests.unit.supervisor_fakes import PlayedProcess, played, running, write_config
 
 __all__ = ["played"]

@@ -16,10 +16,11 @@ from dnsfront.errors import DnsfrontError, KernelError
 from dnsfront.ipc import memory
 from dnsfront.ipc.spec import UpstreamServer
 from dnsfront.ipc.stats import Counter
-from dnsfront.supervisor import candidate, reports
-from dnsfront.supervisor.apply import apply
+from dnsfront.supervisor.admin import reports
+from dnsfront.supervisor.change import candidate
+from dnsfront.supervisor.change.apply import apply
+from dnsfront.supervisor.change.reload import Reloader
 from dnsfront.supervisor.front import Front
-from dnsfront.supervisor.reload import Reloader
 from tests.unit.supervisor_fakes import (
     PlayedProcess,
     free_port,

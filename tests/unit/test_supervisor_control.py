@@ -12,7 +12,7 @@ import pytest
 
 from dnsfront.errors import ControlError, UnavailableError
 from dnsfront.ipc.control import ask
-from dnsfront.supervisor.control import ControlSocket
+from dnsfront.supervisor.admin.control import ControlSocket
 
 Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 

@@ -13,10 +13,10 @@ import pytest
 from dnsfront.errors import UnavailableError
 from dnsfront.ipc.stats import Counter
 from dnsfront.kernel.pages import LOAD_OCTETS
-from dnsfront.supervisor import reports
+from dnsfront.supervisor.admin import reports
 from dnsfront.supervisor.front import Front
-from dnsfront.supervisor.tally import MAX_GONE, Tallies
-from dnsfront.supervisor.worker import State, Worker
+from dnsfront.supervisor.workers.tally import MAX_GONE, Tallies
+from dnsfront.supervisor.workers.worker import State, Worker
 from tests.unit.supervisor_fakes import (
     PlayedProcess,
     eventually,

@@ -10,11 +10,11 @@ import pytest
 
 from dnsfront.cli.main import main
 from dnsfront.errors import ControlError
-from dnsfront.supervisor import last_words
-from dnsfront.supervisor.control import ControlSocket
-from dnsfront.supervisor.last_words import LastWords
-from dnsfront.supervisor.reload import Reloader
-from dnsfront.supervisor.successor import Succession
+from dnsfront.supervisor.admin.control import ControlSocket
+from dnsfront.supervisor.change.reload import Reloader
+from dnsfront.supervisor.host import last_words
+from dnsfront.supervisor.host.last_words import LastWords
+from dnsfront.supervisor.takeover.successor import Succession
 from tests.unit.supervisor_fakes import PlayedProcess, played, running, write_config
 
 __all__ = ["played"]

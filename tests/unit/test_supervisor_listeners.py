@@ -10,8 +10,8 @@ import pytest
 from dnsfront.errors import PrivilegeError, UnavailableError
 from dnsfront.ipc.spec import Listener
 from dnsfront.kernel.userspace import UserspaceSteering
-from dnsfront.supervisor.groups import SocketGroups
-from dnsfront.supervisor.listeners import bind_error, check_free, open_sockets
+from dnsfront.supervisor.sockets.groups import SocketGroups
+from dnsfront.supervisor.sockets.listeners import bind_error, check_free, open_sockets
 from tests.unit.supervisor_fakes import free_port
 
 

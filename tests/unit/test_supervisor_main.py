@@ -19,8 +19,9 @@ import pytest
 
 from dnsfront.errors import ConfigError, ControlError, UnavailableError
 from dnsfront.ipc.control import ask
-from dnsfront.supervisor import candidate, main
-from dnsfront.supervisor.listeners import check_free
+from dnsfront.supervisor import main
+from dnsfront.supervisor.change import candidate
+from dnsfront.supervisor.sockets.listeners import check_free
 from tests.unit.supervisor_fakes import PlayedProcess, played, running, write_config
 
 __all__ = ["played"]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dnsfront.supervisor import notify as telling
-from dnsfront.supervisor.notify import READY, at_work, notify
+from dnsfront.supervisor.host import notify as telling
+from dnsfront.supervisor.host.notify import READY, at_work, notify
 
 
 def test_manager_hears_the_state(

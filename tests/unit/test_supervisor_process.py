@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from dnsfront.ipc.channel import Message
-from dnsfront.supervisor.process import WorkerProcess
+from dnsfront.supervisor.workers.process import WorkerProcess
 from tests.unit.supervisor_fakes import eventually
 
 PRELUDE = """
@@ -148,7 +148,7 @@ def test_a_request_that_nobody_waits_for_still_ends_who_leaves_it_unanswered(
 def test_each_ping_is_answered_while_another_request_is_under_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("dnsfront.supervisor.process._PING_EVERY_S", 0)
+    monkeypatch.setattr("dnsfront.supervisor.workers.process._PING_EVERY_S", 0)
 
     async def story(life: Life) -> None:
         process = life.process
@@ -258,7 +258,7 @@ def test_a_worker_that_says_the_same_for_ever_is_ended(
 def test_a_worker_without_its_channel_does_not_linger(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("dnsfront.supervisor.process._EXIT_AFTER_EOF_S", 0)
+    monkeypatch.setattr("dnsfront.supervisor.workers.process._EXIT_AFTER_EOF_S", 0)
 
     async def story(life: Life) -> None:
         assert await life.end() == "signal=9"

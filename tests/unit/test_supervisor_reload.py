@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from dnsfront.errors import ConfigError, ControlError
-from dnsfront.supervisor import reports
+from dnsfront.supervisor.admin import reports
+from dnsfront.supervisor.change.reload import Change, Reloader
 from dnsfront.supervisor.front import Front
-from dnsfront.supervisor.reload import Change, Reloader
 from tests.unit.supervisor_fakes import (
     ZONE,
     PlayedProcess,
@@ -276,8 +276,8 @@ def test_drains_that_make_no_sense_are_refused(played: Played, tmp_path: Path) -
 def test_a_saved_file_is_reloaded_when_it_has_come_to_rest(
     played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dnsfront.supervisor.reload._POLL_S", 0)
-    monkeypatch.setattr("dnsfront.supervisor.sources._TICK_NS", -1)
+    monkeypatch.setattr("dnsfront.supervisor.change.reload._POLL_S", 0)
+    monkeypatch.setattr("dnsfront.supervisor.change.sources._TICK_NS", -1)
 
     async def story(front: Front, reloader: Reloader) -> None:
         watching = asyncio.create_task(reloader.watch())

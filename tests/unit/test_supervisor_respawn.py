@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dnsfront.supervisor.respawn import LEFT_OUT_S, RespawnPolicy
+from dnsfront.supervisor.workers.respawn import LEFT_OUT_S, RespawnPolicy
 
 
 def test_the_first_death_is_answered_at_once() -> None:

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from dnsfront.errors import ConfigError, ControlError, Mistake
-from dnsfront.supervisor import candidate, metrics, reports, start
+from dnsfront.supervisor import start
+from dnsfront.supervisor.admin import metrics, reports
+from dnsfront.supervisor.change import candidate, sources
+from dnsfront.supervisor.change.refusal import Refusal
+from dnsfront.supervisor.change.reload import Reloader
+from dnsfront.supervisor.change.sources import Sources
 from dnsfront.supervisor.front import Front
-from dnsfront.supervisor.refusal import Refusal
-from dnsfront.supervisor.reload import Reloader
-from dnsfront.supervisor.sources import Sources
 from tests.unit.supervisor_fakes import (
     ZONE,
     PlayedProcess,
@@ -36,8 +38,8 @@ BROKEN = ZONE + "new IN A nonsense\n"
 
 @pytest.fixture(autouse=True)
 def _looks_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dnsfront.supervisor.reload._POLL_S", 0)
-    monkeypatch.setattr("dnsfront.supervisor.sources._TICK_NS", -1)
+    monkeypatch.setattr("dnsfront.supervisor.change.reload._POLL_S", 0)
+    monkeypatch.setattr(sources, "_TICK_NS", -1)
 
 
 def play(
@@ -206,18 +208,18 @@ def test_a_file_rewritten_in_place_with_equal_size_and_time_is_seen(
 def test_a_file_that_was_just_written_may_be_written_again_unseen_by_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: str, *, is_other: bool
 ) -> None:
-    monkeypatch.setattr("dnsfront.supervisor.sources._TICK_NS", 1 << 62)
+    monkeypatch.setattr(sources, "_TICK_NS", 1 << 62)
     # As if all of this were within one tick of the file system's clock.
-    monkeypatch.setattr("dnsfront.supervisor.sources._stamp", lambda _path: (1, 1))
+    monkeypatch.setattr(sources, "_stamp", lambda _path: (1, 1))
     path = tmp_path / "file"
     path.write_text("one")
-    sources = Sources()
-    sources.note(path)
+    noted = Sources()
+    noted.note(path)
 
     path.write_text(now)
 
-    assert bool(sources.changed(sources.look())) is is_other
-    assert bool(sources.changed(sources.look())) is is_other
+    assert bool(noted.changed(noted.look())) is is_other
+    assert bool(noted.changed(noted.look())) is is_other
 
 
 def test_what_is_refused_is_told_until_what_is_on_disk_serves(

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from dnsfront.ipc import channel
-from dnsfront.supervisor import spawning
-from dnsfront.supervisor.spawning import Forked, Process
+from dnsfront.supervisor.host import spawning
+from dnsfront.supervisor.host.spawning import Forked, Process
 from tests.waiting import eventually
 
 

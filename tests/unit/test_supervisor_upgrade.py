@@ -17,10 +17,10 @@ from dnsfront.ipc import identity, stats
 from dnsfront.ipc.channel import Message
 from dnsfront.ipc.identity import Identity
 from dnsfront.kernel.layouts import described
-from dnsfront.supervisor import reports
+from dnsfront.supervisor.admin import reports
+from dnsfront.supervisor.change.reload import Reloader
 from dnsfront.supervisor.front import Front
-from dnsfront.supervisor.reload import Reloader
-from dnsfront.supervisor.worker import State
+from dnsfront.supervisor.workers.worker import State
 from dnsfront.worker import loop
 from tests.unit.supervisor_fakes import (
     PlayedProcess,

@@ -17,9 +17,9 @@ from dnsfront.config.sections.upstreams import UpstreamServer as Configured
 from dnsfront.ipc import stats
 from dnsfront.ipc.spec import UpstreamServer
 from dnsfront.ipc.stats import MAX_UPSTREAMS, Health, Upstream
-from dnsfront.supervisor import health as health_module
-from dnsfront.supervisor.health import HealthChecker, ProbeForm, is_answering
-from dnsfront.supervisor.upstreams import UpstreamRegistry
+from dnsfront.supervisor.upstreams import health as health_module
+from dnsfront.supervisor.upstreams.health import HealthChecker, ProbeForm, is_answering
+from dnsfront.supervisor.upstreams.registry import UpstreamRegistry
 from tests.unit.supervisor_fakes import eventually
 
 

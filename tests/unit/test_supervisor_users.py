@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from dnsfront.kernel.pages import MAX_WORKER_ID
-from dnsfront.supervisor import users
-from dnsfront.supervisor.users import Users, unused
+from dnsfront.supervisor.host import users
+from dnsfront.supervisor.host.users import Users, unused
 
 EVERYBODY = [range(1 << 32)]
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnsfront.ipc.stats import Health
-from dnsfront.supervisor.verdict import Verdict
+from dnsfront.supervisor.upstreams.verdict import Verdict
 
 
 class Course:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from dnsfront.supervisor.watchdog import (
+from dnsfront.supervisor.workers.watchdog import (
     ALL_SILENT_AFTER_S,
     HUNG_AFTER_S,
     SILENT_AFTER_S,

@@ -12,9 +12,10 @@ import pytest
 
 from dnsfront.config.load import load
 from dnsfront.config.model import Config
-from dnsfront.supervisor import spawning, zone_files
-from dnsfront.supervisor.spawning import Forked
-from dnsfront.supervisor.zone_files import ZoneFiles
+from dnsfront.supervisor.host import spawning
+from dnsfront.supervisor.host.spawning import Forked
+from dnsfront.supervisor.zones import files as zone_files
+from dnsfront.supervisor.zones.files import ZoneFiles
 from dnsfront.worker.images import Images
 from tests.unit.asking import HEAD, ask, lines
 from tests.waiting import eventually

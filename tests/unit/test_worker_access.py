@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnsfront.ipc.stats import Counter
-from dnsfront.worker.access import MAX_REMEMBERED, AccessList
+from dnsfront.worker.clients.access import MAX_REMEMBERED, AccessList
 from tests.unit.worker_rig import ZONE, Rig, query_for
 
 V4 = st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 32)).map(

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import pytest
 
-from dnsfront.worker.batch import (
+from dnsfront.worker.process.batch import (
     BATCH,
     COMPACT,
     HEADER_WORDS,
@@ -409,8 +409,8 @@ def test_whatever_the_network_reports_is_no_exception(
         ctypes.set_errno(number)
         return -1
 
-    monkeypatch.setattr("dnsfront.worker.batch._recvmmsg", refuse)
-    monkeypatch.setattr("dnsfront.worker.batch._sendmmsg", refuse)
+    monkeypatch.setattr("dnsfront.worker.process.batch._recvmmsg", refuse)
+    monkeypatch.setattr("dnsfront.worker.process.batch._sendmmsg", refuse)
     sending = SendBatch(0)
     sending.add(b"?")
     sending.flush()

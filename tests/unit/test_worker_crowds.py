@@ -13,10 +13,15 @@ import pytest
 from dnsfront.dns import wire
 from dnsfront.dns.response import parse_response
 from dnsfront.ipc.stats import Counter, Limit
-from dnsfront.worker.connection import Connection, TcpWaiter
-from dnsfront.worker.crowds import ANSWERS_A_ROUND, AT_ONCE, MAX_HELD_OCTETS, Crowds
-from dnsfront.worker.fetch import Fetch
-from dnsfront.worker.waiter import Waiter
+from dnsfront.worker.answering.crowds import (
+    ANSWERS_A_ROUND,
+    AT_ONCE,
+    MAX_HELD_OCTETS,
+    Crowds,
+)
+from dnsfront.worker.clients.waiter import Waiter
+from dnsfront.worker.transports.connection import Connection, TcpWaiter
+from dnsfront.worker.upstreams.fetch import Fetch
 from tests.unit.streaming import Stream
 from tests.unit.worker_rig import (
     BOUNDS,

@@ -15,10 +15,10 @@ import pytest
 from dnsfront.dns import wire
 from dnsfront.ipc.stats import Counter
 from dnsfront.ring.qhash import qname_hash, slot_of
-from dnsfront.worker.batch import COMPACT
-from dnsfront.worker.handover import GIVEN_BACK_A_ROUND, Peers
-from dnsfront.worker.transfer import MAX_PARCEL_OCTETS, transfer
-from dnsfront.worker.waiter import Waiter
+from dnsfront.worker.clients.waiter import Waiter
+from dnsfront.worker.peers.handover import GIVEN_BACK_A_ROUND, Peers
+from dnsfront.worker.peers.transfer import MAX_PARCEL_OCTETS, transfer
+from dnsfront.worker.process.batch import COMPACT
 from tests.unit.worker_rig import (
     KEY,
     ZONE,

@@ -20,10 +20,10 @@ from dnsfront.ipc.stats import (
     Source,
     Upstream,
 )
-from dnsfront.worker.access import AccessList
-from dnsfront.worker.meter import Meter
-from dnsfront.worker.policy import order_of
-from dnsfront.worker.pool import Server
+from dnsfront.worker.clients.access import AccessList
+from dnsfront.worker.process.meter import Meter
+from dnsfront.worker.upstreams.policy import order_of
+from dnsfront.worker.upstreams.server import Server
 from tests.unit.worker_rig import KEY
 
 # Access

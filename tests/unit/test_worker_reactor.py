@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from dnsfront.worker.reactor import READ, WRITE, Reactor
+from dnsfront.worker.process.reactor import READ, WRITE, Reactor
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from dnsfront.ipc.stats import Counter, Limit
-from dnsfront.worker import descriptors
-from dnsfront.worker.connection import QUERIES_A_TURN
-from dnsfront.worker.streams import QUERIES_A_ROUND, client_of
+from dnsfront.worker.process import descriptors
+from dnsfront.worker.transports.connection import QUERIES_A_TURN
+from dnsfront.worker.transports.streams import QUERIES_A_ROUND, client_of
 from tests.unit.streaming import BIG, Stream, away, respond_upstream, www
 from tests.unit.worker_rig import BOUNDS, NS, FakeUpstream, Rig, query_for
 

@@ -12,8 +12,8 @@ import dns.rcode
 import pytest
 
 from dnsfront.ipc.stats import Counter, Limit
-from dnsfront.worker.connection import MAX_OUTSTANDING, QUERIES_A_TURN
-from dnsfront.worker.streams import SILENT_S, STUCK_S
+from dnsfront.worker.transports.connection import MAX_OUTSTANDING, QUERIES_A_TURN
+from dnsfront.worker.transports.streams import SILENT_S, STUCK_S
 from tests.unit.streaming import BIG, Stream, away, respond_upstream, www
 from tests.unit.worker_rig import (
     NS,

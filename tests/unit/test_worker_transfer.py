@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dnsfront.dns.cache import Cache
 from dnsfront.dns.entry import ODD_ZONE, VIEWS, Entry
-from dnsfront.worker.transfer import MAX_PARCEL_OCTETS, transfer, unpack
+from dnsfront.worker.peers.transfer import MAX_PARCEL_OCTETS, transfer, unpack
 from tests.unit.caching import limits
 
 LIMITS = limits(max_entries=10_000, serve_stale_s=0, prefetch=False)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from dnsfront.dns import wire
 from dnsfront.ipc import stats
 from dnsfront.ipc.stats import BUCKETS, Source
-from dnsfront.worker import udp
+from dnsfront.worker.transports import udp
 from tests.unit.worker_rig import (
     NS,
     ZONE,

@@ -11,8 +11,8 @@ import dns.message
 import dns.rcode
 import pytest
 
-from dnsfront.worker.fetch import Fetch
-from dnsfront.worker.plainness import PLAIN_FOR_S, EdnsMemory
+from dnsfront.worker.upstreams.edns import PLAIN_FOR_S, EdnsMemory
+from dnsfront.worker.upstreams.fetch import Fetch
 from tests.unit.worker_rig import (
     ADDRESS,
     NS,

@@ -15,7 +15,7 @@ import dns.rcode
 import pytest
 
 from dnsfront.ipc import stats
-from dnsfront.worker.upstream_tcp import Links
+from dnsfront.worker.upstreams.exchange import Links
 from tests.unit.worker_rig import (
     TIMEOUT_S,
     Client,

@@ -11,7 +11,7 @@ import pytest
 
 from dnsfront.ipc import stats
 from dnsfront.ipc.stats import Upstream
-from dnsfront.worker.pool import Port
+from dnsfront.worker.upstreams.server import Port
 from tests.unit.worker_rig import (
     ADDRESS,
     NS,
@@ -180,7 +180,7 @@ def test_an_answer_after_the_time_out_is_taken_and_counts_as_one(
 def test_port_that_hears_others_is_kept_at_a_time_out(
     upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dnsfront.worker.pool._POOL", 1)
+    monkeypatch.setattr("dnsfront.worker.upstreams.server._POOL", 1)
     with Rig(upstreams=[upstream]) as rig:
         miss(rig)
         upstream.take()

@@ -29,18 +29,18 @@ from dnsfront.ipc.spec import Limits as Bounds
 from dnsfront.ipc.spec import UpstreamServer
 from dnsfront.ipc.stats import RCODES, Counter
 from dnsfront.ipc.stats import Upstream as Word
-from dnsfront.worker import upstream
-from dnsfront.worker.access import AccessList
-from dnsfront.worker.frontend import Frontend
-from dnsfront.worker.handover import Peers
-from dnsfront.worker.meter import Meter
-from dnsfront.worker.ownership import Ownership
-from dnsfront.worker.policy import order_of
-from dnsfront.worker.reactor import Reactor
-from dnsfront.worker.streams import Streams
-from dnsfront.worker.tcp import TcpListener
-from dnsfront.worker.udp import UdpListener
-from dnsfront.worker.upstream import Resolver
+from dnsfront.worker.answering.frontend import Frontend
+from dnsfront.worker.clients.access import AccessList
+from dnsfront.worker.peers.handover import Peers
+from dnsfront.worker.peers.ownership import Ownership
+from dnsfront.worker.process.meter import Meter
+from dnsfront.worker.process.reactor import Reactor
+from dnsfront.worker.transports.streams import Streams
+from dnsfront.worker.transports.tcp import TcpListener
+from dnsfront.worker.transports.udp import UdpListener
+from dnsfront.worker.upstreams import resolver as upstream
+from dnsfront.worker.upstreams.policy import order_of
+from dnsfront.worker.upstreams.resolver import Resolver
 from tests.unit.asking import load_zone
 
 NS: Final = 1_000_000_000

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dnsfront.supervisor import zone_child
+from dnsfront.supervisor.zones import child as zone_child
 
 _compile = zone_child._compile
 

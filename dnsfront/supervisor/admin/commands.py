@@ -1,0 +1,131 @@
+"""What the control socket understands."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from dnsfront.dns.wire import qname_from_text, qname_to_text
+from dnsfront.errors import ControlError, WireError
+from dnsfront.supervisor.admin import reports
+from dnsfront.supervisor.admin.placing import MAX_NAMES
+from dnsfront.supervisor.change.apply import Change
+from dnsfront.supervisor.change.reload import Reloader
+from dnsfront.supervisor.front import Front
+from dnsfront.supervisor.takeover.successor import Succession
+from dnsfront.supervisor.workers.worker import Ended
+
+_LOG = logging.getLogger(__name__)
+
+Request = dict[str, Any]
+
+
+class Commands:
+    """The commands on one front end.
+
+    *stop* ends the front end and returns when all but the control socket is closed,
+    with the workers that did not finish.
+    """
+
+    def __init__(
+        self,
+        front: Front,
+        reloader: Reloader,
+        succession: Succession,
+        stop: Callable[[], Awaitable[Sequence[Ended]]],
+    ) -> None:
+        self._front = front
+        self._reloader = reloader
+        self._succession = succession
+        self._stop = stop
+
+    async def __call__(self, request: Request) -> dict[str, Any]:
+        """Do what *request* asks for and return what became of it.
+
+        Raises:
+            DnsfrontError: it was not done; the text says why.
+        """
+        match request.get("command"):
+            case "status" | "ring" | "lookup":
+                return self._tell(request)
+            case "reload":
+                return _changed(await self._reloader.reload())
+            case "drain":
+                change = await self._reloader.drain(_text(request, "worker"))
+            case "undrain":
+                change = await self._reloader.undrain(_text(request, "worker"))
+            case "flush":
+                return {"entries": await self._flush(request)}
+            case "takeover" | "restart":
+                return await self._succeed(request)
+            case "stop":
+                return {"ended": [asdict(ended) for ended in await self._stop()]}
+            case command:
+                raise ControlError(f"got the command {command!r}, want one that exists")
+        _LOG.info(
+            "%s worker=%s generation=%d slots_moved=%d",
+            f"{request['command']}ed", request["worker"],
+            change.generation, change.slots_moved,
+        )  # fmt: skip
+        return _changed(change)
+
+    def _tell(self, request: Request) -> dict[str, Any]:
+        """Return what is asked for of what is in force; nothing changes."""
+        if request["command"] == "lookup":
+            return {"placed": reports.lookup(self._front, _names(request))}
+        tell = reports.ring if request["command"] == "ring" else reports.status
+        return tell(self._front)
+
+    async def _succeed(self, request: Request) -> dict[str, Any]:
+        """Let a successor take over: the one that asks for it, or a new one."""
+        if request["command"] == "restart":
+            return {"pid": await self._succession.spawn()}
+        return {"channel": self._succession.begin(request)}
+
+    async def _flush(self, request: Request) -> int:
+        """Flush one qname, one zone or, with neither, everything."""
+        keys: tuple[str, ...] = ("qname", "zone")
+        what = {key: _name(request, key) for key in keys if key in request}
+        if len(what) > 1:
+            raise ControlError("flush: got qname and zone, want one of them")
+        entries = await self._reloader.flush(what)
+        _LOG.info("flushed entries=%d", entries)
+        return entries
+
+
+def _changed(change: Change) -> dict[str, Any]:
+    return {
+        "generation": change.generation,
+        "slots_moved": change.slots_moved,
+        "entries": change.entries,
+        "seconds": change.seconds,
+        "added": list(change.added),
+        "removed": list(change.removed),
+        "ended": [asdict(ended) for ended in change.ended],
+    }
+
+
+def _text(request: Request, key: str) -> str:
+    value = request.get(key)
+    if not isinstance(value, str):
+        raise ControlError(f"got no {key}, want its name")
+    return value
+
+
+def _names(request: Request) -> list[str]:
+    names = request.get("names")
+    if not isinstance(names, list) or not all(isinstance(x, str) for x in names):
+        raise ControlError("got no names, want a list of them")
+    if len(names) > MAX_NAMES:
+        raise ControlError(f"got {len(names)} names, want at most {MAX_NAMES} at once")
+    return names
+
+
+def _name(request: Request, key: str) -> str:
+    """Return a domain name that no worker will stumble over."""
+    try:
+        return qname_to_text(qname_from_text(_text(request, key)))
+    except WireError as exc:
+        raise ControlError(f"{key}: {exc}") from exc

@@ -1,0 +1,223 @@
+"""How processes come into being: forked by the nursery, or started afresh.
+
+The nursery (`dnsfront/worker/nursery.py`) is there from the start, with the code of
+then. A process that is lost is not replaced: a new one would have the code of now.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+from dnsfront.paths import PACKAGE_PARENT
+
+_LOG = logging.getLogger(__name__)
+
+_PR_SET_CHILD_SUBREAPER: Final = 36
+#: Its imports, on a machine that is busy with other things; and a fork.
+_FIRST_WITHIN_S: Final = 20.0
+_WITHIN_S: Final = 1.0
+_MAX_PID_OCTETS: Final = 16
+
+
+class Process(Protocol):
+    """A child of this process, as subprocess.Popen has it."""
+
+    pid: int
+    returncode: int | None
+
+    def kill(self) -> None:
+        """End it."""
+
+    def wait(self) -> int:
+        """Wait for its end, and return its exit code."""
+        ...
+
+
+class RefusedForkError(OSError):
+    """The system starts no process; the nursery is well."""
+
+
+class Forked:
+    """A child that somebody else forked; nobody else waits for it."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def kill(self) -> None:
+        """End it, unless it is gone; until it is waited for, its pid is its own."""
+        if self.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> int:
+        """Wait for its end, and return its exit code, below zero for a signal."""
+        if self.returncode is None:
+            _pid, status = os.waitpid(self.pid, 0)
+            self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+
+class Nursery:
+    """The process that has the workers' code, from its start to :meth:`close`."""
+
+    def __init__(self) -> None:
+        """Start it, and become the parent of what it forks.
+
+        Raises:
+            OSError: the system starts no process.
+        """
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        self._within_s = _FIRST_WITHIN_S
+        # Zones are read by a thread, and workers started by another.
+        self._turn = threading.Lock()
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                self._process = _interpreter("nursery", theirs.fileno())
+            except OSError:
+                self._channel.close()
+                raise
+
+    def fork(self, control_fd: int) -> Forked:
+        """Return a new worker that has *control_fd*.
+
+        Raises:
+            RefusedForkError: there is no process to be had.
+            BrokenPipeError: it is gone, and has forked nobody.
+            OSError: it is gone, or does not answer; there may be a worker.
+        """
+        return self._ask("fork", [control_fd])
+
+    def run(
+        self, module: str, argument: str, channel_fd: int, output_fd: int
+    ) -> Forked:
+        """Return a new process that runs *module*, as :func:`run` says.
+
+        Raises:
+            OSError: as :meth:`fork`.
+        """
+        return self._ask(f"run {module} {argument}", [channel_fd, output_fd])
+
+    def _ask(self, request: str, fds: list[int]) -> Forked:
+        with self._turn:
+            self._channel.settimeout(self._within_s)
+            try:
+                socket.send_fds(self._channel, [request.encode()], fds)
+            except OSError as exc:
+                raise BrokenPipeError(exc.errno, exc.strerror) from exc
+            told = self._channel.recv(_MAX_PID_OCTETS)
+            if not told:
+                raise ConnectionResetError("it ended")
+            self._within_s = _WITHIN_S
+        pid = int(told)
+        if pid < 0:
+            raise RefusedForkError(-pid, os.strerror(-pid))
+        return Forked(pid)
+
+    def close(self) -> None:
+        """End it; its workers stay."""
+        self._channel.close()
+        self._process.kill()
+        self._process.wait()
+
+
+class _Spawner:
+    """Where workers of this process come from today."""
+
+    nursery: Nursery | None = None
+
+
+@contextlib.contextmanager
+def nursery() -> Iterator[None]:
+    """Have workers forked by a process that runs as long as the body."""
+    try:
+        _Spawner.nursery = Nursery()
+    except OSError as exc:
+        _LOG.warning("nursery_not_started error=%s", exc.strerror)
+    try:
+        yield
+    finally:
+        _lose()
+
+
+def spawn(control_fd: int) -> Process:
+    """Return a new worker process, which has *control_fd*.
+
+    Raises:
+        OSError: the system starts no process.
+    """
+    if _Spawner.nursery is not None:
+        try:
+            return _Spawner.nursery.fork(control_fd)
+        except RefusedForkError:
+            raise
+        except OSError as exc:
+            _LOG.warning(
+                "nursery_lost error=%s reason=%s", exc,
+                "workers start as fresh interpreters, with the code that is on disk",
+            )  # fmt: skip
+            _lose()
+            if not isinstance(exc, BrokenPipeError):
+                # Two workers must not have the ends of one channel.
+                raise
+    return _interpreter(str(control_fd), control_fd)
+
+
+def run(module: str, argument: str, channel_fd: int, output_fd: int) -> Process:
+    """Return a process that runs *module*, told *channel_fd* and *argument*.
+
+    It dies of nothing that is meant for this process, and its output goes to
+    *output_fd*. While the nursery is there, nothing that befalls it before it runs its
+    program holds this process up, nor does it ever have a listening socket: a child of
+    our own has them all until then, and whoever starts it waits for that.
+
+    Raises:
+        OSError: the system starts no process.
+    """
+    nursery = _Spawner.nursery
+    if nursery is not None:
+        try:
+            return nursery.run(module, argument, channel_fd, output_fd)
+        except RefusedForkError:
+            raise
+        except OSError as exc:
+            # Whoever starts workers finds out the same, and what to do about it.
+            _LOG.warning("nursery_silent module=%s error=%s", module, exc)
+            if not isinstance(exc, BrokenPipeError):
+                raise
+    return subprocess.Popen(  # noqa: S603 - our own interpreter
+        [sys.executable, "-m", module, str(channel_fd), argument],
+        stdin=subprocess.DEVNULL,
+        stdout=output_fd,
+        stderr=output_fd,
+        pass_fds=[channel_fd],
+        cwd=PACKAGE_PARENT,
+    )
+
+
+def _lose() -> None:
+    if _Spawner.nursery is not None:
+        _Spawner.nursery.close()
+        _Spawner.nursery = None
+
+
+def _interpreter(what: str, fd: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own interpreter
+        [sys.executable, "-m", "dnsfront.worker", what, str(fd)],
+        stdin=subprocess.DEVNULL,
+        pass_fds=[fd],
+        # A Ctrl-C at the terminal is the supervisor's to act on.
+        start_new_session=True,
+        cwd=PACKAGE_PARENT,
+    )

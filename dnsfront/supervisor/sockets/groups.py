@@ -1,0 +1,314 @@
+"""The reuseport groups: whose sockets are in them, and the program attached to each."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from dnsfront.errors import DnsfrontError
+from dnsfront.ipc.spec import Listener, Place
+from dnsfront.supervisor.sockets.listeners import (
+    ListenerSockets,
+    SocketPair,
+    datagrams_dropped,
+    holds_datagrams,
+    open_sockets,
+)
+from dnsfront.supervisor.sockets.steering import Steering
+
+#: Each listener has a group for either.
+PROTOCOLS: Final = (socket.IPPROTO_UDP, socket.IPPROTO_TCP)
+
+_DROPS_MODULUS: Final = 1 << 32
+
+
+class _Membership:
+    """One worker's sockets, and the drops of the UDP ones, beyond 32 bits.
+
+    *placed* are the places whose sockets are in their sockarrays.
+    """
+
+    def __init__(
+        self, sockets: Iterable[ListenerSockets], placed: AbstractSet[Place]
+    ) -> None:
+        self.sockets: dict[int, ListenerSockets] = {}
+        self.placed = set(placed)
+        self._seen: dict[int, int] = {}
+        self._dropped = 0
+        for pair in sockets:
+            self.add(pair)
+
+    def add(self, pair: ListenerSockets) -> None:
+        self.sockets[pair.listener.number] = pair
+        # What was dropped before was told to whoever had the socket then.
+        self._seen[pair.listener.number] = datagrams_dropped(pair.udp)
+
+    def dropped(self) -> int:
+        for number, pair in self.sockets.items():
+            seen = datagrams_dropped(pair.udp)
+            self._dropped += (seen - self._seen[number]) % _DROPS_MODULUS
+            self._seen[number] = seen
+        return self._dropped
+
+
+@dataclass
+class Inherited:
+    """What a predecessor had in the kernel: by worker_id and place, and by group.
+
+    Each descriptor is owned here until somebody takes it out.
+    """
+
+    sockets: dict[int, dict[Place, SocketPair]] = field(default_factory=dict)
+    sockarrays: dict[tuple[Place, int], int] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """Give up what nobody took."""
+        for pairs in self.sockets.values():
+            for udp, tcp in pairs.values():
+                udp.close()
+                tcp.close()
+        self.sockets.clear()
+        while self.sockarrays:
+            os.close(self.sockarrays.popitem()[1])
+
+
+class SocketGroups:
+    """Every worker's listening sockets and their place in the kernel.
+
+    Each listener has one group for UDP and one for TCP. A worker is bound, then joins,
+    and some day leaves; the program is attached once the first workers have joined.
+    *listeners* are what whoever is bound from now on gets, with their numbers.
+    """
+
+    def __init__(
+        self,
+        listeners: Sequence[Listener],
+        steering: Steering,
+        inherited: Inherited | None = None,
+    ) -> None:
+        self._steering = steering
+        self._inherited = Inherited() if inherited is None else inherited
+        self._shared = frozenset(place for place, _ in self._inherited.sockarrays)
+        self._members: dict[int, _Membership] = {}
+        #: What has groups in the kernel, by number.
+        self._grouped: dict[int, Listener] = {}
+        self.listeners: tuple[Listener, ...] = ()
+        self.listeners = self.numbered(listeners)
+
+    def __len__(self) -> int:
+        """Return how many workers have their sockets open."""
+        return len(self._members)
+
+    def __contains__(self, worker_id: int) -> bool:
+        return worker_id in self._members
+
+    def numbered(self, listeners: Iterable[Listener]) -> tuple[Listener, ...]:
+        """Return *listeners* with the numbers they have, or free ones."""
+        known = {x.place: x.number for x in (*self.listeners, *self._grouped.values())}
+        free = iter(sorted(set(range(256)) - set(known.values())))
+        return tuple(
+            replace(x, number=known[x.place] if x.place in known else next(free))
+            for x in listeners
+        )
+
+    # -- workers
+
+    def bind(self, worker_id: int) -> None:
+        """Open the worker's sockets; from now on they may queue what the kernel likes.
+
+        Those of a predecessor are open, and in the kernel, already.
+
+        Raises:
+            UnavailableError, PrivilegeError: an address is not to be had.
+        """
+        inherited = self._inherited.sockets.pop(worker_id, {})
+        self._members[worker_id] = _Membership(
+            open_sockets(self.listeners, inherited), self._shared & inherited.keys()
+        )
+
+    def join(self, worker_id: int) -> None:
+        """Put the worker's sockets where the program can choose them.
+
+        Raises:
+            KernelError: the kernel refuses.
+        """
+        self._add_groups(self.listeners)
+        member = self._members[worker_id]
+        for pair in member.sockets.values():
+            self._place(worker_id, member, pair)
+
+    def _add_groups(self, listeners: Iterable[Listener]) -> None:
+        for listener in listeners:
+            if listener.number in self._grouped:
+                continue
+            done = []
+            try:
+                for protocol in PROTOCOLS:
+                    key = listener.place, protocol
+                    fd = self._inherited.sockarrays.pop(key, None)
+                    self._steering.add_group(listener, protocol, fd)
+                    done.append(protocol)
+            except DnsfrontError:
+                for protocol in done:
+                    self._steering.remove_group(listener, protocol)
+                raise
+            self._grouped[listener.number] = listener
+
+    def _place(
+        self, worker_id: int, member: _Membership, pair: ListenerSockets
+    ) -> None:
+        if pair.listener.place in member.placed:
+            return
+        member.placed.add(pair.listener.place)
+        for protocol, sock in pair.by_protocol():
+            self._steering.set_socket(pair.listener, protocol, worker_id, sock)
+
+    def leave(self, worker_id: int) -> int:
+        """Close the worker's sockets and return how many datagrams they dropped.
+
+        With the last member its groups are gone, and so is the program from them.
+        """
+        dropped = self.dropped(worker_id)
+        member = self._members.get(worker_id)
+        if member is None:
+            return 0
+        if len(self._members) == 1:
+            self.detach(self._grouped.values())
+        del self._members[worker_id]
+        for pair in member.sockets.values():
+            self._close(worker_id, member, pair)
+        return dropped
+
+    def _close(
+        self, worker_id: int, member: _Membership, pair: ListenerSockets
+    ) -> None:
+        if pair.listener.place in member.placed:
+            for protocol, _sock in pair.by_protocol():
+                self._steering.remove_socket(pair.listener, protocol, worker_id)
+        pair.close()
+
+    def sockets_of(
+        self, worker_id: int, listeners: Iterable[Listener]
+    ) -> list[ListenerSockets]:
+        """Return the worker's sockets of *listeners*, in their order."""
+        sockets = self._members[worker_id].sockets
+        return [sockets[listener.number] for listener in listeners]
+
+    # -- listeners
+
+    def add(self, listeners: Iterable[Listener]) -> None:
+        """Open *listeners* for every worker, and put them into the kernel.
+
+        Raises:
+            DnsfrontError: an address is not to be had, or the kernel refuses; then
+                nothing is left of them.
+        """
+        listeners = tuple(listeners)
+        try:
+            self._add_groups(listeners)
+            for worker_id, member in self._members.items():
+                for pair in open_sockets(listeners):
+                    member.add(pair)
+                    self._place(worker_id, member, pair)
+        except BaseException:
+            self.remove(listeners)
+            raise
+
+    def want(self, listeners: Iterable[Listener]) -> None:
+        """Open *listeners* for whoever is bound from now on; the others keep theirs."""
+        self.listeners = tuple(listeners)
+
+    def shut(self, listeners: Iterable[Listener]) -> None:
+        """Let nothing more come to *listeners* over UDP, ahead of :meth:`remove`."""
+        for listener in listeners:
+            for member in self._members.values():
+                if listener.number in member.sockets:
+                    member.sockets[listener.number].shut()
+
+    def shut_worker(self, worker_id: int) -> None:
+        """Let nothing more come to a worker over UDP, where no program chooses."""
+        for pair in self._members[worker_id].sockets.values():
+            pair.shut()
+
+    def remove(self, listeners: Iterable[Listener]) -> None:
+        """Close *listeners* for every worker."""
+        listeners = tuple(listeners)
+        self.detach(listeners)
+        for listener in listeners:
+            for worker_id, member in self._members.items():
+                pair = member.sockets.pop(listener.number, None)
+                if pair is not None:
+                    member.dropped()
+                    self._close(worker_id, member, pair)
+                    member.placed.discard(listener.place)
+            if self._grouped.pop(listener.number, None) is not None:
+                for protocol in PROTOCOLS:
+                    self._steering.remove_group(listener, protocol)
+
+    def attach(self, listeners: Iterable[Listener] | None = None) -> None:
+        """Steer the groups of *listeners*, or all; who joins later is steered as well.
+
+        Raises:
+            KernelError: the kernel refuses.
+        """
+        for sock in self._one_of_each(listeners):
+            self._steering.attach(sock)
+
+    def detach(self, listeners: Iterable[Listener]) -> None:
+        """Leave the groups of *listeners* to the kernel's own choice."""
+        for sock in self._one_of_each(listeners):
+            self._steering.detach(sock)
+
+    def _one_of_each(
+        self, listeners: Iterable[Listener] | None
+    ) -> Iterator[socket.socket]:
+        """Return one member of every group: what holds for it holds for all of them."""
+        wanted = self.listeners if listeners is None else listeners
+        for listener in wanted:
+            for member in self._members.values():
+                pair = member.sockets.get(listener.number)
+                if pair is not None:
+                    yield pair.udp
+                    yield pair.tcp
+                    break
+
+    # -- drops, and the end
+
+    def dropped(self, worker_id: int) -> int:
+        """Return the datagrams that the worker's present sockets dropped so far."""
+        member = self._members.get(worker_id)
+        return 0 if member is None else member.dropped()
+
+    def holds_datagrams(self, worker_id: int) -> bool:
+        """Return whether something waits in the worker's sockets: the kernel's word."""
+        member = self._members.get(worker_id)
+        return member is not None and any(
+            holds_datagrams(pair.udp) for pair in member.sockets.values()
+        )
+
+    def report_drops(self) -> None:
+        """Tell steering, since a dropped datagram is no backlog."""
+        for worker_id, member in self._members.items():
+            self._steering.set_dropped(worker_id, member.dropped())
+
+    def abandon(self, kept: Mapping[int, Collection[Place]]) -> None:
+        """Leave all groups, and the program attached to them, to a successor.
+
+        *kept* are the places that it reads, by worker_id. Nothing more comes to sockets
+        that it neither reads nor can pass over; they are still to be drained.
+        """
+        served = {place for places in kept.values() for place in places}
+        for worker_id, member in self._members.items():
+            for pair in member.sockets.values():
+                place = pair.listener.place
+                if place not in served or (
+                    place not in kept.get(worker_id, ())
+                    and self._steering.mode == "userspace"
+                ):
+                    pair.shut()
+                pair.close()
+        self._members.clear()

@@ -1,0 +1,195 @@
+"""Whether each upstream is of use: probes over UDP, and what its queries came to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from dnsfront.dns import wire
+from dnsfront.ipc.stats import BUCKETS, Health, Upstream
+from dnsfront.supervisor.sockets.listeners import address_text
+from dnsfront.supervisor.upstreams.verdict import LOOK_EVERY_S, Verdict
+
+if TYPE_CHECKING:
+    from dnsfront.ipc.spec import UpstreamServer
+    from dnsfront.supervisor.upstreams.registry import UpstreamRegistry
+
+_LOG = logging.getLogger(__name__)
+
+_MAX_RESPONSE_OCTETS: Final = 4096
+_TYPES: Final = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "MX": 15, "TXT": 16, "AAAA": 28}
+
+
+@dataclass(frozen=True)
+class ProbeForm:
+    """What probes look like, how often they go out, and how many decide."""
+
+    name: str
+    type: str
+    interval_s: float
+    rise: int
+    fall: int
+    timeout_s: float
+
+    @property
+    def must_resolve(self) -> bool:
+        """Whether the name is to be resolved; of the root any word will do.
+
+        One that has no way to the root is not dead; one that cannot resolve a name that
+        the operator chose is.
+        """
+        return self.name != "."
+
+    def query(self, identity: bytes, attempt: int) -> bytes:
+        """Return a probe; *attempt* counts those that were not answered.
+
+        The root is asked for without RD, since a resolver says something to that at
+        once; those that drop such queries are asked with it next time.
+        """
+        flags = wire.RD if self.must_resolve or attempt % 2 else 0
+        header = wire.HEADER.pack(0, flags, 1, 0, 0, 0)
+        question = wire.qname_from_text(self.name) + struct.pack(
+            "!HH", _TYPES[self.type], wire.CLASS_IN
+        )
+        return identity + header[2:] + question
+
+    def is_answer(self, response: bytes) -> bool:
+        """Return whether a *response* with the id of the query will do."""
+        if len(response) < wire.HEADER_OCTETS or not response[2] & 0x80:
+            return False
+        rcode = response[3] & wire.RCODE_MASK
+        return not self.must_resolve or rcode in (wire.NOERROR, wire.NXDOMAIN)
+
+
+@dataclass
+class _Watch:
+    """One upstream under watch: its verdict, and what was counted until now."""
+
+    server: UpstreamServer
+    verdict: Verdict
+    task: asyncio.Task[None] | None = None
+    counts: tuple[int, int] = field(default=(0, 0))
+
+
+class HealthChecker:
+    """Watches the upstreams it was given last and writes the shared health page."""
+
+    def __init__(self, registry: UpstreamRegistry) -> None:
+        self._registry = registry
+        self._watches: dict[UpstreamServer, _Watch] = {}
+        self._form: ProbeForm | None = None
+        self._looking: asyncio.Task[None] | None = None
+
+    def watch(self, servers: Iterable[UpstreamServer], form: ProbeForm) -> None:
+        """Watch exactly *servers* from now on, with probes of this *form*."""
+        wanted = list(servers)
+        kept = set(wanted) if form == self._form else set()
+        self._form = form
+        for server in self._watches.keys() - kept:
+            task = self._watches.pop(server).task
+            if task is not None:
+                task.cancel()
+        for server in wanted:
+            if server not in self._watches:
+                self._watches[server] = self._begin(server, form)
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look(), name="upstreams")
+
+    def _begin(self, server: UpstreamServer, form: ProbeForm) -> _Watch:
+        verdict = Verdict(rise=form.rise, fall=form.fall)
+        verdict.presume(is_up=self._registry.is_up(server.index))
+        watch = _Watch(server, verdict, counts=self._counts(server))
+        watch.task = asyncio.create_task(
+            self._probe(watch, form), name=f"health of upstream {server.index}"
+        )
+        return watch
+
+    async def close(self) -> None:
+        """Stop watching."""
+        tasks = [watch.task for watch in self._watches.values()] + [self._looking]
+        self._watches.clear()
+        self._looking = None
+        running = [task for task in tasks if task is not None]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    async def _probe(self, watch: _Watch, form: ProbeForm) -> None:
+        clock: Callable[[], float] = asyncio.get_running_loop().time
+        missed = 0
+        while True:
+            is_answered = await is_answering(watch.server, form, missed)
+            missed = 0 if is_answered else missed + 1
+            watch.verdict.probed(clock(), is_answered=is_answered)
+            self._mark(watch)
+            await asyncio.sleep(form.interval_s)
+
+    async def _look(self) -> None:
+        """Look at what workers count of each upstream, once in a while."""
+        clock: Callable[[], float] = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            for watch in self._watches.values():
+                was_good, was_bad = watch.counts
+                good, bad = self._counts(watch.server)
+                # Workers count a response a little later than that it was of no use.
+                watch.counts = (max(good, was_good), bad)
+                watch.verdict.counted(
+                    clock(), watch.counts[0] - was_good, bad - was_bad
+                )
+                self._mark(watch)
+
+    def _counts(self, server: UpstreamServer) -> tuple[int, int]:
+        """Return how many queries *server* answered so far, and how many it failed."""
+        words = self._registry.counts(server.index)
+        answered = sum(words[Upstream.DURATION : Upstream.DURATION + BUCKETS])
+        return answered - words[Upstream.REFUSALS], words[Upstream.FAILURES]
+
+    def _mark(self, watch: _Watch) -> None:
+        server, verdict = watch.server, watch.verdict
+        was_up = self._registry.is_up(server.index)
+        self._registry.mark(
+            server.index,
+            verdict.health,
+            is_heard=verdict.is_heard,
+            reason=verdict.reason,
+        )
+        is_up = verdict.health == Health.UP
+        if was_up == is_up:
+            return
+        _LOG.log(
+            logging.INFO if is_up else logging.WARNING,
+            "%s upstream=%s reason=%s",
+            "upstream_up" if is_up else "upstream_down",
+            address_text(server.address, server.port),
+            verdict.reason,
+        )
+
+
+async def is_answering(server: UpstreamServer, form: ProbeForm, attempt: int) -> bool:
+    """Return whether *server* answers one probe.
+
+    Each probe has a socket of its own, so its source port is as random as its id, and a
+    connected one, so that a port unreachable is an answer too: no.
+    """
+    loop = asyncio.get_running_loop()
+    query_id = os.urandom(2)
+    kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
+    try:
+        with socket.socket(server.family, kind) as sock:
+            sock.connect((server.address, server.port))
+            async with asyncio.timeout(form.timeout_s):
+                await loop.sock_sendall(sock, form.query(query_id, attempt))
+                while True:
+                    response = await loop.sock_recv(sock, _MAX_RESPONSE_OCTETS)
+                    is_response = len(response) > 2 and response[2] & 0x80
+                    if is_response and response[:2] == query_id:
+                        return form.is_answer(response)
+    except (OSError, TimeoutError):
+        return False

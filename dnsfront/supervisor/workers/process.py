@@ -1,0 +1,240 @@
+"""One worker process and the supervisor's end of its control channel."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from dnsfront.ipc import channel, replies
+from dnsfront.ipc.channel import Message
+from dnsfront.supervisor.host.spawning import Process, spawn
+
+_LOG = logging.getLogger(__name__)
+
+#: A worker whose channel is closed is about to exit; one that does not is stuck.
+_EXIT_AFTER_EOF_S: Final = 2.0
+_PING_EVERY_S: Final = 1.0
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A request under way; its *timer* ends a worker that leaves it unanswered."""
+
+    op: str
+    reply: asyncio.Future[Message | None]
+    timer: asyncio.TimerHandle | None
+
+    def answer(self, message: Message | None) -> None:
+        """Give *message* to whoever waits, if anybody still does."""
+        if self.timer is not None:
+            self.timer.cancel()
+        if not self.reply.done():
+            self.reply.set_result(message)
+
+
+class WorkerProcess:
+    """A process that runs one worker, from start to exit.
+
+    *on_message* gets what the worker says of its own accord, *on_exit* is called
+    exactly once, when the process is gone and reaped. Requests may overlap.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        on_message: Callable[[Message], None],
+        on_exit: Callable[[], None],
+    ) -> None:
+        """Start the process; it waits for its first message.
+
+        Raises:
+            OSError: the system starts no process, for lack of memory or by a limit.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._name = name
+        self._on_message = on_message
+        self._on_exit = on_exit
+        self._ids = itertools.count(1)
+        self._requests: dict[int, _Request] = {}
+        self._said: set[str] = set()
+        #: How often it was asked for a sign of life, and how often it gave one.
+        self.pings = 0
+        self.pongs = 0
+        self._pinged_at = -_PING_EVERY_S
+        self._channel, theirs = channel.pair()
+        self._channel.setblocking(False)  # noqa: FBT003 - its signature
+        with theirs:
+            try:
+                self._process = self._spawn(theirs.fileno())
+            except OSError:
+                self._channel.close()
+                raise
+        self.pid = self._process.pid
+        self.started_at = self._loop.time()
+        self._pidfd = os.pidfd_open(self.pid)
+        self._loop.add_reader(self._pidfd, self._reap)
+        self._loop.add_reader(self._channel, self._read)
+
+    def send(self, message: Message, fds: list[int] | None = None) -> None:
+        """Send *message*; a worker that does not take it is ended, and then exits."""
+        try:
+            channel.send(self._channel, message, fds)
+        except (BrokenPipeError, ConnectionResetError):
+            # It has closed its end: it is about to exit, and that is noticed anyway.
+            _LOG.debug("worker_leaving worker=%s op=%s", self._name, message["op"])
+        except OSError as exc:
+            if self._channel.fileno() >= 0:
+                _LOG.warning(
+                    "worker_unreachable worker=%s pid=%d op=%s error=%s",
+                    self._name, self.pid, message["op"], exc.strerror,
+                )  # fmt: skip
+                self.kill()
+
+    async def ask(
+        self, message: Message, fds: list[int] | None = None, *, timeout_s: float
+    ) -> Message | None:
+        """Send *message* and return the reply, None if the worker exits before it.
+
+        A worker that is silent for *timeout_s*, or fails, is ended: nobody knows what
+        it did of the request.
+        """
+        return await self._request(message, fds, timeout_s)
+
+    def ping(self) -> None:
+        """Ask for a sign of life, if the last one is some time ago."""
+        now = self._loop.time()
+        if self.pings == self.pongs and now - self._pinged_at >= _PING_EVERY_S:
+            self.pings += 1
+            self._pinged_at = now
+            self._request({"op": "ping"}, None, None)
+
+    def _request(
+        self, message: Message, fds: list[int] | None, timeout_s: float | None
+    ) -> asyncio.Future[Message | None]:
+        """Send *message* and return the future of its reply, None for the exit."""
+        reply: asyncio.Future[Message | None] = self._loop.create_future()
+        if self._channel.fileno() < 0:
+            reply.set_result(None)
+            return reply
+        number, op = next(self._ids), message["op"]
+        timer = None
+        if timeout_s is not None:
+            timer = self._loop.call_later(timeout_s, self._on_silence, op, timeout_s)
+        self._requests[number] = _Request(op, reply, timer)
+        self.send({**message, "id": number}, fds)
+        return reply
+
+    def _on_silence(self, op: str, timeout_s: float) -> None:
+        _LOG.warning(
+            "worker_silent worker=%s pid=%d op=%s timeout_s=%g",
+            self._name, self.pid, op, timeout_s,
+        )  # fmt: skip
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """End the process; nobody waits for what it may still say."""
+        self.kill()
+        self._stop_reading()
+
+    def kill(self) -> None:
+        """End the process without asking it; *on_exit* follows."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """End the process and wait for its end; *on_exit* is not called any more."""
+        self._stop_reading()
+        if self._pidfd >= 0:
+            self._forget_pidfd()
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def ending(self) -> str:
+        """How the process ended, as fields of a log line."""
+        code = self._process.returncode
+        return f"signal={-code}" if code and code < 0 else f"status={code}"
+
+    def _spawn(self, fd: int) -> Process:
+        return spawn(fd)
+
+    def _read(self) -> bool:
+        """Take one message; return whether there may be more."""
+        try:
+            received = channel.receive(self._channel)
+        except ConnectionResetError:
+            return True  # it left something unread; what it said comes after this
+        except BlockingIOError:
+            return False
+        except ValueError as exc:
+            self._distrust(str(exc))
+            return False
+        if received is None:
+            self._stop_reading()
+            self._loop.call_later(_EXIT_AFTER_EOF_S, self.kill)
+            return False
+        message, fds = received
+        for fd in fds:
+            os.close(fd)
+        return self._hear(message)
+
+    def _hear(self, message: Message) -> bool:
+        """Act on *message*; return whether there may be more."""
+        number = replies.request_of(message)
+        request = None if number is None else self._requests.get(number)
+        op = None if request is None else request.op
+        fault = replies.fault_in(message, op)
+        if fault is None and request is None and message["op"] in self._said:
+            fault = f"{message['op']} twice"
+        if fault is not None:
+            self._distrust(fault)
+            return False
+        if message["op"] == "failed":
+            _LOG.error(
+                "worker_failed worker=%s pid=%d op=%s reason=%s",
+                self._name, self.pid, op, message["reason"],
+            )  # fmt: skip
+            self._give_up()
+            return False
+        if number is None or request is None:
+            self._said.add(message["op"])
+            self._on_message(message)
+            return True
+        del self._requests[number]
+        self.pongs += message["op"] == "pong"
+        request.answer(message)
+        return True
+
+    def _distrust(self, fault: str) -> None:
+        """End a process that says what no worker of ours says."""
+        _LOG.error(
+            "worker_distrusted worker=%s pid=%d said=%s", self._name, self.pid, fault
+        )
+        self._give_up()
+
+    def _reap(self) -> None:
+        """Take note of the exit, which may come before the last words were read."""
+        while self._channel.fileno() >= 0 and self._read():
+            pass
+        self._stop_reading()
+        self._process.wait()
+        self._forget_pidfd()
+        self._on_exit()
+
+    def _stop_reading(self) -> None:
+        if self._channel.fileno() < 0:
+            return
+        self._loop.remove_reader(self._channel)
+        self._channel.close()
+        while self._requests:
+            self._requests.popitem()[1].answer(None)
+
+    def _forget_pidfd(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._pidfd = -1

@@ -1,0 +1,409 @@
+"""One configured worker: what belongs to it and outlives each of its processes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from dnsfront.errors import DnsfrontError
+from dnsfront.ipc import channel, memory
+from dnsfront.ipc.channel import Message
+from dnsfront.ipc.identity import Identity
+from dnsfront.ipc.spec import Place, WorkerSpec, ZoneImage
+from dnsfront.ipc.stats import Counter
+from dnsfront.kernel.layouts import described
+from dnsfront.supervisor.host.users import users
+from dnsfront.supervisor.sockets.groups import SocketGroups
+from dnsfront.supervisor.sockets.steering import Steering
+from dnsfront.supervisor.sockets.tables import Publisher
+from dnsfront.supervisor.workers.process import WorkerProcess
+from dnsfront.supervisor.workers.respawn import LEFT_OUT_S, RespawnPolicy
+from dnsfront.supervisor.workers.tally import Tally
+from dnsfront.supervisor.workers.watchdog import Vitals
+from dnsfront.supervisor.zones.files import pack_named
+
+_LOG = logging.getLogger(__name__)
+
+#: What this process began with, whatever is on disk later.
+_OURS: Final = Identity.here(described())
+#: An interpreter, the zones and the cache: tenths of a second, and a slow disk.
+READY_WITHIN_S: Final = 20.0
+_HANDOVER_BUFFER_OCTETS: Final = 4 << 20
+_SO_SNDBUFFORCE: Final = 32
+
+
+class State(StrEnum):
+    """What a worker does, as `status` tells it."""
+
+    STARTING = "starting"
+    UP = "up"
+    DRAINING = "draining"
+    DOWN = "down"  # between a death and its respawn
+    FAILED = "failed"  # died too often; tried again once a minute
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A worker that was ended with queries pending and connections open."""
+
+    worker: str
+    pending: int
+    connections: int
+
+
+@dataclass
+class Surroundings:
+    """What all workers share; *spec* is theirs but for the name and the worker_id."""
+
+    steering: Steering
+    groups: SocketGroups
+    publisher: Publisher
+    health_fd: int
+    spec: WorkerSpec
+    on_change: Callable[[], None]
+
+
+class Worker:
+    """A name, its worker_id and hand-over sockets, and the process of the moment.
+
+    A process that dies is replaced; :attr:`first_ready` tells, once, whether the first
+    one got ready.
+    """
+
+    def __init__(
+        self, name: str, worker_id: int, tally: Tally, around: Surroundings
+    ) -> None:
+        self.name = name
+        self.worker_id = worker_id
+        self.tally = tally
+        self.state = State.STARTING
+        self.first_ready: asyncio.Future[bool] = asyncio.Future()
+        #: When it was told to finish, by the monotonic clock.
+        self.draining_since: float | None = None
+        self._around = around
+        self._loop = asyncio.get_running_loop()
+        self._policy = RespawnPolicy()
+        self._process: WorkerProcess | None = None
+        #: The names of the memory that the process has.
+        self._shared: set[str] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        #: Why its process may not serve, an upgrade on disk.
+        self.refused: str | None = None
+        self._gone: asyncio.Future[None] | None = None
+        self._ended: Ended | None = None
+        # Connected both ways, so that only the buffer bounds what may wait, and not
+        # net.unix.max_dgram_qlen. Both ends stay here: a respawn loses nothing.
+        self._handover_receive, self.handover_send = socket.socketpair(
+            socket.AF_UNIX, socket.SOCK_DGRAM
+        )
+        _enlarge(self.handover_send)
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, None while there is no process."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def process(self) -> WorkerProcess | None:
+        """The process, if one runs."""
+        return self._process
+
+    # -- the way up
+
+    def launch(self) -> None:
+        """Start a process, which prepares itself and waits for :meth:`start`."""
+        self.state = State.STARTING
+        try:
+            self._process = WorkerProcess(
+                self.name, on_message=self._on_message, on_exit=self._on_exit
+            )
+        except OSError as exc:
+            _LOG.error("worker_not_spawned worker=%s error=%s", self.name, exc)
+            self._after_death(lived_s=0)
+
+    def start(self) -> None:
+        """Tell the process who it is and what it serves, once there is a table."""
+        around = self._around
+        if self._process is None or not around.publisher.generation:
+            return
+        spec = replace(around.spec, name=self.name, worker_id=self.worker_id)
+        spec_fd = memory.sealed("dnsfront-spec", spec.to_json())
+        self._shared = set()
+        self.share_images(spec.zones)
+        fds = [
+            spec_fd,
+            self.tally.fd,
+            around.steering.live_fd,
+            around.steering.load_fd,
+            around.health_fd,
+            around.publisher.fd,
+            self._handover_receive.fileno(),
+        ]
+        for pair in around.groups.sockets_of(self.worker_id, spec.listeners):
+            fds += (pair.udp.fileno(), pair.tcp.fileno())
+        chosen = users()
+        user = None if chosen is None else chosen.of(self.worker_id)
+        start = {
+            "op": "start",
+            "user": user,
+            **asdict(_OURS),
+            **around.publisher.named(),
+        }
+        self._process.send(start, fds)
+        os.close(spec_fd)
+        self._set_timer(READY_WITHIN_S, self._on_late)
+
+    def share_images(self, zones: Iterable[ZoneImage]) -> None:
+        """Give the process what it needs of the memory that *zones* lie in.
+
+        What it has of others it gives up when it acts on the spec that names *zones*.
+        """
+        wanted = {zone.pack for zone in zones}
+        new = sorted(wanted - self._shared)
+        self._shared = wanted
+        for at in range(0, len(new), channel.MAX_IMAGES):
+            packs = new[at : at + channel.MAX_IMAGES]
+            if self._process is not None:
+                fds = [pack_named(name).fd for name in packs]
+                self._process.send({"op": "images", "packs": packs}, fds)
+
+    def _on_message(self, message: Message) -> None:
+        match message.get("op"):
+            case "ready" if Identity.told(message) == _OURS:
+                self._on_ready()
+            case "ready" | "other_code":
+                self._refuse(Identity.told(message))
+            case "drained":
+                _LOG.debug("worker_drained worker=%s", self.name)
+
+    def _refuse(self, other: Identity) -> None:
+        """End a process that runs what was installed since this one began."""
+        version = "another build of it"
+        if other.version != _OURS.version:
+            version = f"version {other.version or 'unknown'}"
+        self.refused = (
+            f"the code on disk is {version}, this server began with version "
+            f"{_OURS.version}: `dnsfront restart` puts the new one in force"
+        )
+        _LOG.error(
+            "worker_refused worker=%s pid=%s reason=%s",
+            self.name, self.pid, self.refused,
+        )  # fmt: skip
+        if self._process is not None:
+            self._process.kill()
+
+    def _on_ready(self) -> None:
+        if self.state is not State.STARTING:
+            return
+        self._clear_timer()
+        self.state = State.UP
+        self.refused = None
+        self._around.steering.set_live(self.worker_id, is_live=True)
+        _LOG.info(
+            "worker_ready worker=%s worker_id=%d pid=%s generation=%d",
+            self.name, self.worker_id, self.pid, self._around.publisher.generation,
+        )  # fmt: skip
+        if not self.first_ready.done():
+            self.first_ready.set_result(True)
+        self._around.on_change()
+
+    def _on_late(self) -> None:
+        _LOG.warning(
+            "worker_late worker=%s pid=%s timeout_s=%g",
+            self.name, self.pid, READY_WITHIN_S,
+        )  # fmt: skip
+        if self._process is not None:
+            self._process.kill()
+
+    # -- death and respawn
+
+    def vitals(self, *, is_serving: bool) -> Vitals | None:
+        """Ask for a sign of life and return those there are, None while it starts.
+
+        Unless *is_serving*, workers may have been told to take nothing.
+        """
+        process = self._process
+        if process is None or self.state not in {State.UP, State.DRAINING}:
+            return None
+        process.ping()
+        around = self._around
+        # Every worker can write `load`: what it says of one must not be another's end.
+        backlog = around.steering.backlog(self.worker_id)
+        if backlog and not around.groups.holds_datagrams(self.worker_id):
+            backlog = 0
+        return Vitals(
+            pid=process.pid,
+            taken=self.tally.words[Counter.QUERIES_UDP],
+            backlog=backlog,
+            should_take=is_serving and self.state is State.UP,
+            is_answer_due=process.pings > process.pongs,
+            answers=process.pongs,
+        )
+
+    def end_hung(self) -> None:
+        """End a process that hangs; the next in line has its names at once."""
+        _LOG.warning(
+            "worker_hung worker=%s worker_id=%d pid=%s",
+            self.name, self.worker_id, self.pid,
+        )  # fmt: skip
+        self._around.steering.set_live(self.worker_id, is_live=False)
+        if self._process is not None:
+            self._process.kill()
+
+    def _on_exit(self) -> None:
+        # First of all: one write, and the kernel gives its slots to the next in line.
+        self._around.steering.set_live(self.worker_id, is_live=False)
+        process, self._process = self._process, None
+        assert process is not None, "only a process exits"
+        self._clear_timer()
+        is_asked_for = self.state is State.DRAINING
+        if process.ending != "status=0":
+            words = self.tally.words
+            self._ended = Ended(
+                self.name, words[Counter.PENDING], words[Counter.TCP_OPEN]
+            )
+        self.tally.reset_gauges()
+        _LOG.log(
+            logging.INFO if is_asked_for and not self._ended else logging.WARNING,
+            "worker_exited worker=%s worker_id=%d pid=%d %s",
+            self.name, self.worker_id, process.pid, process.ending,
+        )  # fmt: skip
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
+        if not is_asked_for:
+            self._after_death(lived_s=self._loop.time() - process.started_at)
+        self._around.on_change()
+
+    def _after_death(self, *, lived_s: float) -> None:
+        if not self.first_ready.done():
+            self.first_ready.set_result(False)
+        delay_s = self._policy.delay_after_death(now=self._loop.time(), lived_s=lived_s)
+        is_left_out = self._policy.is_left_out
+        if self.refused is not None:
+            # The next one would run the same.
+            is_left_out, delay_s = True, LEFT_OUT_S
+        self.state = State.FAILED if is_left_out else State.DOWN
+        if self.state is State.FAILED:
+            _LOG.error("worker_left_out worker=%s retry_s=%g", self.name, delay_s)
+            self._leave_groups()
+        self._set_timer(delay_s, self._respawn)
+
+    def _respawn(self) -> None:
+        try:
+            self.join()
+        except DnsfrontError as exc:
+            _LOG.error("worker_without_sockets worker=%s error=%s", self.name, exc)
+            self._set_timer(LEFT_OUT_S, self._respawn)
+            return
+        self.tally.restarts += 1
+        self.launch()
+        self.start()
+
+    def _leave_groups(self) -> None:
+        """Close the sockets, where the kernel's own choice would still fill them.
+
+        The last worker keeps them: another server could take the address meanwhile.
+        """
+        around = self._around
+        if len(around.groups) > 1:
+            self.tally.dropped += around.groups.leave(self.worker_id)
+            self.tally.steered += around.steering.steered(self.worker_id)
+            around.steering.forget(self.worker_id)
+
+    def join(self) -> None:
+        """Open the sockets and put them where the program can choose them, once.
+
+        Raises:
+            DnsfrontError: an address is not to be had, or the kernel refuses.
+        """
+        groups = self._around.groups
+        if self.worker_id not in groups:
+            groups.bind(self.worker_id)
+            try:
+                groups.join(self.worker_id)
+            except DnsfrontError:
+                # Half in the kernel it would look as if there were nothing left to do.
+                groups.leave(self.worker_id)
+                raise
+
+    # -- the way down
+
+    def withdraw(self) -> None:
+        """Give the worker no datagram that another could take."""
+        self.state = State.DRAINING
+        self._clear_timer()
+        around = self._around
+        around.steering.set_live(self.worker_id, is_live=False)
+        if around.steering.mode == "userspace" and self.worker_id in around.groups:
+            around.groups.shut_worker(self.worker_id)
+        around.on_change()
+
+    async def drain(
+        self, deadline_s: float, kept: Collection[Place] = ()
+    ) -> Ended | None:
+        """Let the process finish what it has; return what it did not finish.
+
+        Who calls has seen to it that no new queries come. What is queued at the places
+        in *kept* is left to a successor. Then the process is gone.
+        """
+        self.state = State.DRAINING
+        self.draining_since = time.monotonic()
+        self._clear_timer()
+        self._ended = None
+        if self._process is None:
+            return None
+        self._gone = self._loop.create_future()
+        listeners = self._around.spec.listeners
+        numbers = [x.number for x in listeners if x.place in kept]
+        self._process.send({"op": "drain", "kept": numbers})
+        try:
+            async with asyncio.timeout(deadline_s):
+                await asyncio.shield(self._gone)
+        except TimeoutError:
+            _LOG.warning(
+                "worker_killed worker=%s pid=%s deadline_s=%g",
+                self.name, self.pid, deadline_s,
+            )  # fmt: skip
+            if self._process is not None:
+                self._process.kill()
+            await self._gone
+        return self._ended
+
+    def close(self) -> None:
+        """Give up everything: the process, if one is left, the sockets, the id."""
+        self._clear_timer()
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+        steering = self._around.steering
+        steering.set_live(self.worker_id, is_live=False)
+        self.tally.reset_gauges()
+        self.tally.dropped += self._around.groups.leave(self.worker_id)
+        self.tally.steered += steering.steered(self.worker_id)
+        steering.forget(self.worker_id)
+        self._handover_receive.close()
+        self.handover_send.close()
+
+    def _set_timer(self, delay_s: float, callback: Callable[[], None]) -> None:
+        self._clear_timer()
+        self._timer = self._loop.call_later(delay_s, callback)
+
+    def _clear_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _enlarge(sock: socket.socket) -> None:
+    """Let more than the default 200 kB wait in *sock*'s peer."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _HANDOVER_BUFFER_OCTETS)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _HANDOVER_BUFFER_OCTETS)

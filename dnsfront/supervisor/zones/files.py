@@ -1,0 +1,348 @@
+"""The zone files of a config and their images, compiled by a child and kept here.
+
+A file that says what it said before keeps its image: it is neither read by the child
+nor sent to the workers again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import itertools
+import json
+import logging
+import os
+import socket
+import time
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from dnsfront.config.model import Config
+from dnsfront.config.sections.section import Fault
+from dnsfront.dns.zones.image import Image
+from dnsfront.errors import ZoneError
+from dnsfront.ipc import memory
+from dnsfront.ipc.spec import ZoneImage
+from dnsfront.supervisor.host import spawning
+
+_LOG = logging.getLogger(__name__)
+
+#: How long a zone may take: so much, and this for each MiB of its file. 35 MiB, which
+#: are 1,000,000 records, take 10 s on a machine that has nothing else to do.
+WITHIN_S: Final = 60.0
+_WITHIN_S_PER_MIB: Final = 10.0
+_CHILD: Final = "dnsfront.supervisor.zones.child"
+_NICE: Final = 10
+#: How long the child may take no processor time while nothing but itself keeps it
+#: from it, and how often it is looked at.
+_STILL_S: Final = 5.0
+_LOOK_EVERY_S: Final = 0.5
+#: States of proc(5) in which a process waits for a processor, or for a disk.
+_WAITING_STATES: Final = "RD"
+_MAX_PACKET_OCTETS: Final = 1 << 16
+_CHUNK_OCTETS: Final = 1 << 20
+_NUMBERS: Final = itertools.count(1)
+
+
+class Pack:
+    """A sealed memfd with images; it is closed when nobody refers to it any more."""
+
+    def __init__(self, fd: int) -> None:
+        """Take over *fd*.
+
+        Raises:
+            ZoneError: somebody could still change what is in it.
+        """
+        self.fd = fd
+        self.name = str(next(_NUMBERS))
+        _PACKS[self.name] = self
+        weakref.finalize(self, os.close, fd)
+        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+        if fcntl.fcntl(fd, fcntl.F_GET_SEALS) & seals != seals:
+            raise ZoneError("the memory of a zone is not sealed")
+
+
+_PACKS: Final[weakref.WeakValueDictionary[str, Pack]] = weakref.WeakValueDictionary()
+
+
+def pack_named(name: str) -> Pack:
+    """Return the pack with this name, which a zone that is in use refers to."""
+    return _PACKS[name]
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedZone:
+    """A zone that can be served: its image and the memory that holds it."""
+
+    image: ZoneImage
+    pack: Pack
+
+
+class ZoneFiles:
+    """Has the zone files of a config compiled and keeps those that can be served.
+
+    An instance is an inspection for `dnsfront.config.load.load`, for one config.
+    *known* are zones of before, which may still be right. Somebody serves meanwhile,
+    and goes first where there are too few processors, unless *is_urgent*.
+    """
+
+    def __init__(
+        self, known: Iterable[LoadedZone] = (), *, is_urgent: bool = False
+    ) -> None:
+        self._niceness = 0 if is_urgent else _NICE
+        self.zones: list[LoadedZone] = []
+        self._known = {zone.image.origin: zone for zone in known}
+        self._child: _Child | None = None
+        self._is_stopped = False
+
+    def __call__(self, config: Config) -> Iterator[Fault]:
+        """Yield what is wrong with each zone file."""
+        wanted = [(zone.origin, zone.file) for zone in config.zones]
+        for index, found in enumerate(self._load(wanted)):
+            if isinstance(found, LoadedZone):
+                self.zones.append(found)
+            else:
+                yield Fault(("zones", index, "file"), found)
+
+    def stop(self) -> None:
+        """Break off, from another thread: what is not compiled is refused."""
+        self._is_stopped = True
+        if self._child is not None:
+            self._child.kill()
+
+    def _load(self, wanted: Sequence[tuple[str, Path]]) -> list[LoadedZone | str]:
+        """Return for each of *wanted* its zone, or what is wrong with it."""
+        found: dict[int, LoadedZone | str] = {}
+        for index, (origin, path) in enumerate(wanted):
+            known = self._known.get(origin)
+            if known is not None and _digest(path) == known.image.digest:
+                found[index] = known
+        todo = [index for index in range(len(wanted)) if index not in found]
+        while todo:
+            places = self._compile(wanted, todo, found)
+            for index, (place, pack) in places.items():
+                found[index] = _loaded(wanted[index][0], place, pack)
+            # A child that came to an end took with it what it had not handed over.
+            todo = [index for index in todo if index not in found]
+        return [found[index] for index in range(len(wanted))]
+
+    def _compile(
+        self,
+        wanted: Sequence[tuple[str, Path]],
+        todo: Sequence[int],
+        found: dict[int, LoadedZone | str],
+    ) -> dict[int, tuple[dict[str, Any], Pack]]:
+        """Have one child compile *todo*; return where the images are.
+
+        What is wrong with a zone goes into *found*.
+        """
+        places: dict[int, dict[str, Any]] = {}
+        packs: dict[int, Pack] = {}
+        try:
+            child = _Child(packs, self._niceness)
+        except OSError as exc:
+            reason = f"no process to read it: {exc.strerror}, want memory and processes"
+            found.update(dict.fromkeys(todo, reason))
+            return {}
+        with child:
+            self._child = child
+            for index in todo:
+                origin, path = wanted[index]
+                if self._is_stopped:
+                    found.update(dict.fromkeys(todo, "not read: this process ends"))
+                    return {}
+                try:
+                    answer = child.ask(origin, path)
+                except ZoneError as exc:
+                    found[index] = _with_want(f"{path}: {exc}")
+                    break
+                if "reason" in answer:
+                    found[index] = _with_want(answer["reason"])
+                else:
+                    places[index] = answer
+            else:
+                try:
+                    child.finish()
+                except ZoneError as exc:
+                    lost = [i for i in places if places[i]["pack"] not in packs]
+                    found.update(dict.fromkeys(lost, str(exc)))
+        return {
+            index: (place, packs[place["pack"]])
+            for index, place in places.items()
+            if place["pack"] in packs
+        }
+
+
+class _Child:
+    """One process that compiles zones; it is gone when the context ends."""
+
+    def __init__(self, packs: dict[int, Pack], niceness: int) -> None:
+        """Start it; what it hands over goes into *packs*.
+
+        Raises:
+            OSError: the system starts no process.
+        """
+        self._packs = packs
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._output_fd = os.memfd_create("dnsfront-zones-output")
+        with theirs:
+            try:
+                self._process = spawning.run(
+                    _CHILD, str(niceness), theirs.fileno(), self._output_fd
+                )
+            except OSError:
+                self._channel.close()
+                os.close(self._output_fd)
+                raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._channel.close()
+        os.close(self._output_fd)
+
+    def kill(self) -> None:
+        """End it, from another thread."""
+        self._process.kill()
+
+    def ask(self, origin: str, path: Path) -> dict[str, Any]:
+        """Return what it says about a zone.
+
+        Raises:
+            ZoneError: it came to an end over it, or did not come to one in time.
+        """
+        try:
+            within_s = _within_s(path)
+        except OSError as exc:
+            return {"reason": f"{path}: {exc.strerror}"}
+        began_at = time.monotonic()
+        answer = self._say({"origin": origin, "path": str(path)}, within_s)
+        if "reason" not in answer:
+            _LOG.info(
+                "zone_compiled origin=%s records=%d octets=%d seconds=%.2f peak_mib=%d",
+                origin, answer["records"], answer["octets"],
+                time.monotonic() - began_at, answer["peak_kib"] >> 10,
+            )  # fmt: skip
+        return answer
+
+    def finish(self) -> None:
+        """Have it hand over what it still has.
+
+        Raises:
+            ZoneError: it came to an end before.
+        """
+        self._say({}, WITHIN_S)
+
+    def _say(self, request: dict[str, str], within_s: float) -> dict[str, Any]:
+        deadline = time.monotonic() + within_s
+        watch = _Watch(self._process.pid)
+        self._channel.settimeout(_LOOK_EVERY_S)
+        try:
+            self._channel.send(json.dumps(request).encode())
+            while True:
+                try:
+                    octets, fds, _flags, _address = socket.recv_fds(
+                        self._channel, _MAX_PACKET_OCTETS, 1
+                    )
+                except TimeoutError:
+                    watch.look()
+                    if time.monotonic() > deadline:
+                        raise
+                    continue
+                if not octets:
+                    break
+                answer: dict[str, Any] = json.loads(octets)
+                if "memory" not in answer:
+                    return answer
+                # Python 3.11's recv_fds ignores its flags, MSG_CMSG_CLOEXEC among them.
+                os.set_inheritable(fds[0], False)  # noqa: FBT003 - positional only
+                self._packs[answer["memory"]] = Pack(fds[0])
+        except TimeoutError as exc:
+            raise ZoneError(f"reading it takes over {within_s:.0f} s") from exc
+        except (ConnectionError, BrokenPipeError):
+            pass
+        raise ZoneError(f"the process that reads it ended ({self._ending()})")
+
+    def _ending(self) -> str:
+        code = self._process.wait()
+        size = os.fstat(self._output_fd).st_size
+        output = os.pread(self._output_fd, size, 0).decode(errors="replace")
+        last = output.strip().splitlines()[-1:] or ["it said nothing"]
+        return f"signal {-code}" if code < 0 else f"status {code}: {last[0]}"
+
+
+class _Watch:
+    """Tells a child that hangs from one that is busy, or has to wait."""
+
+    def __init__(self, pid: int) -> None:
+        self._path = Path(f"/proc/{pid}/stat")
+        self._taken = -1
+        self._looked_at = time.monotonic()
+        self._still_s = 0.0
+
+    def look(self) -> None:
+        """Look at it, every now and then.
+
+        Raises:
+            ZoneError: it has done nothing for too long.
+        """
+        now = time.monotonic()
+        # While this process stood still itself, it saw no sign of life of anybody's.
+        passed_s = min(now - self._looked_at, 2 * _LOOK_EVERY_S)
+        self._looked_at = now
+        try:
+            # What follows the name, which may hold anything: state is the first field.
+            fields = self._path.read_text("ascii", "replace").rpartition(")")[2].split()
+        except OSError:
+            return
+        state, taken = fields[0], int(fields[11]) + int(fields[12])
+        if taken != self._taken or state in _WAITING_STATES:
+            self._taken, self._still_s = taken, 0.0
+            return
+        self._still_s += passed_s
+        if self._still_s >= _STILL_S:
+            raise ZoneError(
+                f"the process that reads it hangs: state {state}, no processor time "
+                f"for {_STILL_S:.0f} s"
+            )
+
+
+def _within_s(path: Path) -> float:
+    return WITHIN_S + _WITHIN_S_PER_MIB * path.stat().st_size / (1 << 20)
+
+
+def _with_want(reason: str) -> str:
+    return reason if "want" in reason else f"{reason}, want a zone that can be served"
+
+
+def _loaded(origin: str, place: dict[str, Any], pack: Pack) -> LoadedZone | str:
+    """Return the zone at *place* in *pack*, after a look at its head."""
+    image = ZoneImage(origin, place["digest"], pack.name, place["at"], place["octets"])
+    octets = memoryview(memory.constant(pack.fd))
+    try:
+        Image(octets[image.at : image.at + image.octets])
+    except ZoneError as exc:
+        return str(exc)
+    return LoadedZone(image, pack)
+
+
+def _digest(path: Path) -> str | None:
+    """Return the digest of what the file at *path* holds, None if it has none."""
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        # Opening what became a FIFO must not wait, and what grows must come to an end.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor
+            left = os.fstat(fd).st_size
+            while left >= 0 and (chunk := file.read(_CHUNK_OCTETS)):
+                digest.update(chunk)
+                left -= len(chunk)
+    except OSError:
+        return None
+    return digest.hexdigest()

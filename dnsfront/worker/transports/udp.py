@@ -1,0 +1,336 @@
+"""The datagrams of one listening socket: a batch in, its hits out, its misses on.
+
+This is the hot path. A hit costs a handful of slices and dictionary look-ups: the
+header and the OPT record are recognised by their octets (`dns/shape.py`), the folded
+question is the key of the cache, and the response is joined from prepared pieces.
+Anything that is not recognised goes to the front end as a whole.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Final
+
+from dnsfront.dns import wire
+from dnsfront.dns.entry import (
+    ODD_ANY,
+    ODD_ERRORS,
+    ODD_ROTATES,
+    ODD_TAIL,
+    ODD_ZONE,
+)
+from dnsfront.ipc.stats import Counter, Source
+from dnsfront.worker.clients.waiter import Waiter
+from dnsfront.worker.process.batch import (
+    ADDRESS_OCTETS,
+    BATCH,
+    COMPACT,
+    HEADER_WORDS,
+    AnswerBatch,
+    ReceiveBatch,
+    SendBatch,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from dnsfront.dns.entry import Entry
+    from dnsfront.dns.shape import Shape
+    from dnsfront.worker.answering.frontend import Frontend
+    from dnsfront.worker.clients.access import AccessList
+    from dnsfront.worker.peers.handover import Peers
+    from dnsfront.worker.peers.ownership import Ownership
+
+#: Batches taken from one socket before the others get their turn.
+_ROUNDS: Final = 4
+#: Batches that hold more small datagrams than the largest receive buffer here.
+_DRAIN_ROUNDS: Final = 256
+
+
+class UdpWaiter(Waiter):
+    """The sender of one datagram, and where its response goes."""
+
+    __slots__ = ("_address", "_control", "_listener", "_replies")
+
+    def __init__(
+        self,
+        listener: UdpListener,
+        address: bytes,
+        control: bytes,
+        *,
+        is_placed: bool,
+    ) -> None:
+        self._listener = listener
+        self._replies = listener.replies
+        self._address = address
+        self._control = control
+        self.is_placed = is_placed
+
+    def is_at(self, listeners: Collection[object]) -> bool:
+        """Return whether the datagram came to one of *listeners*."""
+        return self._listener in listeners
+
+    def client(self) -> bytes:
+        """Return the IPv4 address of the client, or the /64 of its IPv6 address."""
+        address = self._address
+        return address[8:16] if len(address) > 16 else address[4:8]
+
+    def respond(self, message: bytes) -> None:
+        """Queue *message*; it leaves at the end of the round."""
+        self._replies.add(message, self._address, self._control)
+
+    def hand_over(self, worker_id: int, octets: bytes) -> bool:
+        """Pass the query on with the way back, so that its owner answers directly."""
+        listener = self._listener
+        return listener.peers.pass_datagram(
+            worker_id, listener.number, self._address, self._control, octets
+        )
+
+
+class UdpListener:
+    """One UDP socket of this worker.
+
+    *number* is what all workers call the listener. The socket belongs to the supervisor
+    too and is never closed for good here.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        sock: socket.socket,
+        *,
+        is_wildcard: bool,
+        frontend: Frontend,
+        ownership: Ownership,
+        access: AccessList,
+        peers: Peers,
+        clock: Callable[[], int],
+    ) -> None:
+        self.number = number
+        self.peers = peers
+        self.access = access
+        self._socket = sock
+        self._fd = sock.fileno()
+        self._frontend = frontend
+        self._ownership = ownership
+        self._clock = clock
+        self._received = ReceiveBatch(family=sock.family, with_control=is_wildcard)
+        self._answering = AnswerBatch(self._received)
+        self.replies = SendBatch(self._fd, family=sock.family, with_control=is_wildcard)
+        self._is_placed = False
+        # The packed address inside struct sockaddr_in and struct sockaddr_in6.
+        self._packed = (4, 8) if sock.family == socket.AF_INET else (8, 24)
+
+    def fileno(self) -> int:
+        """Return the descriptor, for the reactor."""
+        return self._fd
+
+    def close(self) -> None:
+        """Give up this worker's descriptor; nobody waits for a response by it."""
+        self._socket.close()
+
+    def ready(self, _event: int) -> None:
+        """Serve what the socket holds, up to a few batches."""
+        for _ in range(_ROUNDS):
+            if self._batch() < BATCH:
+                return
+
+    def drain(self) -> bool:
+        """Serve what the socket holds; return whether it was found empty.
+
+        Never more than a full receive buffer: under a steady load there is always one
+        datagram more, and others wait for their turn.
+        """
+        for _ in range(_DRAIN_ROUNDS):
+            count = self._batch()
+            self.flush()
+            if count < BATCH:
+                return True
+        return False
+
+    def flush(self) -> None:
+        """Send the responses that were queued."""
+        self.replies.flush()
+        self._count_failures(self.replies)
+
+    def _count_failures(self, batch: AnswerBatch | SendBatch) -> None:
+        if batch.failed:
+            self._frontend.meter.count(Counter.SEND_ERRORS, batch.failed)
+            batch.failed = 0
+
+    def _batch(self) -> int:
+        """Receive and serve one batch; return how many datagrams it had."""
+        received = self._received
+        count = received.receive(self._fd)
+        if count <= 0:
+            return 0
+        self._is_placed = self._ownership.take(count)
+        self._frontend.meter.count(Counter.QUERIES_UDP, count)
+        self._serve(count)
+        return count
+
+    def _serve(self, count: int) -> None:  # noqa: C901, PLR0912, PLR0915 - see below
+        # One function, long and flat: a call per datagram costs more than what is done.
+        frontend = self._frontend
+        started_at_ns = frontend.now_ns
+        now_s = frontend.now_s
+        cache, shapes = frontend.cache, frontend.shapes
+        plain, with_opt, fresh = shapes.plain, shapes.with_opt, cache.fresh
+        received, answering = self._received, self._answering
+        arena, sizes, vectors = received.arena, received.sizes, answering.vectors
+        has_control = received.has_control
+        addresses = received.addresses[: count * ADDRESS_OCTETS].tobytes()
+        packed_at, packed_end = self._packed
+        allowed = self.access.allowed
+        pieces: list[bytes] = []
+        buffer_at = answering.buffer_at
+        hits = zone_hits = odd_rcodes = denied = 0
+        is_shifted = False
+        for i in range(count):
+            try:
+                size = sizes[i * HEADER_WORDS]
+                at = i * ADDRESS_OCTETS
+                if addresses[at + packed_at : at + packed_end] not in allowed and (
+                    not self.access.allows(addresses[at + packed_at : at + packed_end])
+                ):
+                    message = self._denial(i)
+                    if not message:
+                        continue
+                    denied += 1
+                    size = len(message)
+                    pieces.append(message)
+                else:
+                    if size > COMPACT:
+                        frontend.query(received.datagram(i), self._waiter(i))
+                        continue
+                    at = i * COMPACT
+                    octets = arena[at : at + size]
+                    header = octets[2:12]
+                    by_opt = with_opt.get(header)
+                    if by_opt is None:
+                        shape = plain.get(header)
+                        question = octets[12:]
+                    else:
+                        shape = by_opt.get(octets[-11:])
+                        if shape is not None:
+                            # Not before: compiled, a slice that ends too early raises.
+                            question = octets[12:-11]
+                    if shape is None:
+                        frontend.query(octets, self._waiter(i))
+                        continue
+                    key = question.lower()
+                    entry = shape.lookup(key)
+                    if entry is None or (
+                        entry.stamp != now_s and not fresh(entry, now_s)
+                    ):
+                        self._miss(i, octets, question, key, shape, entry)
+                        continue
+                    odd = entry.odd
+                    if odd:
+                        if odd & ODD_ANY or (
+                            odd & ODD_TAIL and entry.tail != question[-4:]
+                        ):
+                            self._miss(i, octets, question, key, shape, None)
+                            continue
+                        if odd & ODD_ZONE:
+                            zone_hits += 1
+                        if odd & ODD_ROTATES:
+                            entry.rotate()
+                        if odd & ODD_ERRORS:
+                            size -= len(shape.opt)
+                            inner = len(question) + len(entry.body)
+                            shape = shape.with_errors(entry.errors, inner)
+                            size += len(shape.opt)
+                        rcode = entry.rcode
+                        if rcode:
+                            odd_rcodes += 1
+                            frontend.meter.count_rcode(rcode)
+                    body = entry.body
+                    size += len(body)
+                    if size <= shape.limit:
+                        pieces += (
+                            octets[:2],
+                            shape.heads[entry.head],
+                            question,
+                            body,
+                            shape.opt,
+                        )
+                    else:
+                        message = shape.truncated(octets[:2], question, entry.head)
+                        size = len(message)
+                        pieces.append(message)
+                vectors[2 * hits] = buffer_at
+                vectors[2 * hits + 1] = size
+                buffer_at += size
+                if hits != i:
+                    answering.redirect(hits, i)
+                    is_shifted = True
+                if has_control:
+                    received.clear_interface(i)
+                hits += 1
+            except Exception:  # noqa: BLE001 - one datagram, not the batch
+                frontend.survive(received.datagram(i), self._waiter(i))
+        if hits:
+            answering.send_joined(self._fd, b"".join(pieces), hits)
+            self._count_failures(answering)
+            if is_shifted:
+                answering.restore(hits)
+            if denied:
+                frontend.meter.count(Counter.REFUSED, denied)
+                frontend.meter.count_rcode(wire.REFUSED, denied)
+                hits -= denied
+            self._count_hits(hits, zone_hits, odd_rcodes, started_at_ns)
+
+    def _count_hits(
+        self, hits: int, zone_hits: int, odd_rcodes: int, started_at_ns: int
+    ) -> None:
+        meter = self._frontend.meter
+        duration_ns = self._clock() - started_at_ns
+        meter.count_rcode(0, hits - odd_rcodes)
+        cache_hits = hits - zone_hits
+        if cache_hits:
+            meter.count(Counter.CACHE_REQUESTS, cache_hits)
+            meter.count(Counter.CACHE_HITS, cache_hits)
+            meter.observe(Source.HIT, duration_ns, cache_hits)
+        if zone_hits:
+            meter.observe(Source.ZONE, duration_ns, zone_hits)
+
+    def _denial(self, i: int) -> bytes:
+        """Return what a client that is not allowed gets, empty if that is nothing now.
+
+        It may be nothing at all, or need more thought than the other ones.
+        """
+        frontend = self._frontend
+        if self.access.is_silent:
+            frontend.meter.count(Counter.IGNORED_DENIED)
+            return b""
+        octets = self._received.datagram(i)
+        refusal = frontend.shapes.refusal(octets)
+        if not refusal:
+            frontend.refuse(octets, self._waiter(i))
+        return refusal
+
+    def waiter_at(self, address: bytes, control: bytes) -> UdpWaiter:
+        """Return the sender of a datagram that another worker handed over."""
+        return UdpWaiter(self, address, control, is_placed=True)
+
+    def _waiter(self, i: int) -> UdpWaiter:
+        received = self._received
+        control = received.control(i) if received.has_control else b""
+        return UdpWaiter(self, received.address(i), control, is_placed=self._is_placed)
+
+    def _miss(
+        self,
+        i: int,
+        octets: bytes,
+        question: bytes,
+        key: bytes,
+        shape: Shape,
+        entry: Entry | None,
+    ) -> None:
+        frontend, waiter = self._frontend, self._waiter(i)
+        waiter.identity = octets[:2]
+        waiter.question = question
+        waiter.shape = shape
+        waiter.received_at_ns = frontend.now_ns
+        frontend.miss(octets, key, entry, waiter)

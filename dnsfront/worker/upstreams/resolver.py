@@ -1,0 +1,492 @@
+"""Misses go out and come back: one outstanding fetch a question, retried and bounded.
+
+Coalescing is a duty, not a luxury: two identical questions under way at once would
+double an attacker's chance to guess an id (RFC 5452, 5).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from dnsfront.dns import wire
+from dnsfront.dns.chain import may_lead_on
+from dnsfront.dns.entry import Entry
+from dnsfront.dns.response import NEVER_KEPT, Response, parse_response
+from dnsfront.errors import TooManyRecordsError, WireError
+from dnsfront.ipc.spec import Limits, UpstreamServer
+from dnsfront.ipc.stats import Counter, Limit
+from dnsfront.worker.clients.waiter import Waiter
+from dnsfront.worker.process.batch import BATCH, COMPACT, HEADER_WORDS, ReceiveBatch
+from dnsfront.worker.process.meter import Meter
+from dnsfront.worker.process.reactor import Reactor
+from dnsfront.worker.upstreams.aliases import Aliases
+from dnsfront.worker.upstreams.answers import Answers
+from dnsfront.worker.upstreams.choice import Choice
+from dnsfront.worker.upstreams.fetch import (
+    Fetch,
+    edns_forms,
+    is_bare_error,
+    is_response,
+    message,
+)
+from dnsfront.worker.upstreams.patience import Patience
+from dnsfront.worker.upstreams.pending import Pending
+from dnsfront.worker.upstreams.refusals import (
+    OFFENDED,
+    RETRY_ELSEWHERE,
+    learn,
+    note_bare_error,
+    note_refusal,
+)
+from dnsfront.worker.upstreams.retry import RoundTrip, Timers
+from dnsfront.worker.upstreams.server import Port, Server
+
+#: Fetches that are overdue or refused, taken up in one round; and batches that leave
+#: towards one server. More would keep those waiting whose answers are there.
+_TURNS: Final = 512
+_BATCHES: Final = 16
+
+
+class Resolver:
+    """The worker's side towards the upstreams.
+
+    *order* names the servers to try for a qname, best first; *is_up* tells what the
+    health checks think of the upstream with an index. `under_way` has the fetches by
+    view and question.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[UpstreamServer],
+        *,
+        order: Callable[[bytes, Sequence[Server]], list[Server]],
+        is_up: Callable[[int], bool],
+        is_on_trial: Callable[[int], bool] | None = None,
+        timeout_s: float,
+        udp_size: int = wire.UDP_PAYLOAD_OCTETS,
+        limits: Limits,
+        reactor: Reactor,
+        answers: Answers,
+        meter: Meter,
+    ) -> None:
+        self._pending = Pending(limits)
+        self.under_way = self._pending.under_way
+        self._timeout_ns = round(timeout_s * 1e9)
+        self._servers = [
+            Server(spec, reactor, self._receive, meter, RoundTrip(self._timeout_ns))
+            for spec in servers
+        ]
+        self._choice = Choice(self._servers, order, is_up, is_on_trial)
+        self._forms = edns_forms(udp_size)
+        self._reactor = reactor
+        self._answers = answers
+        self._meter = meter
+        self._timers = Timers(self._timeout_ns)
+        self._patience = Patience(self, self._timers, self._timeout_ns, meter)
+        self._aliases = Aliases(self, answers)
+        self._unheard: deque[tuple[Fetch, int]] = deque()
+        self._received = ReceiveBatch()
+
+    @property
+    def pending(self) -> int:
+        """How many fetches are under way."""
+        return self._pending.count
+
+    def bound(self, limits: Limits) -> None:
+        """Keep to *limits* from now on."""
+        self._pending.bound(limits)
+
+    def fetch(
+        self,
+        view: int,
+        key: bytes,
+        exact: bytes,
+        entry: Entry | None,
+        waiter: Waiter | None,
+    ) -> bool:
+        """Ask the upstreams; without a *waiter* only to keep *entry* fresh.
+
+        Nobody may be asking the same already: see `under_way`. Returns whether a fetch
+        was started, which is not so when there are too many.
+        """
+        waiters = [] if waiter is None else [waiter]
+        pending = self._pending
+        if pending.count >= pending.crowd and not self._has_room(exact, waiter):
+            self._answers.fail(entry, waiters, wire.SERVFAIL, wire.EDE_NOT_READY)
+            return False
+        candidates = self._choice.of(exact[:-4])
+        fetch = Fetch(view, key, exact, entry, waiters, candidates, self._forms)
+        pending.add(fetch, self._answers.now_ns)
+        self._send_next(fetch)
+        return True
+
+    def _has_room(self, exact: bytes, waiter: Waiter | None) -> bool:
+        """Return whether one more may be fetched, and make room for it."""
+        pending = self._pending
+        barrier = pending.barrier(exact, waiter, self._answers.now_ns)
+        if barrier is not None:
+            self._meter.count(barrier)
+            return False
+        if pending.count < pending.most:
+            return True
+        self._meter.count(Limit.PENDING)
+        hopeless = pending.hopeless()
+        if hopeless is None:
+            return False
+        self._finish(hopeless)
+        self._answers.fail(
+            hopeless.entry, hopeless.waiters, wire.SERVFAIL, wire.EDE_NOT_READY
+        )
+        return True
+
+    def _send_next(self, fetch: Fetch) -> None:
+        server = fetch.candidates.pop()
+        if fetch.sends:
+            fetch.until_ns = fetch.repeats = 0
+            fetch.is_waiting = False
+        fetch.sends += 1
+        fetch.server = server
+        fetch.asked_at_ns = self._answers.now_ns
+        # As wants_edns() says it for nearly all.
+        fetch.has_edns = (
+            server.edns.is_sure and fetch.plain_server is not server
+        ) or self.wants_edns(fetch, server)
+        fetch.count_query(server)
+        server.outstanding += 1
+        server.queue.append(fetch)
+
+    def wants_edns(self, fetch: Fetch, server: Server) -> bool:
+        """Return whether *server* is to be asked with an OPT record."""
+        edns = server.edns
+        return server is not fetch.plain_server and (
+            edns.is_sure
+            or edns.is_wanted(
+                self._answers.now_ns, is_first=not fetch.was_asked(server)
+            )
+        )
+
+    def flush(self) -> None:
+        """Send what was queued since the last call, a batch a system call.
+
+        Of a great many the rest stays for the next round, which comes at once.
+        """
+        batches = _BATCHES
+        servers = self._servers
+        while servers and batches:
+            for server in servers:
+                if server.queue:
+                    self._send_batch(server)
+            batches -= 1
+            # What could not be sent is queued for the next server.
+            servers = [server for server in self._servers if server.queue]
+
+    def _send_batch(self, server: Server) -> None:
+        now_ns = self._answers.now_ns
+        batch, server.queue = server.queue[:BATCH], server.queue[BATCH:]
+        # A late response to an earlier send may have come since they were queued.
+        batch = [fetch for fetch in batch if not (fetch.is_done or fetch.connection)]
+        self._meter.upstream_sent(server.index, len(batch))
+        try:
+            unsent = server.send(batch, now_ns)
+        except OSError:
+            unsent = batch
+        # What fails below gets another number of sends, so that look is void.
+        self._timers.asked(batch, now_ns)
+        for fetch in unsent:
+            self.failed(fetch)
+
+    def _receive(  # noqa: C901 - a call a response costs more than its parts
+        self, port: Port
+    ) -> None:
+        received = self._received
+        count = received.receive(port.socket.fileno())
+        pending, server = port.pending, port.server
+        if count < 0:
+            # ICMP says that nobody listens there: no need to wait for the time-out.
+            self._unheard.extend(
+                (fetch, fetch.sends)
+                for fetch in pending.values()
+                if fetch.server is server and not fetch.connection
+            )
+            return
+        port.heard_ns = self._answers.now_ns
+        if server.suspect_ns:
+            server.gets_through(port)
+        arena, sizes = received.arena, received.sizes
+        timed: Fetch | None = None
+        for i in range(count):
+            size = sizes[i * HEADER_WORDS]
+            if size > COMPACT:
+                octets = received.datagram(i)
+            else:
+                octets = arena[i * COMPACT : i * COMPACT + size]
+            identity = octets[:2]
+            fetch = pending.get(identity)
+            if fetch is None or not (
+                is_response(octets, fetch.asked) or self._is_bare(fetch, port, octets)
+            ):
+                continue
+            del pending[identity]
+            if server is fetch.server:
+                timed = fetch
+            try:
+                if octets[5] == 0:
+                    self._refused_barely(fetch, server, octets)
+                elif octets[2] & 2 == 0:
+                    self._take(fetch, server, octets)
+                elif server is fetch.server:
+                    self._ask_over_tcp(fetch, server)
+            except Exception:  # noqa: BLE001 - one response, not the batch
+                self._survive(fetch)
+        if timed is not None:
+            took_ns = port.heard_ns - timed.sent_at_ns
+            server.round_trip.took(took_ns, is_repeated=timed.repeats > 0)
+
+    def _survive(self, fetch: Fetch) -> None:
+        """Give *fetch* up for the exception at hand; the others go on."""
+        self._answers.caught("upstream_response")
+        fetch.candidates.clear()
+        self.failed(fetch)
+
+    def _take(  # noqa: C901 - a call a response costs more than its parts
+        self, fetch: Fetch, server: Server, octets: bytes
+    ) -> None:
+        """Deliver the response *octets* of *server*, or try the next one.
+
+        It may be late: then another server was asked meanwhile, and only what the
+        late one knows counts, not what it does not.
+        """
+        is_late = server is not fetch.server
+        try:
+            response = parse_response(octets, wire.HEADER_OCTETS + len(fetch.asked))
+        except WireError as error:
+            if isinstance(error, TooManyRecordsError):
+                self._meter.count(Limit.RECORDS)
+                # Asking it the same again would only cost the same again.
+                fetch.candidates = [x for x in fetch.candidates if x is not server]
+            if not is_late:
+                self.failed(fetch)
+            return
+        if not is_late:
+            self._meter.upstream_answered(server.index, fetch.sent_at_ns)
+        rcode = response.rcode
+        if not (response.has_opt and server.edns.is_sure) and rcode not in OFFENDED:
+            learn(fetch, server, response, self._answers.now_ns)
+        if rcode in RETRY_ELSEWHERE or rcode > wire.RCODE_MASK:
+            self.refused(fetch, server, response)
+            return
+        if is_late:
+            self._came_late(fetch, server)
+        if (
+            response.ttl_s == NEVER_KEPT
+            or fetch.partial
+            or (self._answers.has_zones and may_lead_on(octets))
+        ):
+            whole = self._aliases.whole(fetch, server, octets, response)
+            if whole is None:
+                return
+            response = whole
+        if fetch.shares:
+            self._pending.heard(fetch, self._answers.now_ns)
+        self._finish(fetch)
+        self._answers.deliver(fetch, response)
+
+    def _came_late(self, fetch: Fetch, server: Server) -> None:
+        """Count that *server* answered after its time-out, and learn how long it took.
+
+        The time-out was counted as a failure; this is what says that it is up.
+        """
+        sent_at_ns = fetch.first_asked_ns(server)
+        self._meter.upstream_answered(server.index, sent_at_ns)
+        took_ns = self._answers.now_ns - sent_at_ns
+        server.round_trip.took(took_ns, is_repeated=True)
+
+    def give_up(self, fetch: Fetch) -> None:
+        """Answer SERVFAIL for aliases without an end, and remember it (RFC 9520, 3.2).
+
+        With a part of the chain, clients would take it for all there is.
+        """
+        self._meter.count(Limit.ALIASES)
+        self._finish(fetch)
+        self._answers.remember_failure(fetch.view, fetch.exact, wire.SERVFAIL)
+        self._answers.fail(fetch.entry, fetch.waiters, wire.SERVFAIL, None)
+
+    def restart(self, fetch: Fetch, octets: bytes, target: bytes) -> None:
+        """Ask for the *target* that the aliases of the response *octets* end with."""
+        fetch.restarts += 1
+        fetch.partial = octets
+        fetch.asked = target + fetch.exact[-4:]
+        fetch.queried = 0
+        fetch.forget_places()
+        fetch.hang_up()
+        if fetch.server is not None:
+            fetch.server.outstanding -= 1
+        fetch.candidates = self._choice.of(target)
+        self._send_next(fetch)
+
+    def refused(self, fetch: Fetch, server: Server, response: Response) -> None:
+        """Go on without *server*, which could not say."""
+        note_refusal(fetch, server, response)
+        if server is fetch.server:
+            self._meter.upstream_refused(server.index)
+            self.failed(fetch)
+
+    def _is_bare(self, fetch: Fetch, port: Port, octets: bytes) -> bool:
+        """Return whether *octets* are an error without a question about the last try.
+
+        That is forged more easily, so it can do no more than end the try it is about.
+        """
+        return is_bare_error(octets) and fetch.places[-1][:2] == (port, octets[:2])
+
+    def _refused_barely(self, fetch: Fetch, server: Server, octets: bytes) -> None:
+        """End the try under way by an error of *server* that repeats no question."""
+        note_bare_error(fetch, server, octets[3] & wire.RCODE_MASK)
+        self._meter.upstream_answered(server.index, fetch.sent_at_ns)
+        self._meter.upstream_refused(server.index)
+        self.failed(fetch)
+
+    def _ask_over_tcp(self, fetch: Fetch, server: Server) -> None:
+        """Ask again over TCP, because the response did not fit a datagram."""
+
+        def done(octets: bytes | None) -> None:
+            if octets is not None and is_bare_error(octets):
+                self._refused_barely(fetch, server, octets)
+                return
+            # TC over TCP says that even the whole is not whole (RFC 2181, 9).
+            if octets is None or octets[2] & 2 or not is_response(octets, fetch.asked):
+                self.failed(fetch)
+                return
+            try:
+                self._take(fetch, server, octets)
+            except Exception:  # noqa: BLE001 - one response, not the worker
+                self._survive(fetch)
+
+        fetch.forget_places()
+        fetch.sent_at_ns = self._answers.now_ns
+        fetch.sends += 1
+        self._meter.upstream_sent(server.index, 1)
+        now_ns = fetch.sent_at_ns
+        try:
+            fetch.connection = server.links.ask(message(b"", fetch), done, now_ns)
+        except OSError:
+            self.failed(fetch)
+            return
+        fetch.until_ns = fetch.sent_at_ns + 2 * self._timeout_ns
+        self._timers.look(fetch, fetch.until_ns)
+
+    def failed(self, fetch: Fetch) -> None:
+        """Count a failure of the server asked last; try the next one, or give up."""
+        server = fetch.server
+        if fetch.is_done or server is None:
+            return
+        if not fetch.is_waiting:
+            self._meter.upstream_failed(server.index)
+        while fetch.candidates and not fetch.may_ask(fetch.candidates[-1]):
+            fetch.candidates.pop()
+        if fetch.candidates:
+            server.outstanding -= 1
+            fetch.hang_up()
+            self._send_next(fetch)
+            return
+        self._finish(fetch)
+        rcode, errors = fetch.failed_rcode, fetch.errors
+        self._answers.remember_failure(fetch.view, fetch.exact, rcode, errors)
+        self._answers.fail(fetch.entry, fetch.waiters, rcode, fetch.error, errors)
+
+    def _finish(self, fetch: Fetch) -> None:
+        fetch.is_done = True
+        self._pending.remove(fetch)
+        if fetch.server is not None:
+            fetch.server.outstanding -= 1
+        for port, identity, _since_ns in fetch.places:
+            port.pending.pop(identity, None)
+        if fetch.connection is not None:
+            fetch.hang_up()
+
+    def expire(self) -> None:
+        """Look at what may be overdue, and at what was refused; not at all at once."""
+        now_ns = self._answers.now_ns
+        turns = _TURNS
+        while self._unheard and turns:
+            unheard, sends = self._unheard.popleft()
+            if unheard.sends == sends and not unheard.connection:
+                self.failed(unheard)
+                turns -= 1
+        while turns:
+            fetch = self._timers.due(now_ns)
+            if fetch is None:
+                return
+            self._patience.look(fetch, now_ns)
+            turns -= 1
+
+    def wait_s(self) -> float | None:
+        """Return the seconds until something may be overdue, None if nothing can be."""
+        if self._unheard:
+            return 0
+        for server in self._servers:
+            if server.queue:
+                return 0
+        at_ns = self._timers.next_ns()
+        return None if at_ns is None else max(0, at_ns - self._answers.now_ns) / 1e9
+
+    def stale_meanwhile(self, fetch: Fetch) -> None:
+        """Answer from stale data while the fetch goes on (RFC 8767, 5)."""
+        if fetch.entry is None or not fetch.tries:
+            return
+        if self._answers.send_stale(fetch.entry, fetch.waiters):
+            self._pending.waiting -= len(fetch.waiters)
+            fetch.waiters.clear()
+
+    def take_back(self, is_wanted: Callable[[bytes], bool]) -> list[Fetch]:
+        """End the fetches whose question *is_wanted* takes, and return them.
+
+        Who waits for them is the caller's to answer.
+        """
+        fetches = [
+            fetch
+            for fetches in self.under_way
+            for exact, fetch in fetches.items()
+            if is_wanted(exact)
+        ]
+        for fetch in fetches:
+            self._finish(fetch)
+        return fetches
+
+    def join(self, fetch: Fetch, waiter: Waiter) -> None:
+        """Let *waiter* wait for a fetch that is under way.
+
+        Often it is the same client, which has lost its patience: then the server had
+        time to answer too, and its response may have been lost.
+        """
+        pending = self._pending
+        is_over = len(fetch.waiters) >= pending.most_waiters
+        waiting = pending.waiting + self._answers.crowds.waiting
+        if is_over or waiting >= pending.most_waiting:
+            self._meter.count(Limit.WAITERS_PER_FETCH if is_over else Limit.WAITERS)
+            if waiter.is_tcp:
+                # Not left waiting, since it has a place there that others want.
+                rcode, error = wire.SERVFAIL, wire.EDE_NOT_READY
+                self._answers.fail(fetch.entry, [waiter], rcode, error)
+            return
+        self._meter.count(Counter.COALESCED)
+        pending.waiting += 1
+        fetch.waiters.append(waiter)
+        self._patience.asked_again(fetch, self._answers.now_ns)
+
+    def sweep(self) -> None:
+        """Close ports that are done with, and look who is up."""
+        self._choice.rank()
+        self._pending.sweep()
+        for server in self._servers:
+            server.sweep(self._answers.now_ns)
+
+    def close(self) -> None:
+        """Close every socket; fetches still under way fail."""
+        for fetches in self.under_way:
+            for fetch in list(fetches.values()):
+                fetch.candidates.clear()
+                self.failed(fetch)
+        for server in self._servers:
+            server.close()
