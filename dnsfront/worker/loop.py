@@ -24,10 +24,10 @@ from dnsfront.ipc.identity import Identity
 from dnsfront.ipc.spec import WorkerSpec
 from dnsfront.ipc.stats import Counter, Health, Limit
 from dnsfront.kernel.layouts import described
-from dnsfront.worker.answering.frontend import Frontend
+from dnsfront.worker.answering.answering import Answering
+from dnsfront.worker.answering.identity import identity_records
+from dnsfront.worker.answering.images import Images
 from dnsfront.worker.clients.access import AccessList
-from dnsfront.worker.identity import identity_records
-from dnsfront.worker.images import Images
 from dnsfront.worker.orders import Orders
 from dnsfront.worker.peers.handover import Peers
 from dnsfront.worker.peers.ownership import Ownership
@@ -110,7 +110,7 @@ class Worker:
             on_tick=self._on_tick,
             on_fault=self._on_fault,
         )
-        self.frontend = Frontend(
+        self.answering = Answering(
             worker_id=spec.worker_id,
             cache=self.cache,
             shapes=Shapes(
@@ -123,21 +123,21 @@ class Worker:
             is_steered=spec.steering == "ebpf",
         )
         self._before_round(time.monotonic_ns())
-        self.frontend.zones = images.zones(spec.zones)
+        self.answering.zones = images.zones(spec.zones)
         images.keep(spec.zones)
         self.identify()
         self.open_upstreams()
         self.peers = Peers(spec.worker_id, socket.socket(fileno=handover_fd))
         self._descriptors = descriptors.left()
         self.streams = Streams(
-            frontend=self.frontend,
+            answering=self.answering,
             reactor=self.reactor,
             peers=self.peers,
             limits=spec.limits,
             descriptors=self._descriptors_for_clients(),
         )
         self.listening = Listening(
-            frontend=self.frontend,
+            answering=self.answering,
             ownership=self.ownership,
             access=self.access,
             peers=self.peers,
@@ -150,7 +150,7 @@ class Worker:
             self._expire,
             self._go_on,
             self._take_back,
-            self.frontend.go_on,
+            self.answering.go_on,
             # Ahead of the upstreams: the query behind an answer may be a miss.
             self._serve_tcp,
             self._flush_upstreams,
@@ -203,8 +203,8 @@ class Worker:
             self.access.replace(spec.access_allow, is_silent=spec.access_deny == "drop")
             self.streams.keep_out(self.access)
         self.streams.configure(spec.limits, self._descriptors_for_clients())
-        if self.frontend.resolver is not None:
-            self.frontend.resolver.bound(spec.limits)
+        if self.answering.resolver is not None:
+            self.answering.resolver.bound(spec.limits)
 
     def _descriptors_for_clients(self) -> int:
         return descriptors.for_clients(
@@ -216,21 +216,21 @@ class Worker:
     def identify(self) -> None:
         """Tell what the spec wants told, in messages as long as it allows."""
         spec = self.spec
-        self.frontend.shapes.resize(spec.edns_udp_size)
-        self.frontend.identity = identity_records(
+        self.answering.shapes.resize(spec.edns_udp_size)
+        self.answering.identity = identity_records(
             spec.identity_id.replace("{worker}", spec.name), spec.identity_version
         )
 
     def open_upstreams(self) -> None:
         """Ask the upstreams of the spec; fetches under way end where they began."""
         spec = self.spec
-        if self.frontend.resolver is not None:
-            self._retiring.append(self.frontend.resolver)
-        self.frontend.resolver = None
+        if self.answering.resolver is not None:
+            self._retiring.append(self.answering.resolver)
+        self.answering.resolver = None
         if not spec.upstream_servers:
             return
         key = bytes.fromhex(spec.hash_key_hex)
-        self.frontend.resolver = Resolver(
+        self.answering.resolver = Resolver(
             spec.upstream_servers,
             order=order_of(spec.upstream_policy, spec.upstream_servers, key),
             is_up=lambda index: self._health[index] == Health.UP,
@@ -239,18 +239,18 @@ class Worker:
             udp_size=spec.edns_udp_size,
             limits=spec.limits,
             reactor=self.reactor,
-            answers=self.frontend,
+            answers=self.answering,
             meter=self._meter,
         )
 
     def resolvers(self) -> list[Resolver]:
         """Return who has fetches under way: the one of now, and those of before."""
-        resolver = self.frontend.resolver
+        resolver = self.answering.resolver
         return self._retiring if resolver is None else [resolver, *self._retiring]
 
     def take_handed_over(self) -> bool:
         """Take what other workers passed here; return whether there was any."""
-        return self.peers.receive(self.frontend, self.listening.udp) > 0
+        return self.peers.receive(self.answering, self.listening.udp) > 0
 
     def settle_hand_over(self) -> None:
         """Take what other workers passed here until now, and no more than can wait."""
@@ -269,11 +269,11 @@ class Worker:
     # -- a round
 
     def _before_round(self, now_ns: int) -> None:
-        self.frontend.now_ns = self._meter.now_ns = now_ns
-        self.frontend.now_s = now_ns // _NS
+        self.answering.now_ns = self._meter.now_ns = now_ns
+        self.answering.now_s = now_ns // _NS
 
     def _on_fault(self, part: str) -> None:
-        self.frontend.caught(part)
+        self.answering.caught(part)
 
     def _after_round(self) -> float | None:
         for part in self._parts:
@@ -295,7 +295,7 @@ class Worker:
         if self.peers.has_given_back:
             for octets, waiter in self.peers.given_back():
                 waiter.is_placed = True  # nobody else is left to ask
-                self.frontend.query(octets, waiter)
+                self.answering.query(octets, waiter)
 
     def _serve_tcp(self) -> None:
         self.streams.work()
@@ -323,7 +323,7 @@ class Worker:
 
     def _wait_s(self) -> float | None:
         """Return how long there is nothing to do but to wait for others."""
-        has_crowd = self.frontend.crowds.waiting > 0 or self.peers.has_given_back
+        has_crowd = self.answering.crowds.waiting > 0 or self.peers.has_given_back
         if self._is_trimming or has_crowd or self.streams.has_work:
             return 0
         waits = [resolver.wait_s() for resolver in self.resolvers()]
@@ -335,7 +335,7 @@ class Worker:
         """Fail what is overdue upstream, and fetch again what soon expires here."""
         for overdue in self.resolvers():
             overdue.expire()
-        resolver = self.frontend.resolver
+        resolver = self.answering.resolver
         if self.cache.due:
             if resolver is not None:
                 self._refetch(resolver)
@@ -347,13 +347,13 @@ class Worker:
             view, exact = entry.view, entry.key[:-4] + entry.tail
             if (
                 exact not in resolver.under_way[view]
-                and self.frontend.failure(view, exact) is None
+                and self.answering.failure(view, exact) is None
                 and resolver.fetch(view, entry.key, exact, entry, None)
             ):
                 self._meter.count(Counter.CACHE_PREFETCHES)
 
     def _on_tick(self, now_ns: int) -> None:
-        resolver = self.frontend.resolver
+        resolver = self.answering.resolver
         self._meter.set_gauge(Counter.CACHE_ENTRIES, len(self.cache))
         self._meter.set_gauge(Counter.CACHE_OCTETS, self.cache.residents.octets)
         self._meter.set_gauge(Counter.PENDING, resolver.pending if resolver else 0)
@@ -380,7 +380,7 @@ class Worker:
             return False
         if any(resolver.pending for resolver in self.resolvers()):
             return False
-        if self.frontend.crowds.waiting:
+        if self.answering.crowds.waiting:
             return False
         self.listening.flush_udp()
         self.peers.flush()

@@ -140,7 +140,7 @@ class Orders:
             self._jobs.remove(job)
         except Exception as exc:  # noqa: BLE001 - whoever waits for its end is told
             self._jobs.remove(job)
-            self._worker.frontend.caught("order")
+            self._worker.answering.caught("order")
             self._fail(message, exc)
 
     def _note(self) -> None:
@@ -170,11 +170,11 @@ class Orders:
         table = memory.content(table_fd)
         os.close(table_fd)
         worker = self._worker
-        frontend = worker.frontend
+        answering = worker.answering
         worker.show_move(0, 0)
-        self._move_until_ns = frontend.now_ns + round(message["within_s"] * _NS)
+        self._move_until_ns = answering.now_ns + round(message["within_s"] * _NS)
         self._move = message
-        begin = partial(transfer, worker.cache.entries(), now_s=frontend.now_s)
+        begin = partial(transfer, worker.cache.entries(), now_s=answering.now_s)
         if "ids" not in message:
             self._transfer = begin(
                 owner=partial(worker.ownership.owner_under, table),
@@ -195,14 +195,14 @@ class Orders:
         """Send a piece more; past its time the rest stays, and arrives cold."""
         entries = 0
         try:
-            if self._worker.frontend.now_ns < self._move_until_ns:
+            if self._worker.answering.now_ns < self._move_until_ns:
                 self._worker.show_move(*next(move))
                 return
         except StopIteration as end:
             entries = end.value
             self._worker.show_move(entries, entries)
         except Exception:  # noqa: BLE001 - a colder cache there, and no worker lost here
-            self._worker.frontend.caught("move")
+            self._worker.answering.caught("move")
         self._end_move(entries)
 
     def _end_move(self, entries: int) -> None:
@@ -241,14 +241,14 @@ class Orders:
         worker.identify()
         if _upstreams(spec) != _upstreams(before):
             worker.open_upstreams()
-            worker.frontend.forget_failures()
+            worker.answering.forget_failures()
         # Without upstreams a zone says of its origin what is its parent's to say.
         is_alone = not spec.upstream_servers
         is_change = spec.zones != before.zones or is_alone == bool(
             before.upstream_servers
         )
         if is_change:
-            worker.frontend.zones = zones
+            worker.answering.zones = zones
             worker.images.keep(spec.zones)
         self._jobs.append(
             (message, self._put_in_force(message, before, spec, is_change=is_change))
@@ -267,7 +267,7 @@ class Orders:
         if is_change:
             # From now on no response of an upstream gets in; those that did go.
             for resolver in worker.resolvers():
-                worker.frontend.reclaim(resolver)
+                worker.answering.reclaim(resolver)
             origins = {
                 wire.qname_from_text(zone.origin)
                 for zone in (*before.zones, *after.zones)
@@ -276,7 +276,7 @@ class Orders:
                 lambda entry: self._is_outdated(entry, origins)
             )
         if after.cache_max_ttl_s < before.cache_max_ttl_s:
-            yield from worker.cache.shortening(worker.frontend.now_s)
+            yield from worker.cache.shortening(worker.answering.now_s)
         self._reply(message, "configured")
 
     def _is_outdated(self, entry: Entry, origins: AbstractSet[bytes]) -> bool:
@@ -304,7 +304,7 @@ class Orders:
         entries = yield from self._worker.cache.flushing(
             lambda entry: is_wanted(entry.key[:-4])
         )
-        self._worker.frontend.forget_failures()
+        self._worker.answering.forget_failures()
         self._reply(message, "flushed", entries=entries)
 
     # -- the listening sockets
@@ -318,7 +318,9 @@ class Orders:
     def _on_unlisten(self, message: channel.Message, _fds: list[int]) -> None:
         """Begin to leave listeners; see `_leave_on`."""
         worker = self._worker
-        self._leave_until_ns = worker.frontend.now_ns + round(message["within_s"] * _NS)
+        self._leave_until_ns = worker.answering.now_ns + round(
+            message["within_s"] * _NS
+        )
         self._leaves.append(message)
         worker.listening.leave(message["numbers"])
 
@@ -327,7 +329,7 @@ class Orders:
         worker = self._worker
         if (
             worker.listening.has_left(worker.resolvers())
-            or worker.frontend.now_ns >= self._leave_until_ns
+            or worker.answering.now_ns >= self._leave_until_ns
         ):
             self._leave_until_ns = 0
             for message in self._leaves:

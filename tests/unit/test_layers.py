@@ -152,7 +152,7 @@ IN_CIRCLES = {
     "worker.loop",
 }
 POINTS_UP = {
-    ("worker.peers.handover", "worker.answering.frontend"),
+    ("worker.peers.handover", "worker.answering.answering"),
     ("worker.peers.handover", "worker.transports.udp"),
     ("worker.upstreams.answers", "worker.answering.crowds"),
 }

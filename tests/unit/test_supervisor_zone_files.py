@@ -16,7 +16,7 @@ from dnsfront.supervisor.host import spawning
 from dnsfront.supervisor.host.spawning import Forked
 from dnsfront.supervisor.zones import files as zone_files
 from dnsfront.supervisor.zones.files import ZoneFiles
-from dnsfront.worker.images import Images
+from dnsfront.worker.answering.images import Images
 from tests.unit.asking import HEAD, ask, lines
 from tests.waiting import eventually
 

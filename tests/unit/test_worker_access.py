@@ -109,7 +109,7 @@ def test_quick_refusal_is_the_one_that_parsing_gives(edns: dict[str, int]) -> No
         [quick] = rig.ask(octets)
 
         assert quick == parsed
-        assert rig.frontend.shapes.refusal(octets) == quick
+        assert rig.answering.shapes.refusal(octets) == quick
         assert rig.count(Counter.REFUSED) == 2
         assert rig.count(Counter.EXCEPTIONS) == 0
 

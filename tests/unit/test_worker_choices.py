@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from dnsfront.dns import wire
 from dnsfront.dns.rotation import rotated
 from dnsfront.ipc.stats import Counter
-from dnsfront.worker.identity import identity_records
+from dnsfront.worker.answering.identity import identity_records
 from tests.unit.test_response import parsed, response
 from tests.unit.test_worker_tcp import Stream
 from tests.unit.worker_rig import (
@@ -205,7 +205,7 @@ def chaos(name: str, rtype: str = "TXT") -> dns.message.Message:
 def test_a_server_tells_what_it_may_and_no_more(
     rig: Rig, upstream: FakeUpstream
 ) -> None:
-    rig.frontend.identity = identity_records("site-w1", "")
+    rig.answering.identity = identity_records("site-w1", "")
 
     for name in ("id.server", "hostname.bind", "ID.Server"):
         told = rig.ask_for(chaos(name))
@@ -225,7 +225,7 @@ def test_a_server_tells_what_it_may_and_no_more(
 
 
 def test_the_version_is_told_where_it_is_to_be(rig: Rig) -> None:
-    rig.frontend.identity = identity_records("", "dnsfront 1")
+    rig.answering.identity = identity_records("", "dnsfront 1")
 
     told = rig.ask_for(chaos("version.bind"))
 
@@ -242,7 +242,7 @@ def test_a_text_too_long_for_a_record_is_cut() -> None:
 def test_the_internets_names_are_not_the_servers(
     rig: Rig, upstream: FakeUpstream
 ) -> None:
-    rig.frontend.identity = identity_records("w1", "x")
+    rig.answering.identity = identity_records("w1", "x")
 
     miss(rig, query_for("id.server", "TXT"))
 
@@ -308,7 +308,7 @@ def test_another_size_holds_from_the_next_query_on(
     query = query_for(rtype="TXT", payload=4096)
     assert rig.ask_for(query).flags & dns.flags.TC
 
-    rig.frontend.shapes.resize(4096)
+    rig.answering.shapes.resize(4096)
 
     assert not rig.ask_for(query).flags & dns.flags.TC
     odd = bytearray(query.to_wire())

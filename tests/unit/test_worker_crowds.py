@@ -76,7 +76,7 @@ def deliver(rig: Rig, fetch: Fetch, *records: str) -> None:
     octets = said_to(query, *records).to_wire(max_size=65535)
     end = wire.HEADER_OCTETS + len(fetch.exact)
     rig.resolver._finish(fetch)
-    rig.frontend.deliver(fetch, parse_response(octets, end))
+    rig.answering.deliver(fetch, parse_response(octets, end))
 
 
 @interpreted
@@ -103,7 +103,7 @@ def test_large_answer_for_ten_thousand_never_holds_more_memory_than_allowed(
 
     monkeypatch.setattr(Connection, "answered", watched)
     deliver(rig, fetch, *_BIG)
-    rig.until(lambda: not rig.frontend.crowds.waiting)
+    rig.until(lambda: not rig.answering.crowds.waiting)
 
     assert max(charged) <= most
     assert max(held) <= most
@@ -121,7 +121,7 @@ def test_ten_thousand_are_told_in_pieces_and_datagrams_are_served_in_between(
 
     deliver(rig, fetch, "big.example.com 60 TXT small")
     told = [rig.count(Counter.RCODE_0)]
-    while rig.frontend.crowds.waiting:
+    while rig.answering.crowds.waiting:
         other.send(query_for("www.example.test").to_wire())
         rig.round()
         assert len(received(other)) == 1
@@ -143,10 +143,10 @@ def test_ten_thousand_who_get_no_answer_are_told_in_pieces(
 
     fetch.candidates.clear()
     rig.resolver.failed(fetch)
-    assert rig.frontend.crowds.waiting == 1000
+    assert rig.answering.crowds.waiting == 1000
     rig.round()
 
-    assert rig.frontend.crowds.waiting == 1000 - ANSWERS_A_ROUND
+    assert rig.answering.crowds.waiting == 1000 - ANSWERS_A_ROUND
     for stream in streams:
         assert {response.rcode() for response in stream.until(100)} == {wire.SERVFAIL}
 
@@ -157,7 +157,7 @@ def test_few_are_told_at_once(stack: ExitStack, upstream: FakeUpstream) -> None:
 
     deliver(rig, fetch, "big.example.com 60 TXT small")
 
-    assert rig.frontend.crowds.waiting == 0
+    assert rig.answering.crowds.waiting == 0
     assert len(stream.until(AT_ONCE)) == AT_ONCE
 
 
@@ -167,7 +167,7 @@ def test_who_is_still_to_be_told_counts_among_those_who_wait(
     rig = rig_with(stack, upstream, pending=10)
     [stream], fetch = crowd(stack, rig, 1, 40)
     deliver(rig, fetch, "big.example.com 60 TXT small")
-    assert rig.frontend.crowds.waiting == 40
+    assert rig.answering.crowds.waiting == 40
 
     assert rig.resolver is not None
     rig.resolver.join(fetch, fetch.waiters[0])
@@ -238,11 +238,11 @@ def test_answers_that_hold_too_much_until_they_are_told_become_servfail(
 ) -> None:
     rig = rig_with(stack, upstream)
     [stream], fetch = crowd(stack, rig, 1, 20)
-    rig.frontend.crowds.octets = MAX_HELD_OCTETS
+    rig.answering.crowds.octets = MAX_HELD_OCTETS
 
     deliver(rig, fetch, "big.example.com 60 TXT small")
     responses: list[dns.message.Message] = stream.until(20)
 
     assert {response.rcode() for response in responses} == {wire.SERVFAIL}
     assert rig.count(Limit.WAITERS) == 1
-    assert rig.frontend.crowds.octets == MAX_HELD_OCTETS
+    assert rig.answering.crowds.octets == MAX_HELD_OCTETS

@@ -407,7 +407,7 @@ def test_token_is_answered_once_and_forgotten() -> None:
         for token in (kept, dropped, kept, 4711):
             peers.pass_response(1, token, b"answer %d" % token)
         peers.flush()
-        count = peers.receive(rig.frontend, [])
+        count = peers.receive(rig.answering, [])
 
         assert count == 6
         assert waiter.found == [b"answer %d" % kept]
@@ -435,7 +435,7 @@ def test_message_that_was_cut_is_refused_and_counted() -> None:
         peers.replace({2: sending.dup()})
 
         peers.pass_entries(2, bytes(MAX_PARCEL_OCTETS + COMPACT))
-        peers.receive(rig.frontend, {})
+        peers.receive(rig.answering, {})
 
         assert peers.refused == 1
         assert rig.counted() == {}
@@ -465,7 +465,7 @@ def test_what_makes_no_sense_is_refused_and_what_follows_is_taken(
         sending.send(octets)
         sending.send(b"\2\1" + bytes(8) + b"short")
 
-        count = peers.receive(rig.frontend, {0: rig.udp})
+        count = peers.receive(rig.answering, {0: rig.udp})
 
         assert count == 2
         assert peers.refused == 1
@@ -490,7 +490,7 @@ def test_entry_of_4000_addresses_is_whole_at_its_next_owner() -> None:
             entries,
             owner=lambda _qname: 2,
             own_id=1,
-            now_s=pair.first.frontend.now_s,
+            now_s=pair.first.answering.now_s,
             send=pair.first.peers.pass_entries,
         ):
             pass
@@ -499,7 +499,7 @@ def test_entry_of_4000_addresses_is_whole_at_its_next_owner() -> None:
         assert pair.second.count(Counter.CACHE_ADOPTED) == 1
         [entry] = pair.second.cache.entries()
         assert len(entry.body) == 4000 * 16
-        assert pair.second.cache.fresh(entry, pair.second.frontend.now_s + 5)
+        assert pair.second.cache.fresh(entry, pair.second.answering.now_s + 5)
         assert len(asked.answer[0]) == 4000
     upstream.close()
 
@@ -515,7 +515,7 @@ def test_peer_whose_socket_is_full_counts_as_failed() -> None:
             assert peers.pass_datagram(2, 0, b"", b"", bytes(2000))
         peers.flush()
 
-        got = peers.receive(rig.frontend, [rig.udp])
+        got = peers.receive(rig.answering, [rig.udp])
         assert 0 < got < 100
         assert peers.failed == 100 - got
         peers.replace({})

@@ -46,8 +46,8 @@ def test_who_waits_for_an_upstream_is_answered_by_the_new_zone(
     resolver = rig.resolver
     assert resolver is not None
 
-    rig.frontend.zones = zones()
-    rig.frontend.reclaim(resolver)
+    rig.answering.zones = zones()
+    rig.answering.reclaim(resolver)
     rig.round()
 
     assert "192.0.2.99" in received_one(client).answer[0].to_text()
@@ -63,7 +63,7 @@ def test_response_that_comes_after_the_zone_is_not_kept(
 ) -> None:
     client = miss(rig)
 
-    rig.frontend.zones = zones()
+    rig.answering.zones = zones()
     upstream.answer(ADDRESS)
     rig.round()
 
@@ -75,8 +75,8 @@ def test_other_fetches_go_on(rig: Rig, upstream: FakeUpstream) -> None:
     client = miss(rig, query_for("www.example.net"))
     assert rig.resolver is not None
 
-    rig.frontend.zones = zones()
-    rig.frontend.reclaim(rig.resolver)
+    rig.answering.zones = zones()
+    rig.answering.reclaim(rig.resolver)
 
     assert rig.resolver.pending == 1
     upstream.answer("www.example.net. 300 A 192.0.2.7")
@@ -90,9 +90,9 @@ def test_entries_from_another_worker_do_not_hide_a_zone(
     cached(rig, upstream)
     [entry] = rig.cache.entries()
     with Rig() as other:
-        other.frontend.zones = zones()
+        other.answering.zones = zones()
 
-        assert not other.cache.adopt(entry, other.frontend.now_s)
+        assert not other.cache.adopt(entry, other.answering.now_s)
 
         answer = other.ask_for(query_for()).answer[0].to_text()
         assert "192.0.2.99" in answer
@@ -105,8 +105,8 @@ def test_what_is_due_is_not_fetched_for_a_zone(
     rig.cache.due += rig.cache.entries()
     assert rig.resolver is not None
 
-    rig.frontend.zones = zones()
-    rig.frontend.reclaim(rig.resolver)
+    rig.answering.zones = zones()
+    rig.answering.reclaim(rig.resolver)
 
     assert rig.cache.due == []
 
@@ -114,10 +114,10 @@ def test_what_is_due_is_not_fetched_for_a_zone(
 def test_names_go_to_the_upstream_when_the_zone_is_gone(
     rig: Rig, upstream: FakeUpstream
 ) -> None:
-    rig.frontend.zones = zones()
+    rig.answering.zones = zones()
     assert "192.0.2.99" in rig.ask_for(query_for()).answer[0].to_text()
 
-    rig.frontend.zones = None
+    rig.answering.zones = None
     rig.cache.flush(lambda _qname: True)
 
     client = miss(rig)
@@ -130,7 +130,7 @@ def test_names_go_to_the_upstream_when_the_zone_is_gone(
 def test_ds_at_the_origin_of_a_zone_is_asked_of_the_parent_side(
     rig: Rig, upstream: FakeUpstream
 ) -> None:
-    rig.frontend.zones = zones()
+    rig.answering.zones = zones()
     client = miss(rig, query_for("example.com", "DS"))
 
     upstream.answer("example.com. 60 DS 1 8 2 " + 32 * "00")
@@ -147,7 +147,7 @@ def test_ds_at_the_origin_of_a_zone_is_asked_of_the_parent_side(
 
 def test_without_upstreams_ds_at_the_origin_is_denied_by_the_zone() -> None:
     with Rig() as rig:
-        rig.frontend.zones = zones()
+        rig.answering.zones = zones()
 
         response = rig.ask_for(query_for("example.com", "DS"))
 
@@ -180,7 +180,7 @@ def test_without_upstreams_ds_at_the_origin_is_denied_by_the_zone() -> None:
 def test_alias_of_an_upstream_ends_in_the_zone_of_ours(
     rig: Rig, upstream: FakeUpstream, records: tuple[str, ...]
 ) -> None:
-    rig.frontend.zones = zones()
+    rig.answering.zones = zones()
     client = miss(rig, query_for("alias.test"))
 
     upstream.answer(*records)
@@ -198,7 +198,7 @@ def test_alias_of_an_upstream_ends_in_the_zone_of_ours(
 def test_alias_of_an_upstream_to_a_name_that_our_zone_lacks_is_denied_by_it(
     rig: Rig, upstream: FakeUpstream
 ) -> None:
-    rig.frontend.zones = zones()
+    rig.answering.zones = zones()
     client = miss(rig, query_for("alias.test"))
 
     upstream.answer(
@@ -213,7 +213,7 @@ def test_alias_of_an_upstream_to_a_name_that_our_zone_lacks_is_denied_by_it(
 
 
 def test_alias_itself_is_what_was_asked_for(rig: Rig, upstream: FakeUpstream) -> None:
-    rig.frontend.zones = zones()
+    rig.answering.zones = zones()
     client = miss(rig, query_for("alias.test", "CNAME"))
 
     upstream.answer("alias.test. 300 CNAME www.example.com.")

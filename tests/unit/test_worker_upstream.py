@@ -407,7 +407,7 @@ def test_closed_resolver_leaves_no_descriptor_and_no_waiting_client(
 ) -> None:
     rig = Rig()
     before = open_descriptors()
-    rig.resolver = rig.frontend.resolver = rig._resolver([upstream], "ordered")
+    rig.resolver = rig.answering.resolver = rig._resolver([upstream], "ordered")
     clients = [miss(rig, query_for(f"n{number}.test")) for number in range(40)]
     opened = open_descriptors() - before
     truncated = upstream.take()[0]

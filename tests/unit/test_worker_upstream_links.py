@@ -295,7 +295,7 @@ def test_connection_that_fell_silent_is_not_used_again(rig: Rig, peer: Peer) -> 
 def test_nothing_is_left_open(upstream: FakeUpstream, end: str) -> None:
     rig = Rig()
     before = open_descriptors()
-    rig.resolver = rig.frontend.resolver = rig._resolver([upstream], "ordered")
+    rig.resolver = rig.answering.resolver = rig._resolver([upstream], "ordered")
     peer = Peer(rig, upstream)
     use(rig, peer)
     peer.close()

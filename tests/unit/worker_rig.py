@@ -29,7 +29,7 @@ from dnsfront.ipc.spec import Limits as Bounds
 from dnsfront.ipc.spec import UpstreamServer
 from dnsfront.ipc.stats import RCODES, Counter
 from dnsfront.ipc.stats import Upstream as Word
-from dnsfront.worker.answering.frontend import Frontend
+from dnsfront.worker.answering.answering import Answering
 from dnsfront.worker.clients.access import AccessList
 from dnsfront.worker.peers.handover import Peers
 from dnsfront.worker.peers.ownership import Ownership
@@ -301,9 +301,9 @@ class Rig:
             before_round=self._before_round,
             after_round=self._after_round,
             on_tick=lambda _now_ns: None,
-            on_fault=lambda part: self.frontend.caught(part),  # noqa: PLW0108 - made later
+            on_fault=lambda part: self.answering.caught(part),  # noqa: PLW0108 - made later
         )
-        self.frontend = Frontend(
+        self.answering = Answering(
             worker_id=worker_id,
             cache=self.cache,
             shapes=Shapes(self.cache.views, nsid=b"w%d" % worker_id, udp_size=udp_size),
@@ -312,12 +312,12 @@ class Rig:
             is_steered=is_steered,
         )
         if zone:
-            self.frontend.zones = ZoneSet([load_zone("example.test", zone, "test")])
+            self.answering.zones = ZoneSet([load_zone("example.test", zone, "test")])
         self.resolver: Resolver | None = None
         self._bounds = bounds
         self._before_round(0)
         if upstreams:
-            self.resolver = self.frontend.resolver = self._resolver(upstreams, policy)
+            self.resolver = self.answering.resolver = self._resolver(upstreams, policy)
         receiving, self.handover_send = socket.socketpair(
             socket.AF_UNIX, socket.SOCK_DGRAM
         )
@@ -331,7 +331,7 @@ class Rig:
         self.address = (host, self._udp_socket.getsockname()[1])
         self.udp = self.udp_listener(0, self._udp_socket, is_wildcard=False)
         self.streams = Streams(
-            frontend=self.frontend,
+            answering=self.answering,
             reactor=self.reactor,
             peers=self.peers,
             limits=bounds,
@@ -352,7 +352,7 @@ class Rig:
             index,
             sock,
             is_wildcard=is_wildcard,
-            frontend=self.frontend,
+            answering=self.answering,
             ownership=self.ownership,
             access=self.access,
             peers=self.peers,
@@ -370,21 +370,21 @@ class Rig:
             udp_size=self._udp_size,
             limits=self._bounds,
             reactor=self.reactor,
-            answers=self.frontend,
+            answers=self.answering,
             meter=self.meter,
         )
 
     def _on_handover(self, _event: int) -> None:
-        self.peers.receive(self.frontend, {0: self.udp})
+        self.peers.receive(self.answering, {0: self.udp})
 
     def _before_round(self, _real_ns: int) -> None:
-        self.frontend.now_ns = self.meter.now_ns = self.now_ns
-        self.frontend.now_s = self.now_ns // NS
+        self.answering.now_ns = self.meter.now_ns = self.now_ns
+        self.answering.now_s = self.now_ns // NS
 
     def _after_round(self) -> float | None:
         if self.resolver is not None:
             self.resolver.expire()
-        self.frontend.go_on()
+        self.answering.go_on()
         self.streams.work()
         if self.resolver is not None:
             self.resolver.flush()

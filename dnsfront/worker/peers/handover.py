@@ -26,7 +26,7 @@ from dnsfront.worker.process.batch import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from dnsfront.worker.answering.frontend import Frontend
+    from dnsfront.worker.answering.answering import Answering
     from dnsfront.worker.transports.udp import UdpListener
 
 _DATAGRAM: Final = 1
@@ -256,7 +256,9 @@ class Peers:
             self.failed += 1
             self._take_back(token)
 
-    def receive(self, frontend: Frontend, listeners: Mapping[int, UdpListener]) -> int:
+    def receive(
+        self, answering: Answering, listeners: Mapping[int, UdpListener]
+    ) -> int:
         """Serve what other workers passed here; return how many messages it was."""
         received = self._received
         count = received.receive(self._socket.fileno())
@@ -265,7 +267,7 @@ class Peers:
                 self.refused += 1
                 continue
             try:
-                self._take(received.datagram(i), frontend, listeners)
+                self._take(received.datagram(i), answering, listeners)
             except (struct.error, ValueError, KeyError):
                 # Another worker says what this one does not know: a listener that was
                 # closed meanwhile, or the words of another version.
@@ -273,7 +275,7 @@ class Peers:
         return count
 
     def _take(
-        self, octets: bytes, frontend: Frontend, listeners: Mapping[int, UdpListener]
+        self, octets: bytes, answering: Answering, listeners: Mapping[int, UdpListener]
     ) -> None:
         """Serve one message.
 
@@ -282,15 +284,15 @@ class Peers:
         """
         [kind] = _KIND.unpack_from(octets)
         if kind == _DATAGRAM:
-            self._datagram(octets, frontend, listeners)
+            self._datagram(octets, answering, listeners)
             return
         if kind == _ENTRIES:
-            frontend.adopt(octets[_KIND.size :])
+            answering.adopt(octets[_KIND.size :])
             return
         _, worker_id, token = _STREAM_HEAD.unpack_from(octets)
         payload = octets[_STREAM_HEAD.size :]
         if kind == _STREAM_QUERY:
-            frontend.query(payload, StreamWaiter(self, worker_id, token))
+            answering.query(payload, StreamWaiter(self, worker_id, token))
         elif kind == _STREAM_RESPONSE:
             passed = self._waiting.pop(token, None)
             if passed is not None:
@@ -299,7 +301,7 @@ class Peers:
             raise ValueError(f"got a message of kind {kind}")
 
     def _datagram(
-        self, octets: bytes, frontend: Frontend, listeners: Mapping[int, UdpListener]
+        self, octets: bytes, answering: Answering, listeners: Mapping[int, UdpListener]
     ) -> None:
         _, number, address_octets, control_octets, address, control = (
             _DATAGRAM_HEAD.unpack_from(octets)
@@ -307,7 +309,7 @@ class Peers:
         waiter = listeners[number].waiter_at(
             address[:address_octets], control[:control_octets]
         )
-        frontend.query(octets[_DATAGRAM_HEAD.size :], waiter)
+        answering.query(octets[_DATAGRAM_HEAD.size :], waiter)
 
     def forget(self, tokens: list[int]) -> None:
         """Stop waiting for responses that nobody wants any more."""

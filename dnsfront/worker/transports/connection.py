@@ -82,7 +82,7 @@ class Connection:
         self.streams: Streams = listener.streams
         self.client = client
         self.address = address
-        self.active_at_ns = listener.streams.frontend.now_ns
+        self.active_at_ns = listener.streams.answering.now_ns
         self.octets = 0
         self.is_queued = False
         self.is_written = False
@@ -193,7 +193,7 @@ class Connection:
         """Serve complete queries, as far as the limits go; return how many it were."""
         at = served = 0
         received = self._received
-        frontend = self.streams.frontend
+        answering = self.streams.answering
         most = self.streams.limits.tcp_queries_per_connection
         while served < QUERIES_A_TURN and self._takes_more:
             end = at + 2 + int.from_bytes(received[at : at + 2], "big")
@@ -205,7 +205,7 @@ class Connection:
                 # Nothing sensible comes from a client that sends this; what it asked
                 # before is answered all the same.
                 is_short = len(octets) < wire.HEADER_OCTETS
-                frontend.meter.count(
+                answering.meter.count(
                     Counter.IGNORED_SHORT if is_short else Counter.IGNORED_RESPONSE
                 )
                 self._is_ending = True
@@ -218,16 +218,16 @@ class Connection:
             query = TcpWaiter(self)
             self._under_way[query] = cost
             self._under_way_octets += cost
-            frontend.meter.count(Counter.QUERIES_TCP)
-            frontend.query(octets, query)
+            answering.meter.count(Counter.QUERIES_TCP)
+            answering.query(octets, query)
             if self._asked == most:
-                frontend.meter.count(Limit.TCP_QUERIES_PER_CONNECTION)
+                answering.meter.count(Limit.TCP_QUERIES_PER_CONNECTION)
                 self._is_ending = True
         del received[:at]
         if self._is_ending:
             received.clear()
         if served:
-            self.active_at_ns = frontend.now_ns
+            self.active_at_ns = answering.now_ns
         return served
 
     def answered(self, query: TcpWaiter, message: bytes) -> None:
@@ -265,7 +265,7 @@ class Connection:
         """Send what was answered since the last turn, then go on with what waits."""
         if self._is_closed:
             return
-        self.active_at_ns = self.streams.frontend.now_ns
+        self.active_at_ns = self.streams.answering.now_ns
         try:
             self._send()
         except OSError:
@@ -282,7 +282,7 @@ class Connection:
             return
         del self._unsent[:sent]
         self._is_blocked = bool(self._unsent)
-        self.active_at_ns = self.streams.frontend.now_ns
+        self.active_at_ns = self.streams.answering.now_ns
 
     def settle(self) -> None:
         """Close the connection if nothing keeps it open, or wait for what it needs."""
@@ -348,7 +348,7 @@ class Connection:
             return
         is_owed = self._under_way and not self._is_blocked
         if idle_ns > (streams.stuck_ns if is_owed else streams.idle_ns):
-            streams.frontend.meter.count(Limit.TCP_IDLE)
+            streams.answering.meter.count(Limit.TCP_IDLE)
             self.close()
 
     def _finish(self) -> None:
@@ -363,7 +363,7 @@ class Connection:
             self.close()
             return
         self._is_ending = self._is_lingering = True
-        self.active_at_ns = self.streams.frontend.now_ns
+        self.active_at_ns = self.streams.answering.now_ns
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Iterable
 
 from dnsfront.ipc.spec import Listener
-from dnsfront.worker.answering.frontend import Frontend
+from dnsfront.worker.answering.answering import Answering
 from dnsfront.worker.clients.access import AccessList
 from dnsfront.worker.peers.handover import Peers
 from dnsfront.worker.peers.ownership import Ownership
@@ -32,7 +32,7 @@ class Listening:
     def __init__(
         self,
         *,
-        frontend: Frontend,
+        answering: Answering,
         ownership: Ownership,
         access: AccessList,
         peers: Peers,
@@ -43,7 +43,7 @@ class Listening:
         self.tcp: dict[int, TcpListener] = {}
         # What every round goes through, ready made.
         self.all_udp: tuple[UdpListener, ...] = ()
-        self._frontend = frontend
+        self._answering = answering
         self._ownership = ownership
         self._access = access
         self._peers = peers
@@ -69,7 +69,7 @@ class Listening:
                 listener.number,
                 udp,
                 is_wildcard=listener.is_wildcard,
-                frontend=self._frontend,
+                answering=self._answering,
                 ownership=self._ownership,
                 access=self._access,
                 peers=self._peers,
@@ -134,7 +134,7 @@ class Listening:
             self.tcp[number].ready(0)
         if not all(are_empty) or any(self.tcp[n].connections for n in self._leaving):
             return False
-        if self._streams.frontend.crowds.waiting:
+        if self._streams.answering.crowds.waiting:
             return False
         return not any(
             waiter.is_at(leaving)

@@ -22,7 +22,7 @@ from dnsfront.ipc.stats import Limit
 
 if TYPE_CHECKING:
     from dnsfront.ipc.spec import Limits
-    from dnsfront.worker.answering.frontend import Frontend
+    from dnsfront.worker.answering.answering import Answering
     from dnsfront.worker.clients.access import AccessList
     from dnsfront.worker.peers.handover import Peers
     from dnsfront.worker.process.reactor import Reactor
@@ -61,13 +61,13 @@ class Streams:
     def __init__(
         self,
         *,
-        frontend: Frontend,
+        answering: Answering,
         reactor: Reactor,
         peers: Peers,
         limits: Limits,
         descriptors: int,
     ) -> None:
-        self.frontend = frontend
+        self.answering = answering
         self.peers = peers
         self.octets = 0
         self.arena = memoryview(bytearray(_ARENA_OCTETS))
@@ -151,7 +151,7 @@ class Streams:
                 self._give_up(connection)
 
     def _give_up(self, connection: Connection) -> None:
-        self.frontend.caught("tcp")
+        self.answering.caught("tcp")
         connection.close()
 
     # -- who is there
@@ -210,12 +210,12 @@ class Streams:
         """
         mine = self._clients.get(client, {})
         if len(mine) >= self.limits.tcp_connections_per_client:
-            self.frontend.meter.count(Limit.TCP_CONNECTIONS_PER_CLIENT)
+            self.answering.meter.count(Limit.TCP_CONNECTIONS_PER_CLIENT)
             return self._displace(list(mine), is_busy_too=False)
         if len(self._by_fd) < self.room:
             return True
         is_short = self.room < self.limits.tcp_connections
-        self.frontend.meter.count(
+        self.answering.meter.count(
             Limit.DESCRIPTORS if is_short else Limit.TCP_CONNECTIONS
         )
         return self._make_room(mine)
@@ -250,7 +250,7 @@ class Streams:
         away, by a descriptor that is kept for that. Returns whether something could be
         done: the socket stays ready otherwise, and must not be looked at.
         """
-        self.frontend.meter.count(Limit.DESCRIPTORS)
+        self.answering.meter.count(Limit.DESCRIPTORS)
         oldest = islice(self._by_fd.values(), _LOOKED_AT)
         if self._displace(list(oldest), is_busy_too=False):
             return True
@@ -292,5 +292,5 @@ class Streams:
         for connection in ranked:
             if self.octets <= most:
                 return
-            self.frontend.meter.count(Limit.TCP_MEMORY)
+            self.answering.meter.count(Limit.TCP_MEMORY)
             connection.close()

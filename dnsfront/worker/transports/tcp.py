@@ -62,7 +62,7 @@ class TcpListener:
 
     def _accept(self, sock: socket.socket, host: str) -> None:
         streams = self.streams
-        meter = streams.frontend.meter
+        meter = streams.answering.meter
         packed = socket.inet_pton(sock.family, host.partition("%")[0])
         client = client_of(packed)
         if not self.access.allows(packed) or not streams.has_room(client):

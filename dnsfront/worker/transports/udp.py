@@ -3,7 +3,7 @@
 This is the hot path. A hit costs a handful of slices and dictionary look-ups: the
 header and the OPT record are recognised by their octets (`dns/shape.py`), the folded
 question is the key of the cache, and the response is joined from prepared pieces.
-Anything that is not recognised goes to the front end as a whole.
+Anything that is not recognised goes to `worker/answering/` as a whole.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from dnsfront.dns.entry import Entry
     from dnsfront.dns.shape import Shape
-    from dnsfront.worker.answering.frontend import Frontend
+    from dnsfront.worker.answering.answering import Answering
     from dnsfront.worker.clients.access import AccessList
     from dnsfront.worker.peers.handover import Peers
     from dnsfront.worker.peers.ownership import Ownership
@@ -100,7 +100,7 @@ class UdpListener:
         sock: socket.socket,
         *,
         is_wildcard: bool,
-        frontend: Frontend,
+        answering: Answering,
         ownership: Ownership,
         access: AccessList,
         peers: Peers,
@@ -111,11 +111,11 @@ class UdpListener:
         self.access = access
         self._socket = sock
         self._fd = sock.fileno()
-        self._frontend = frontend
+        self._answering = answering
         self._ownership = ownership
         self._clock = clock
         self._received = ReceiveBatch(family=sock.family, with_control=is_wildcard)
-        self._answering = AnswerBatch(self._received)
+        self._answers = AnswerBatch(self._received)
         self.replies = SendBatch(self._fd, family=sock.family, with_control=is_wildcard)
         self._is_placed = False
         # The packed address inside struct sockaddr_in and struct sockaddr_in6.
@@ -155,7 +155,7 @@ class UdpListener:
 
     def _count_failures(self, batch: AnswerBatch | SendBatch) -> None:
         if batch.failed:
-            self._frontend.meter.count(Counter.SEND_ERRORS, batch.failed)
+            self._answering.meter.count(Counter.SEND_ERRORS, batch.failed)
             batch.failed = 0
 
     def _batch(self) -> int:
@@ -165,25 +165,25 @@ class UdpListener:
         if count <= 0:
             return 0
         self._is_placed = self._ownership.take(count)
-        self._frontend.meter.count(Counter.QUERIES_UDP, count)
+        self._answering.meter.count(Counter.QUERIES_UDP, count)
         self._serve(count)
         return count
 
     def _serve(self, count: int) -> None:  # noqa: C901, PLR0912, PLR0915 - see below
         # One function, long and flat: a call per datagram costs more than what is done.
-        frontend = self._frontend
-        started_at_ns = frontend.now_ns
-        now_s = frontend.now_s
-        cache, shapes = frontend.cache, frontend.shapes
+        answering = self._answering
+        started_at_ns = answering.now_ns
+        now_s = answering.now_s
+        cache, shapes = answering.cache, answering.shapes
         plain, with_opt, fresh = shapes.plain, shapes.with_opt, cache.fresh
-        received, answering = self._received, self._answering
-        arena, sizes, vectors = received.arena, received.sizes, answering.vectors
+        received, answers = self._received, self._answers
+        arena, sizes, vectors = received.arena, received.sizes, answers.vectors
         has_control = received.has_control
         addresses = received.addresses[: count * ADDRESS_OCTETS].tobytes()
         packed_at, packed_end = self._packed
         allowed = self.access.allowed
         pieces: list[bytes] = []
-        buffer_at = answering.buffer_at
+        buffer_at = answers.buffer_at
         hits = zone_hits = odd_rcodes = denied = 0
         is_shifted = False
         for i in range(count):
@@ -201,7 +201,7 @@ class UdpListener:
                     pieces.append(message)
                 else:
                     if size > COMPACT:
-                        frontend.query(received.datagram(i), self._waiter(i))
+                        answering.query(received.datagram(i), self._waiter(i))
                         continue
                     at = i * COMPACT
                     octets = arena[at : at + size]
@@ -216,7 +216,7 @@ class UdpListener:
                             # Not before: compiled, a slice that ends too early raises.
                             question = octets[12:-11]
                     if shape is None:
-                        frontend.query(octets, self._waiter(i))
+                        answering.query(octets, self._waiter(i))
                         continue
                     key = question.lower()
                     entry = shape.lookup(key)
@@ -244,7 +244,7 @@ class UdpListener:
                         rcode = entry.rcode
                         if rcode:
                             odd_rcodes += 1
-                            frontend.meter.count_rcode(rcode)
+                            answering.meter.count_rcode(rcode)
                     body = entry.body
                     size += len(body)
                     if size <= shape.limit:
@@ -263,28 +263,28 @@ class UdpListener:
                 vectors[2 * hits + 1] = size
                 buffer_at += size
                 if hits != i:
-                    answering.redirect(hits, i)
+                    answers.redirect(hits, i)
                     is_shifted = True
                 if has_control:
                     received.clear_interface(i)
                 hits += 1
             except Exception:  # noqa: BLE001 - one datagram, not the batch
-                frontend.survive(received.datagram(i), self._waiter(i))
+                answering.survive(received.datagram(i), self._waiter(i))
         if hits:
-            answering.send_joined(self._fd, b"".join(pieces), hits)
-            self._count_failures(answering)
+            answers.send_joined(self._fd, b"".join(pieces), hits)
+            self._count_failures(answers)
             if is_shifted:
-                answering.restore(hits)
+                answers.restore(hits)
             if denied:
-                frontend.meter.count(Counter.REFUSED, denied)
-                frontend.meter.count_rcode(wire.REFUSED, denied)
+                answering.meter.count(Counter.REFUSED, denied)
+                answering.meter.count_rcode(wire.REFUSED, denied)
                 hits -= denied
             self._count_hits(hits, zone_hits, odd_rcodes, started_at_ns)
 
     def _count_hits(
         self, hits: int, zone_hits: int, odd_rcodes: int, started_at_ns: int
     ) -> None:
-        meter = self._frontend.meter
+        meter = self._answering.meter
         duration_ns = self._clock() - started_at_ns
         meter.count_rcode(0, hits - odd_rcodes)
         cache_hits = hits - zone_hits
@@ -300,14 +300,14 @@ class UdpListener:
 
         It may be nothing at all, or need more thought than the other ones.
         """
-        frontend = self._frontend
+        answering = self._answering
         if self.access.is_silent:
-            frontend.meter.count(Counter.IGNORED_DENIED)
+            answering.meter.count(Counter.IGNORED_DENIED)
             return b""
         octets = self._received.datagram(i)
-        refusal = frontend.shapes.refusal(octets)
+        refusal = answering.shapes.refusal(octets)
         if not refusal:
-            frontend.refuse(octets, self._waiter(i))
+            answering.refuse(octets, self._waiter(i))
         return refusal
 
     def waiter_at(self, address: bytes, control: bytes) -> UdpWaiter:
@@ -328,9 +328,9 @@ class UdpListener:
         shape: Shape,
         entry: Entry | None,
     ) -> None:
-        frontend, waiter = self._frontend, self._waiter(i)
+        answering, waiter = self._answering, self._waiter(i)
         waiter.identity = octets[:2]
         waiter.question = question
         waiter.shape = shape
-        waiter.received_at_ns = frontend.now_ns
-        frontend.miss(octets, key, entry, waiter)
+        waiter.received_at_ns = answering.now_ns
+        answering.miss(octets, key, entry, waiter)

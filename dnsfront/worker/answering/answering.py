@@ -55,7 +55,7 @@ _CHAOS_HEAD: Final = (wire.QR | wire.AA | wire.RA).to_bytes(2, "big") + bytes(
 _PLAIN: Final = frozenset(bytes((0, t)) + _IN for t in (1, 2, 15, 16, 28, 33, 65))
 
 
-class Frontend:
+class Answering:
     """What one worker knows about answering.
 
     `now_s` (whole monotonic seconds, for the cache) and `now_ns` are set before every
