@@ -12,12 +12,11 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Collection
 from dataclasses import asdict
 from typing import Final
 
 from dnsfront import logs
-from dnsfront.dns.cache import Cache, Limits
+from dnsfront.dns.cache import Cache
 from dnsfront.dns.shape import Shapes
 from dnsfront.ipc import channel, memory, signals, stats
 from dnsfront.ipc.identity import Identity
@@ -25,10 +24,17 @@ from dnsfront.ipc.spec import WorkerSpec
 from dnsfront.ipc.stats import Counter, Health, Limit
 from dnsfront.kernel.layouts import described
 from dnsfront.worker.answering.answering import Answering
-from dnsfront.worker.answering.identity import identity_records
 from dnsfront.worker.answering.images import Images
 from dnsfront.worker.clients.access import AccessList
-from dnsfront.worker.orders import Orders
+from dnsfront.worker.orders.config import (
+    ConfigOrders,
+    cache_limits,
+    client_descriptors,
+    identify,
+)
+from dnsfront.worker.orders.entries import EntryOrders
+from dnsfront.worker.orders.listeners import ListenerOrders
+from dnsfront.worker.orders.orders import Orders
 from dnsfront.worker.peers.handover import Peers
 from dnsfront.worker.peers.ownership import Ownership
 from dnsfront.worker.process import descriptors, privileges
@@ -41,7 +47,7 @@ from dnsfront.worker.upstreams.resolver import Resolver
 
 _NS: Final = 1_000_000_000
 #: More batches than fit into the hand-over socket, whose messages may never end.
-_SETTLE_ROUNDS: Final = 1024
+_CATCH_UP_ROUNDS: Final = 1024
 
 #: Queries leave no cycles behind, so looking for them as often as Python does by
 #: default would mostly walk the cache for nothing.
@@ -67,7 +73,7 @@ def main(control_fd: int) -> int:
         channel.send(control, {"op": "other_code", **asdict(ours)})
         control.close()
         return os.EX_SOFTWARE
-    worker = Worker(control, message, fds, images)
+    worker = WorkerLoop(control, message, fds, images)
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
     user = message["user"]
@@ -76,7 +82,7 @@ def main(control_fd: int) -> int:
     return os.EX_OK
 
 
-class Worker:
+class WorkerLoop:
     """The parts of a worker and the order in which a round goes through them."""
 
     def __init__(
@@ -89,8 +95,6 @@ class Worker:
         spec_fd, stats_fd, live_fd, load_fd, health_fd, table_fd, handover_fd = fds[:7]
         spec = WorkerSpec.from_json(memory.content(spec_fd))
         logs.set_up(spec.log_level, spec.name)
-        self.spec = spec
-        self.images = images
         self._is_serving = False
         self._is_draining = False
         self._is_trimming = False
@@ -100,7 +104,7 @@ class Worker:
         key = bytes.fromhex(spec.hash_key_hex)
         self.ownership = Ownership(spec.worker_id, key, live_fd, load_fd)
         self.ownership.publish(table_fd, start["slots"])
-        self.cache = Cache(_limits(spec))
+        self.cache = Cache(cache_limits(spec))
         self.access = AccessList(
             spec.access_allow, is_silent=spec.access_deny == "drop"
         )
@@ -125,16 +129,16 @@ class Worker:
         self._before_round(time.monotonic_ns())
         self.answering.zones = images.zones(spec.zones)
         images.keep(spec.zones)
-        self.identify()
-        self.open_upstreams()
+        identify(self.answering, spec)
+        self._open_upstreams(spec)
         self.peers = Peers(spec.worker_id, socket.socket(fileno=handover_fd))
-        self._descriptors = descriptors.left()
+        free = descriptors.left()
         self.streams = Streams(
             answering=self.answering,
             reactor=self.reactor,
             peers=self.peers,
             limits=spec.limits,
-            descriptors=self._descriptors_for_clients(),
+            descriptors=client_descriptors(free, spec),
         )
         self.listening = Listening(
             answering=self.answering,
@@ -145,7 +149,45 @@ class Worker:
             streams=self.streams,
         )
         self.listening.add(spec.listeners, fds[7:])
-        self._orders = Orders(self, control)
+        self._orders = Orders(
+            control, on_end=self.reactor.stop, on_fault=self._on_fault
+        )
+        self._orders.handle(
+            {
+                "peers": self._on_peers,
+                "table": self._on_table,
+                "drain": self._on_drain,
+                "ping": self._on_ping,
+            }
+        )
+        entries = EntryOrders(
+            worker_id=spec.worker_id,
+            cache=self.cache,
+            answering=self.answering,
+            ownership=self.ownership,
+            peers=self.peers,
+            meter=self._meter,
+            catch_up=self._catch_up,
+        )
+        config = ConfigOrders(
+            spec,
+            images=images,
+            cache=self.cache,
+            answering=self.answering,
+            access=self.access,
+            streams=self.streams,
+            free=free,
+            open_upstreams=self._open_upstreams,
+            resolvers=self._resolvers,
+        )
+        listeners = ListenerOrders(
+            listening=self.listening,
+            answering=self.answering,
+            resolvers=self._resolvers,
+            catch_up=self._catch_up,
+        )
+        for orders in (entries, config, listeners):
+            self._orders.handle(orders.handlers)
         self._parts: Final = (
             self._expire,
             self._go_on,
@@ -170,7 +212,12 @@ class Worker:
 
     # -- what the supervisor orders
 
-    def serve(self) -> None:
+    def _on_peers(self, order: channel.Message, fds: list[int]) -> None:
+        sockets = [socket.socket(fileno=fd) for fd in fds]
+        self.peers.replace(dict(zip(order["ids"], sockets, strict=True)))
+        self._serve()
+
+    def _serve(self) -> None:
         """Take from all listening sockets from now on.
 
         Not before this worker is live: what waited for a predecessor would look like
@@ -183,47 +230,22 @@ class Worker:
             self.listening.settle()
         self.listening.watch()
 
-    def drain(self, kept: Collection[int]) -> None:
-        """Finish what there is, but for what waits at the listeners *kept*, and end."""
+    def _on_table(self, order: channel.Message, fds: list[int]) -> None:
+        [table_fd] = fds
+        self.ownership.publish(table_fd, order["slots"])
+        os.close(table_fd)
+
+    def _on_drain(self, order: channel.Message, _fds: list[int]) -> None:
+        """Finish what there is, but for what waits at the listeners kept, and end."""
         self._is_draining = True
-        self.listening.drain(kept)
+        self.listening.drain(order["kept"])
         self.listening.unwatch()
 
-    def resize_cache(self) -> None:
-        """Have the cache as the spec wants it."""
-        self.cache.resize(_limits(self.spec))
+    def _on_ping(self, _order: channel.Message, _fds: list[int]) -> channel.Message:
+        return {"op": "pong"}
 
-    def limit_clients(self, before: WorkerSpec) -> None:
-        """Have clients allowed, and cost, what the spec wants, and not as *before*."""
-        spec = self.spec
-        if (spec.access_allow, spec.access_deny) != (
-            before.access_allow,
-            before.access_deny,
-        ):
-            self.access.replace(spec.access_allow, is_silent=spec.access_deny == "drop")
-            self.streams.keep_out(self.access)
-        self.streams.configure(spec.limits, self._descriptors_for_clients())
-        if self.answering.resolver is not None:
-            self.answering.resolver.bound(spec.limits)
-
-    def _descriptors_for_clients(self) -> int:
-        return descriptors.for_clients(
-            self._descriptors,
-            servers=len(self.spec.upstream_servers),
-            wanted=self.spec.limits.tcp_connections,
-        )
-
-    def identify(self) -> None:
-        """Tell what the spec wants told, in messages as long as it allows."""
-        spec = self.spec
-        self.answering.shapes.resize(spec.edns_udp_size)
-        self.answering.identity = identity_records(
-            spec.identity_id.replace("{worker}", spec.name), spec.identity_version
-        )
-
-    def open_upstreams(self) -> None:
-        """Ask the upstreams of the spec; fetches under way end where they began."""
-        spec = self.spec
+    def _open_upstreams(self, spec: WorkerSpec) -> None:
+        """Ask the upstreams of *spec*; fetches under way end where they began."""
         if self.answering.resolver is not None:
             self._retiring.append(self.answering.resolver)
         self.answering.resolver = None
@@ -243,28 +265,23 @@ class Worker:
             meter=self._meter,
         )
 
-    def resolvers(self) -> list[Resolver]:
+    def _resolvers(self) -> list[Resolver]:
         """Return who has fetches under way: the one of now, and those of before."""
         resolver = self.answering.resolver
         return self._retiring if resolver is None else [resolver, *self._retiring]
 
-    def take_handed_over(self) -> bool:
+    def _take_handed_over(self) -> bool:
         """Take what other workers passed here; return whether there was any."""
         return self.peers.receive(self.answering, self.listening.udp) > 0
 
-    def settle_hand_over(self) -> None:
+    def _catch_up(self) -> None:
         """Take what other workers passed here until now, and no more than can wait."""
-        for _ in range(_SETTLE_ROUNDS):
-            if not self.take_handed_over():
+        for _ in range(_CATCH_UP_ROUNDS):
+            if not self._take_handed_over():
                 return
 
-    def show_move(self, sent: int, entries: int) -> None:
-        """Tell whoever looks how many of so many entries are on their way."""
-        self._meter.set_gauge(Counter.MOVE_ENTRIES, entries)
-        self._meter.set_gauge(Counter.MOVE_SENT, sent)
-
     def _on_handover(self, _event: int) -> None:
-        self.take_handed_over()
+        self._take_handed_over()
 
     # -- a round
 
@@ -301,7 +318,7 @@ class Worker:
         self.streams.work()
 
     def _flush_upstreams(self) -> None:
-        for resolver in self.resolvers():
+        for resolver in self._resolvers():
             resolver.flush()
 
     def _flush_udp(self) -> None:
@@ -326,14 +343,14 @@ class Worker:
         has_crowd = self.answering.crowds.waiting > 0 or self.peers.has_given_back
         if self._is_trimming or has_crowd or self.streams.has_work:
             return 0
-        waits = [resolver.wait_s() for resolver in self.resolvers()]
+        waits = [resolver.wait_s() for resolver in self._resolvers()]
         if self._orders.is_under_way:
-            waits.append(self._orders.wait_s)
+            waits.append(self._orders.wait_s())
         return min((wait_s for wait_s in waits if wait_s is not None), default=None)
 
     def _expire(self) -> None:
         """Fail what is overdue upstream, and fetch again what soon expires here."""
-        for overdue in self.resolvers():
+        for overdue in self._resolvers():
             overdue.expire()
         resolver = self.answering.resolver
         if self.cache.due:
@@ -376,25 +393,12 @@ class Worker:
         """Take what the sockets still hold; return whether nobody waits any more."""
         if not self.listening.take():
             return False
-        if self.take_handed_over():
+        if self._take_handed_over():
             return False
-        if any(resolver.pending for resolver in self.resolvers()):
+        if any(resolver.pending for resolver in self._resolvers()):
             return False
         if self.answering.crowds.waiting:
             return False
         self.listening.flush_udp()
         self.peers.flush()
         return not self.listening.connections
-
-
-def _limits(spec: WorkerSpec) -> Limits:
-    return Limits(
-        max_entries=spec.cache_max_entries,
-        max_octets=spec.cache_max_octets,
-        max_entry_octets=spec.cache_max_entry_octets,
-        min_ttl_s=spec.cache_min_ttl_s,
-        max_ttl_s=spec.cache_max_ttl_s,
-        serve_stale_s=spec.cache_serve_stale_s,
-        prefetch=spec.cache_prefetch,
-        rotate=spec.cache_rotate,
-    )

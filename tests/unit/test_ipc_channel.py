@@ -9,15 +9,13 @@ import resource
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from dnsfront.errors import UnavailableError
 from dnsfront.ipc import channel
 from dnsfront.supervisor.takeover.conversation import Conversation
-from dnsfront.worker.orders import Orders
+from dnsfront.worker.orders.orders import Orders
 
 
 @contextmanager
@@ -50,8 +48,7 @@ def test_an_order_whose_descriptors_do_not_fit_is_told_as_failed(
     ends: tuple[socket.socket, socket.socket],
 ) -> None:
     ours, theirs = ends
-    worker: Any = SimpleNamespace()
-    orders = Orders(worker, theirs)
+    orders = Orders(theirs, on_end=pytest.fail, on_fault=pytest.fail)
     channel.send(ours, {"op": "move", "id": 7, "within_s": 2}, [0, 0, 0])
 
     with room_for(1), pytest.raises(channel.CutMessageError):

@@ -44,6 +44,7 @@ FLOORS = {
         ("peers", "upstreams"),
         ("answering",),
         ("transports",),
+        ("orders",),
     ),
     "supervisor": (
         ("host",),
@@ -148,8 +149,6 @@ IN_CIRCLES = {
     "worker.transports.connection",
     "worker.transports.streams",
     "worker.transports.tcp",
-    "worker.orders",
-    "worker.loop",
 }
 POINTS_UP = {
     ("worker.peers.handover", "worker.answering.answering"),

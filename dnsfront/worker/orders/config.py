@@ -1,0 +1,167 @@
+"""The orders that put another spec in force, and what a spec means for each part."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator
+from collections.abc import Set as AbstractSet
+
+from dnsfront import logs
+from dnsfront.dns import wire
+from dnsfront.dns.cache import Cache, Limits
+from dnsfront.dns.chain import follow, may_lead_on
+from dnsfront.dns.entry import ODD_ZONE, Entry
+from dnsfront.dns.zones.records import ancestors
+from dnsfront.errors import DnsfrontError
+from dnsfront.ipc import memory
+from dnsfront.ipc.channel import Message
+from dnsfront.ipc.spec import WorkerSpec
+from dnsfront.worker.answering.answering import Answering
+from dnsfront.worker.answering.identity import identity_records
+from dnsfront.worker.answering.images import Images
+from dnsfront.worker.clients.access import AccessList
+from dnsfront.worker.orders.orders import MAX_REASON, Handler, Pieces
+from dnsfront.worker.process import descriptors
+from dnsfront.worker.transports.streams import Streams
+from dnsfront.worker.upstreams.resolver import Resolver
+
+
+class ConfigOrders:
+    """Has the spec in force, of which *spec* is the first, and changes it.
+
+    *free* is how many descriptors the worker had left, *open_upstreams* has misses go
+    to the upstreams of a spec, *resolvers* returns all that have fetches under way.
+    """
+
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        *,
+        images: Images,
+        cache: Cache,
+        answering: Answering,
+        access: AccessList,
+        streams: Streams,
+        free: int,
+        open_upstreams: Callable[[WorkerSpec], None],
+        resolvers: Callable[[], list[Resolver]],
+    ) -> None:
+        self._spec = spec
+        self._images = images
+        self._cache = cache
+        self._answering = answering
+        self._access = access
+        self._streams = streams
+        self._free = free
+        self._open_upstreams = open_upstreams
+        self._resolvers = resolvers
+        self.handlers: dict[str, Handler] = {
+            "images": self._on_images,
+            "configure": self._on_configure,
+        }
+
+    def _on_images(self, order: Message, fds: list[int]) -> None:
+        """Map what the next spec names."""
+        self._images.take(order["packs"], fds)
+
+    def _on_configure(self, _order: Message, fds: list[int]) -> Pieces:
+        [spec_fd] = fds
+        spec = WorkerSpec.from_json(memory.content(spec_fd))
+        os.close(spec_fd)
+        try:
+            zones = self._images.zones(spec.zones)
+        except DnsfrontError as exc:
+            self._images.keep(self._spec.zones)
+            return {"op": "refused", "reason": str(exc)[:MAX_REASON]}
+        before, self._spec = self._spec, spec
+        logs.set_level(spec.log_level)
+        self._cache.resize(cache_limits(spec))
+        self._limit_clients(before)
+        identify(self._answering, spec)
+        if _upstreams(spec) != _upstreams(before):
+            self._open_upstreams(spec)
+            self._answering.forget_failures()
+        # Without upstreams a zone says of its origin what is its parent's to say.
+        is_alone = not spec.upstream_servers
+        if spec.zones != before.zones or is_alone == bool(before.upstream_servers):
+            self._answering.zones = zones
+            self._images.keep(spec.zones)
+            yield from self._forget_outdated(before)
+        if spec.cache_max_ttl_s < before.cache_max_ttl_s:
+            yield from self._cache.shortening(self._answering.now_s)
+        return {"op": "configured"}
+
+    def _limit_clients(self, before: WorkerSpec) -> None:
+        """Have clients allowed, and cost, what the spec wants, and not as *before*."""
+        spec = self._spec
+        if (spec.access_allow, spec.access_deny) != (
+            before.access_allow,
+            before.access_deny,
+        ):
+            is_silent = spec.access_deny == "drop"
+            self._access.replace(spec.access_allow, is_silent=is_silent)
+            self._streams.keep_out(self._access)
+        self._streams.configure(spec.limits, client_descriptors(self._free, spec))
+        if self._answering.resolver is not None:
+            self._answering.resolver.bound(spec.limits)
+
+    def _forget_outdated(self, before: WorkerSpec) -> Generator[None, None, None]:
+        """Forget what zones of *before*, or of now, have a say in, a piece a round."""
+        # From now on no response of an upstream gets in; those that did go.
+        for resolver in self._resolvers():
+            self._answering.reclaim(resolver)
+        origins = {
+            wire.qname_from_text(zone.origin)
+            for zone in (*before.zones, *self._spec.zones)
+        }
+        yield from self._cache.flushing(lambda entry: self._is_outdated(entry, origins))
+
+    def _is_outdated(self, entry: Entry, origins: AbstractSet[bytes]) -> bool:
+        """Return whether zones below *origins*, of now or before, have a say in it."""
+        is_local = self._cache.is_local
+        if entry.odd & ODD_ZONE or (
+            is_local is not None and is_local(entry.key[:-4] + entry.tail)
+        ):
+            return True
+        if not origins or not may_lead_on(entry.body):
+            return False
+        chain = follow(entry.to_message(), wire.HEADER_OCTETS + len(entry.key))
+        return any(not origins.isdisjoint(ancestors(name)) for name in chain.names[1:])
+
+
+def identify(answering: Answering, spec: WorkerSpec) -> None:
+    """Tell what *spec* wants told, in messages as long as it allows."""
+    answering.shapes.resize(spec.edns_udp_size)
+    answering.identity = identity_records(
+        spec.identity_id.replace("{worker}", spec.name), spec.identity_version
+    )
+
+
+def client_descriptors(free: int, spec: WorkerSpec) -> int:
+    """Return how many of *free* descriptors clients over TCP may have."""
+    return descriptors.for_clients(
+        free, servers=len(spec.upstream_servers), wanted=spec.limits.tcp_connections
+    )
+
+
+def cache_limits(spec: WorkerSpec) -> Limits:
+    """Return what *spec* allows the cache."""
+    return Limits(
+        max_entries=spec.cache_max_entries,
+        max_octets=spec.cache_max_octets,
+        max_entry_octets=spec.cache_max_entry_octets,
+        min_ttl_s=spec.cache_min_ttl_s,
+        max_ttl_s=spec.cache_max_ttl_s,
+        serve_stale_s=spec.cache_serve_stale_s,
+        prefetch=spec.cache_prefetch,
+        rotate=spec.cache_rotate,
+    )
+
+
+def _upstreams(spec: WorkerSpec) -> tuple[object, ...]:
+    return (
+        spec.upstream_policy,
+        spec.upstream_timeout_s,
+        spec.upstream_servers,
+        spec.edns_udp_size,
+    )
