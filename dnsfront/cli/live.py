@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from dnsfront.cli.output import print_json, tell
 from dnsfront.cli.progress import progress_of, shown
-from dnsfront.config.control import control_socket
+from dnsfront.config.socket_path import control_socket
 from dnsfront.dns.wire import qname_from_text, qname_to_text
 from dnsfront.errors import ControlError, DnsfrontError, UsageError, WireError
-from dnsfront.ipc.control import ask
+from dnsfront.ipc.asking import ask
 
 _TIMEOUT_S: Final = 5.0
 #: Whoever drains finishes pending queries first, and upstreams take their time: three

@@ -54,7 +54,7 @@ _TABLES: Final = Shape(MapKind.ARRAY_OF_MAPS, 4, 1)
 _FIRST_KEY: Final = struct.pack("=I", 0)
 
 
-class Steering(Pages):
+class BpfSteering(Pages):
     """The program, its maps and its groups.
 
     The supervisor owns the object and every descriptor in it. Groups that are still
@@ -239,9 +239,11 @@ class Steering(Pages):
             self._sockarrays.popitem()[1].close()
 
 
-def open_steering(
-    *, slots: int, hash_key: bytes
-) -> tuple[Steering | UserspaceSteering, str | None]:
+#: Both have the same methods, so that only their *mode* tells them apart.
+Steering = BpfSteering | UserspaceSteering
+
+
+def open_steering(*, slots: int, hash_key: bytes) -> tuple[Steering, str | None]:
     """Return the best steering that this process may have.
 
     The second value says, for user space, what is missing and what that costs.
@@ -250,7 +252,7 @@ def open_steering(
         KernelError: the kernel lacks something that no right would give.
     """
     try:
-        return Steering(slots=slots, hash_key=hash_key), None
+        return BpfSteering(slots=slots, hash_key=hash_key), None
     except PrivilegeError as error:
         return UserspaceSteering(), (
             f"names are steered in user space ({error}): most queries reach a worker"

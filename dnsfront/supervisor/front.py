@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from dnsfront import logs
+from dnsfront.kernel.steering import Steering
 from dnsfront.supervisor.admin.http import AdminCounts, AdminServer
 from dnsfront.supervisor.change.candidate import Candidate
 from dnsfront.supervisor.change.refusal import Refusal
 from dnsfront.supervisor.sockets.groups import SocketGroups
-from dnsfront.supervisor.sockets.steering import Steering
 from dnsfront.supervisor.sockets.tables import Publisher
 from dnsfront.supervisor.upstreams.health import HealthChecker, ProbeForm
 from dnsfront.supervisor.upstreams.registry import UpstreamRegistry

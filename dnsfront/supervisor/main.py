@@ -20,12 +20,12 @@ from dnsfront import logs
 from dnsfront.errors import DnsfrontError
 from dnsfront.ipc import signals
 from dnsfront.supervisor.admin.commands import Commands
-from dnsfront.supervisor.admin.control import ControlSocket
+from dnsfront.supervisor.admin.control_socket import ControlSocket
 from dnsfront.supervisor.change import candidate
 from dnsfront.supervisor.change.candidate import Candidate
 from dnsfront.supervisor.change.reload import Reloader
 from dnsfront.supervisor.front import Front, Phase
-from dnsfront.supervisor.host import memory, notify, spawning
+from dnsfront.supervisor.host import heap, notify, spawning
 from dnsfront.supervisor.sockets.listeners import check_free
 from dnsfront.supervisor.start import start, start_after
 from dnsfront.supervisor.takeover.predecessor import Predecessor
@@ -53,7 +53,7 @@ def run(config_path: Path, *, is_takeover: bool = False) -> int:
     started_at = time.monotonic()
     # Until there is a loop to tell of them; a reload has nothing to reload yet.
     signals.ignore(signal.SIGHUP)
-    memory.use_one_arena()
+    heap.use_one_arena()
     asyncio.run(_run(config_path, started_at, is_takeover=is_takeover))
     return os.EX_OK
 

@@ -20,7 +20,7 @@ from dnsfront.supervisor.admin import metrics, page, reports
 from dnsfront.supervisor.admin.http import AdminServer, Page, PageMaker
 from dnsfront.supervisor.change.candidate import Candidate, without
 from dnsfront.supervisor.front import Front, Phase, ReloadCounts
-from dnsfront.supervisor.host import memory
+from dnsfront.supervisor.host import heap
 from dnsfront.supervisor.sockets.groups import Inherited, SocketGroups
 from dnsfront.supervisor.sockets.listeners import check_free
 from dnsfront.supervisor.sockets.tables import Publisher
@@ -52,7 +52,7 @@ async def start(wanted: Candidate, stack: AsyncExitStack) -> Front:
     if len(await front.fleet.start(names)) == len(names):
         raise UnavailableError("no worker got ready; the lines above say why")
     front.phase = Phase.SERVING
-    memory.give_back()
+    heap.give_back()
     return front
 
 
@@ -116,7 +116,7 @@ async def start_after(
     if adopted < entries:
         # Some may have expired, or be a zone's; of another version none is understood.
         _LOG.warning("caches_colder entries_sent=%d adopted=%d", entries, adopted)
-    memory.give_back()
+    heap.give_back()
     return front
 
 

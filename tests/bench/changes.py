@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from dnsfront.kernel.steering import Steering
+from dnsfront.kernel.steering import BpfSteering
 from dnsfront.ring.placement import Worker
 from dnsfront.ring.table import build
 from tests.bench import report
@@ -95,7 +95,7 @@ def _timed(work: Callable[[], object]) -> float:
 def _table() -> Figures:
     """Time a table of 64 workers and 65,536 slots: made from nothing, and published."""
     builds, switches = [], []
-    steering = Steering(slots=65536, hash_key=bytes(16))
+    steering = BpfSteering(slots=65536, hash_key=bytes(16))
     steering.wait_loaded()
     for number in range(7):
         workers = [Worker(f"w{number}-{i}") for i in range(64)]

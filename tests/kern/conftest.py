@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dnsfront.kernel.steering import Steering
+from dnsfront.kernel.steering import BpfSteering
 from tests.kern.lab import HASH_KEY, SLOTS, Lab
 from tests.namespaces import private_network, skip_without_rights
 
@@ -31,8 +31,8 @@ def _namespace() -> Iterator[None]:
 
 
 @pytest.fixture(scope="package")
-def _steering(_namespace: None) -> Iterator[Steering]:
-    steering = Steering(slots=SLOTS, hash_key=HASH_KEY)
+def _steering(_namespace: None) -> Iterator[BpfSteering]:
+    steering = BpfSteering(slots=SLOTS, hash_key=HASH_KEY)
     try:
         steering.wait_loaded()
         yield steering
@@ -41,7 +41,7 @@ def _steering(_namespace: None) -> Iterator[Steering]:
 
 
 @pytest.fixture
-def lab(_steering: Steering) -> Iterator[Lab]:
+def lab(_steering: BpfSteering) -> Iterator[Lab]:
     made = Lab(_steering)
     yield made
     made.close()

@@ -14,7 +14,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from dnsfront.kernel.maps import load_program
-from dnsfront.kernel.steering import Steering
+from dnsfront.kernel.steering import BpfSteering
 from tests.kern.bpf import PASS_PROGRAM, cost, statistics
 from tests.kern.lab import HASH_KEY, SLOTS, Group, Lab, reuseport_socket
 from tests.kern.queries import label, qname_of, query
@@ -60,12 +60,12 @@ def empty_program(octets: bytes) -> float:
     return result
 
 
-def measure(steering: Steering, group: Group, qname: bytes) -> float:
+def measure(steering: BpfSteering, group: Group, qname: bytes) -> float:
     """Return what the program costs for one name."""
     return nanoseconds(steering._program_fd, query(qname), group.target())
 
 
-def report(steering: Steering, worker_ids: Sequence[int]) -> None:
+def report(steering: BpfSteering, worker_ids: Sequence[int]) -> None:
     """Print every case."""
     print(f"verified instructions: {cost(steering._program_fd).verified_insns}")
     lab = Lab(steering)
@@ -89,7 +89,7 @@ def report(steering: Steering, worker_ids: Sequence[int]) -> None:
 def main() -> None:
     """Measure in a namespace of our own."""
     with private_network(), statistics():
-        steering = Steering(slots=SLOTS, hash_key=HASH_KEY)
+        steering = BpfSteering(slots=SLOTS, hash_key=HASH_KEY)
         steering.wait_loaded()
         report(steering, WORKERS)
         steering.close()

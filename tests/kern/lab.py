@@ -14,7 +14,7 @@ from tests.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from dnsfront.kernel.steering import Steering
+    from dnsfront.kernel.steering import BpfSteering
 
 SLOTS = 65536
 HASH_KEY = bytes(range(0xF0, 0x100))
@@ -26,7 +26,7 @@ class Group:
 
     def __init__(
         self,
-        steering: Steering,
+        steering: BpfSteering,
         worker_ids: Sequence[int],
         address: str = "127.0.0.1",
         *,
@@ -104,7 +104,7 @@ class Group:
 class Lab:
     """A steering, the table in force, and groups that close with the test."""
 
-    def __init__(self, steering: Steering) -> None:
+    def __init__(self, steering: BpfSteering) -> None:
         self.steering = steering
         self.table = b""
         self._resources = contextlib.ExitStack()

@@ -14,7 +14,7 @@ import pytest
 from dnsfront.errors import PrivilegeError
 from dnsfront.kernel.layouts import layout
 from dnsfront.kernel.pages import LOAD_ENTRIES, LOAD_OCTETS
-from dnsfront.kernel.steering import Steering, open_steering
+from dnsfront.kernel.steering import BpfSteering, open_steering
 from tests.kern.lab import HASH_KEY, SLOTS, Lab
 from tests.kern.process import in_child
 from tests.kern.queries import qname_of, query
@@ -28,8 +28,8 @@ MEGABYTE = 1 << 20
 
 
 @pytest.fixture
-def steering() -> Iterator[Steering]:
-    made = Steering(slots=SLOTS, hash_key=HASH_KEY)
+def steering() -> Iterator[BpfSteering]:
+    made = BpfSteering(slots=SLOTS, hash_key=HASH_KEY)
     yield made
     made.close()
 
@@ -43,7 +43,7 @@ def _open_fds() -> set[str]:
     return {path.name for path in Path("/proc/self/fd").iterdir()}
 
 
-def test_program_outlives_its_loader(steering: Steering) -> None:
+def test_program_outlives_its_loader(steering: BpfSteering) -> None:
     loader = _child_pids()
     assert len(loader) == 1
 
@@ -60,7 +60,7 @@ def test_program_outlives_its_loader(steering: Steering) -> None:
 
 
 def test_attached_group_outlives_the_object() -> None:
-    steering = Steering(slots=SLOTS, hash_key=HASH_KEY)
+    steering = BpfSteering(slots=SLOTS, hash_key=HASH_KEY)
     steering.wait_loaded()
     lab = Lab(steering)
     group = lab.group((1, 2))
@@ -79,10 +79,10 @@ def test_attached_group_outlives_the_object() -> None:
 def test_closing_gives_every_descriptor_and_child_back() -> None:
     before = _open_fds()
 
-    loading = Steering(slots=SLOTS, hash_key=HASH_KEY)
+    loading = BpfSteering(slots=SLOTS, hash_key=HASH_KEY)
     loading.close()
     loading.close()
-    loaded = Steering(slots=SLOTS, hash_key=HASH_KEY)
+    loaded = BpfSteering(slots=SLOTS, hash_key=HASH_KEY)
     loaded.wait_loaded()
     loaded.close()
 
@@ -152,7 +152,7 @@ def test_without_rights_names_are_steered_in_user_space() -> None:
     def open_as_nobody() -> None:
         os.setresuid(NOBODY, NOBODY, NOBODY)
         with pytest.raises(PrivilegeError, match="EPERM; grant CAP_BPF"):
-            Steering(slots=SLOTS, hash_key=HASH_KEY)
+            BpfSteering(slots=SLOTS, hash_key=HASH_KEY)
         steering, reason = open_steering(slots=SLOTS, hash_key=HASH_KEY)
         assert steering.mode == "userspace"
         assert reason is not None
@@ -174,7 +174,7 @@ def test_with_rights_names_are_steered_in_the_kernel() -> None:
 def test_loading_costs_the_supervisor_no_memory() -> None:
     def load() -> None:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        steering = Steering(slots=SLOTS, hash_key=HASH_KEY)
+        steering = BpfSteering(slots=SLOTS, hash_key=HASH_KEY)
         steering.wait_loaded()
         steering.close()
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

@@ -12,7 +12,7 @@ import pytest
 
 from dnsfront.errors import KernelError
 from dnsfront.kernel.maps import BpfError, Map, MapKind, Shape, Update
-from dnsfront.kernel.steering import Steering
+from dnsfront.kernel.steering import BpfSteering
 from tests.kern.lab import Lab, reuseport_socket
 from tests.kern.process import in_child
 from tests.kern.queries import qname_of, query
@@ -176,5 +176,5 @@ def test_socket_of_another_listener_is_not_selected(lab: Lab) -> None:
         client.sendto(octets, group.target())
         assert group.receive() == (2, octets)
 
-    assert isinstance(lab.steering, Steering)
+    assert isinstance(lab.steering, BpfSteering)
     assert lab.steering.steered(3) == 0

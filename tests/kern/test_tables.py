@@ -8,7 +8,7 @@ import pytest
 
 from dnsfront.errors import KernelError
 from dnsfront.kernel.layouts import layout
-from dnsfront.kernel.steering import Steering
+from dnsfront.kernel.steering import BpfSteering
 from tests.kern.bpf import map_exists
 from tests.kern.lab import HASH_KEY, SLOTS, Lab
 from tests.kern.queries import qname_of, query
@@ -23,7 +23,7 @@ QUERY = query(qname_of("www.example.test"))
 @pytest.fixture
 def fresh() -> Iterator[Lab]:
     """A steering of its own, with a number of slots that is no power of two."""
-    steering = Steering(slots=65520, hash_key=HASH_KEY)
+    steering = BpfSteering(slots=65520, hash_key=HASH_KEY)
     steering.wait_loaded()
     made = Lab(steering)
     yield made

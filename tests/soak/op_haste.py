@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
 
 from dnsfront.errors import ControlError, DnsfrontError
-from dnsfront.ipc.control import ask as ask_control
+from dnsfront.ipc.asking import ask as ask_control
 from tests.soak.jail import RESOLVERS
 from tests.soak.model import FAILED, STALE, ZONES
 from tests.soak.op_config import put

@@ -18,7 +18,7 @@ import dns.message
 import dns.rcode
 
 from dnsfront.errors import ControlError, DnsfrontError
-from dnsfront.ipc.control import ask as ask_control
+from dnsfront.ipc.asking import ask as ask_control
 from tests.soak import model
 from tests.soak.clients import SERVICE, Clients
 from tests.soak.excuses import Excuse, Ledger, Usable

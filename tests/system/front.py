@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
-from dnsfront.ipc.control import ask
+from dnsfront.ipc.asking import ask
 from tests.system.metrics import Metrics
 from tests.system.processes import DNSFRONT, Program, output_of, run
 from tests.waiting import eventually

@@ -15,8 +15,8 @@ from http import HTTPStatus
 import pytest
 
 from dnsfront.config.address import SocketAddress
-from dnsfront.supervisor.admin import exchange
 from dnsfront.supervisor.admin import http as admin
+from dnsfront.supervisor.admin import http_exchange
 from dnsfront.supervisor.admin.http import AdminCounts, AdminServer, Page
 from tests.unit.supervisor_fakes import free_port
 from tests.waiting import eventually
@@ -190,7 +190,7 @@ def test_request_has_a_deadline_however_it_drips(
 def test_client_that_stays_after_its_response_is_hung_up_on(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "_LINGER_S", 0.01)
+    monkeypatch.setattr(http_exchange, "_LINGER_S", 0.01)
 
     with endpoint.connect(b"GET /healthz HTTP/1.1\r\n\r\n") as sock:
         assert rest_of(sock).startswith(b"HTTP/1.1 200 OK\r\n")
@@ -225,9 +225,9 @@ def test_what_is_no_request_is_told_so(endpoint: Endpoint, octets: bytes) -> Non
 def test_heads_are_read_as_clients_write_them(
     head: bytes, accept: str, path: str
 ) -> None:
-    request = exchange.Request.from_head(head)
+    request = http_exchange.Request.from_head(head)
 
-    assert request == exchange.Request("GET", path, accept)
+    assert request == http_exchange.Request("GET", path, accept)
 
 
 def test_client_outside_the_access_list_is_told_so_counted_and_logged_once(

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from dnsfront.config.control import control_socket
 from dnsfront.config.load import load
 from dnsfront.config.model import Config, json_schema
 from dnsfront.config.sections.section import Fault, Section
+from dnsfront.config.socket_path import control_socket
 from dnsfront.errors import ConfigError
 from dnsfront.ring.placement import Worker
 

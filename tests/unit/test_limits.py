@@ -13,11 +13,11 @@ from dnsfront.config.model import MAX_LISTEN
 from dnsfront.config.sections.clients import Limits as LimitsSection
 from dnsfront.dns import cache, residents, response, shape
 from dnsfront.dns.zones import authority, compiling
-from dnsfront.ipc import control
+from dnsfront.ipc import asking
 from dnsfront.ipc.stats import MAX_UPSTREAMS, Counter, Limit
 from dnsfront.ring.table import MAX_WORKERS
-from dnsfront.supervisor.admin import exchange, placing
 from dnsfront.supervisor.admin import http as admin
+from dnsfront.supervisor.admin import http_exchange, placing
 from dnsfront.supervisor.admin.http import AdminCounts
 from dnsfront.supervisor.workers import tally, watchdog, worker
 from dnsfront.supervisor.zones import child as zone_child
@@ -52,8 +52,8 @@ CONSTANTS = {
     "HTTP connections": admin.MAX_CONNECTIONS,
     "octets of responses not taken": admin.MAX_UNSENT_OCTETS,
     "time for one HTTP exchange": admin.WITHIN_S,
-    "octets of an HTTP request": exchange.MAX_HEAD_OCTETS,
-    "octets of a line at the control socket": control.MAX_LINE_OCTETS,
+    "octets of an HTTP request": http_exchange.MAX_HEAD_OCTETS,
+    "octets of a line at the control socket": asking.MAX_LINE_OCTETS,
     "names of workers that are gone": tally.MAX_GONE,
     "names in a response that are long": response.MAX_ODD_NAMES,
     "records of a response that holds": response.MAX_ODD_RECORDS,

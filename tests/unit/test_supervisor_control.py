@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from dnsfront.errors import ControlError, UnavailableError
-from dnsfront.ipc.control import ask
-from dnsfront.supervisor.admin.control import ControlSocket
+from dnsfront.ipc.asking import ask
+from dnsfront.supervisor.admin.control_socket import ControlSocket
 
 Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 

@@ -10,7 +10,7 @@ import pytest
 
 from dnsfront.cli.main import main
 from dnsfront.errors import ControlError
-from dnsfront.supervisor.admin.control import ControlSocket
+from dnsfront.supervisor.admin.control_socket import ControlSocket
 from dnsfront.supervisor.change.reload import Reloader
 from dnsfront.supervisor.host import last_words
 from dnsfront.supervisor.host.last_words import LastWords

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import pytest
 
 from dnsfront.errors import ConfigError, ControlError, UnavailableError
-from dnsfront.ipc.control import ask
+from dnsfront.ipc.asking import ask
 from dnsfront.supervisor import main
 from dnsfront.supervisor.change import candidate
 from dnsfront.supervisor.sockets.listeners import check_free

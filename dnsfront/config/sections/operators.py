@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from dnsfront.config.control import DEFAULT_CONTROL_SOCKET
 from dnsfront.config.sections.section import Fault, Section, as_written
+from dnsfront.config.socket_path import DEFAULT_CONTROL_SOCKET
 from dnsfront.config.values import Address, Network, SocketPath
 
 

@@ -19,7 +19,7 @@ from http import HTTPStatus
 from typing import Final
 
 from dnsfront.config.address import SocketAddress
-from dnsfront.supervisor.admin.exchange import Exchange, Page, Request
+from dnsfront.supervisor.admin.http_exchange import Exchange, Page, Request
 from dnsfront.supervisor.sockets.listeners import bind_error
 
 __all__ = ["AdminCounts", "AdminServer", "Page", "PageMaker"]

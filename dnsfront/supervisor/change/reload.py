@@ -16,7 +16,7 @@ from dnsfront.supervisor.change.apply import Change, apply
 from dnsfront.supervisor.change.candidate import Candidate
 from dnsfront.supervisor.change.sources import Sources, Stamp
 from dnsfront.supervisor.front import Front
-from dnsfront.supervisor.host import memory, notify
+from dnsfront.supervisor.host import heap, notify
 from dnsfront.supervisor.zones.files import ZoneFiles
 
 _LOG = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ class Reloader:
                 yield
             finally:
                 self._current = None
-                memory.give_back()
+                heap.give_back()
 
     async def _reload(self) -> Change:
         front = self._front

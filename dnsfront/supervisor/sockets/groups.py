@@ -11,6 +11,7 @@ from typing import Final
 
 from dnsfront.errors import DnsfrontError
 from dnsfront.ipc.spec import Listener, Place
+from dnsfront.kernel.steering import Steering
 from dnsfront.supervisor.sockets.listeners import (
     ListenerSockets,
     SocketPair,
@@ -18,7 +19,6 @@ from dnsfront.supervisor.sockets.listeners import (
     holds_datagrams,
     open_sockets,
 )
-from dnsfront.supervisor.sockets.steering import Steering
 
 #: Each listener has a group for either.
 PROTOCOLS: Final = (socket.IPPROTO_UDP, socket.IPPROTO_TCP)

@@ -11,7 +11,7 @@ from dnsfront.ipc import memory
 from dnsfront.ring.table import SlotTable, moves
 
 if TYPE_CHECKING:
-    from dnsfront.supervisor.sockets.steering import Steering
+    from dnsfront.kernel.steering import Steering
 
 
 class Publisher:

@@ -16,8 +16,8 @@ from typing import Final, Self
 
 from dnsfront.errors import ControlError, UnavailableError
 from dnsfront.ipc import memory
+from dnsfront.ipc.asking import ask_for_descriptors
 from dnsfront.ipc.channel import Message
-from dnsfront.ipc.control import ask_for_descriptors
 from dnsfront.ipc.spec import Listener
 from dnsfront.supervisor.sockets.groups import Inherited
 from dnsfront.supervisor.takeover.conversation import PROTOCOL, Conversation

@@ -22,7 +22,7 @@ from dnsfront.errors import ControlError, DnsfrontError
 from dnsfront.ipc import channel
 from dnsfront.ipc.spec import Place
 from dnsfront.paths import PACKAGE_PARENT
-from dnsfront.supervisor.admin.control import ControlSocket
+from dnsfront.supervisor.admin.control_socket import ControlSocket
 from dnsfront.supervisor.change.reload import Reloader
 from dnsfront.supervisor.front import Front, Phase
 from dnsfront.supervisor.host.last_words import LastWords

@@ -14,8 +14,8 @@ from dnsfront.ipc import memory, replies
 from dnsfront.ipc.channel import Message
 from dnsfront.ipc.spec import Listener, Place, WorkerSpec
 from dnsfront.kernel.pages import MAX_WORKER_ID
+from dnsfront.kernel.steering import Steering
 from dnsfront.supervisor.sockets.groups import SocketGroups
-from dnsfront.supervisor.sockets.steering import Steering
 from dnsfront.supervisor.sockets.tables import Publisher
 from dnsfront.supervisor.workers.tally import Tallies
 from dnsfront.supervisor.workers.worker import (

@@ -19,9 +19,9 @@ from dnsfront.ipc.identity import Identity
 from dnsfront.ipc.spec import Place, WorkerSpec, ZoneImage
 from dnsfront.ipc.stats import Counter
 from dnsfront.kernel.layouts import described
+from dnsfront.kernel.steering import Steering
 from dnsfront.supervisor.host.users import users
 from dnsfront.supervisor.sockets.groups import SocketGroups
-from dnsfront.supervisor.sockets.steering import Steering
 from dnsfront.supervisor.sockets.tables import Publisher
 from dnsfront.supervisor.workers.process import WorkerProcess
 from dnsfront.supervisor.workers.respawn import LEFT_OUT_S, RespawnPolicy

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dnsfront.errors import ControlError, UnavailableError
-from dnsfront.ipc.control import ask
+from dnsfront.ipc.asking import ask
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dnsfront.errors import DnsfrontError, PrivilegeError, UnavailableError
-from dnsfront.ipc.control import MAX_LINE_OCTETS
+from dnsfront.ipc.asking import MAX_LINE_OCTETS
 
 _LOG = logging.getLogger(__name__)
 
