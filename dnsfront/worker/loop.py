@@ -42,8 +42,8 @@ from dnsfront.worker.process.meter import Meter
 from dnsfront.worker.process.reactor import Reactor
 from dnsfront.worker.transports.listening import Listening
 from dnsfront.worker.transports.streams import Streams
-from dnsfront.worker.upstreams.policy import order_of
-from dnsfront.worker.upstreams.resolver import Resolver
+from dnsfront.worker.upstreams.choice import order_of
+from dnsfront.worker.upstreams.pool import Pool
 
 _NS: Final = 1_000_000_000
 #: More batches than fit into the hand-over socket, whose messages may never end.
@@ -98,7 +98,7 @@ class WorkerLoop:
         self._is_serving = False
         self._is_draining = False
         self._is_trimming = False
-        self._retiring: list[Resolver] = []
+        self._retiring: list[Pool] = []
         self._health = memoryview(memory.read_only(health_fd)).cast("Q")
         self._meter = Meter(stats.words(stats_fd))
         key = bytes.fromhex(spec.hash_key_hex)
@@ -252,7 +252,7 @@ class WorkerLoop:
         if not spec.upstream_servers:
             return
         key = bytes.fromhex(spec.hash_key_hex)
-        self.answering.resolver = Resolver(
+        self.answering.resolver = Pool(
             spec.upstream_servers,
             order=order_of(spec.upstream_policy, spec.upstream_servers, key),
             is_up=lambda index: self._health[index] == Health.UP,
@@ -261,11 +261,12 @@ class WorkerLoop:
             udp_size=spec.edns_udp_size,
             limits=spec.limits,
             reactor=self.reactor,
-            answers=self.answering,
+            outcomes=self.answering.outcomes,
             meter=self._meter,
+            faults=self.answering.faults,
         )
 
-    def _resolvers(self) -> list[Resolver]:
+    def _resolvers(self) -> list[Pool]:
         """Return who has fetches under way: the one of now, and those of before."""
         resolver = self.answering.resolver
         return self._retiring if resolver is None else [resolver, *self._retiring]
@@ -358,7 +359,7 @@ class WorkerLoop:
                 self._refetch(resolver)
             self.cache.due.clear()
 
-    def _refetch(self, resolver: Resolver) -> None:
+    def _refetch(self, resolver: Pool) -> None:
         """Fetch again what is asked for and about to expire, if that did not fail."""
         for entry in self.cache.due:
             view, exact = entry.view, entry.key[:-4] + entry.tail

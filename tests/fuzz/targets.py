@@ -89,8 +89,8 @@ def queries(data: bytes) -> None:
             rig.wait(0.5)
             responses = _taken(client)
     _without_faults(rig)
-    if rig.resolver is not None:
-        rig.resolver.sweep()
+    if rig.pool is not None:
+        rig.pool.sweep()
     is_ignored = len(query) < _HEADER_OCTETS or bool(query[2] & _QR)
     if len(responses) != (0 if is_ignored else 1):
         raise FindingError(f"{len(responses)} responses to {query.hex()}")
@@ -217,7 +217,7 @@ def _serve_streams(choices: Choices, rig: Rig, upstream: FakeUpstream) -> None:
 
 def _forget(rig: Rig, upstream: FakeUpstream, client: Client) -> None:
     """Have nothing under way that the next input could meet."""
-    resolver = rig.resolver
+    resolver = rig.pool
     if resolver is not None:
         resolver.sweep()
     for _ in range(_TRIES):

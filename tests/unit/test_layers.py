@@ -140,10 +140,6 @@ def test_imports_point_down_the_map(file: str) -> None:
 
 #: What is still to be taken apart: files in circles, and imports that point up.
 IN_CIRCLES = {
-    "worker.upstreams.server",
-    "worker.upstreams.retry",
-    "worker.upstreams.fetch",
-    "worker.upstreams.pending",
     "worker.transports.udp",
     "worker.peers.handover",
     "worker.transports.connection",
@@ -153,7 +149,6 @@ IN_CIRCLES = {
 POINTS_UP = {
     ("worker.peers.handover", "worker.answering.answering"),
     ("worker.peers.handover", "worker.transports.udp"),
-    ("worker.upstreams.answers", "worker.answering.crowds"),
 }
 
 

@@ -55,7 +55,7 @@ def any_over_tcp(
     rig: Rig, stream: Stream, upstream: FakeUpstream, *, answers: bool = True
 ) -> None:
     stream.send(query_for(rtype="ANY"))
-    rig.until(lambda: rig.resolver is not None and rig.resolver.pending == 1)
+    rig.until(lambda: rig.pool is not None and rig.pool.pending == 1)
     if answers:
         upstream.answer(*(f"www.example.com. 300 A 192.0.2.{n}" for n in range(9)))
         rig.round()

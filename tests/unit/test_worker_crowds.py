@@ -63,19 +63,19 @@ def crowd(
         streams.append(stream)
     most = connections * queries
     rig.until(lambda: rig.count(Counter.QUERIES_TCP) == most)
-    assert rig.resolver is not None
-    [fetch] = [f for view in rig.resolver.under_way for f in view.values()]
+    assert rig.pool is not None
+    [fetch] = [f for view in rig.pool.under_way for f in view.values()]
     assert len(fetch.waiters) == most
     return streams, fetch
 
 
 def deliver(rig: Rig, fetch: Fetch, *records: str) -> None:
-    """Deliver *records* as the resolver does it."""
-    assert rig.resolver is not None
+    """Deliver *records* as the pool does it."""
+    assert rig.pool is not None
     query = query_for("big.example.com", "TXT")
     octets = said_to(query, *records).to_wire(max_size=65535)
-    end = wire.HEADER_OCTETS + len(fetch.exact)
-    rig.resolver._finish(fetch)
+    end = wire.HEADER_OCTETS + len(fetch.canonical)
+    rig.pool._finish(fetch)
     rig.answering.deliver(fetch, parse_response(octets, end))
 
 
@@ -139,10 +139,10 @@ def test_ten_thousand_who_get_no_answer_are_told_in_pieces(
 ) -> None:
     rig = rig_with(stack, upstream)
     streams, fetch = crowd(stack, rig, 10, 100)
-    assert rig.resolver is not None
+    assert rig.pool is not None
 
     fetch.candidates.clear()
-    rig.resolver.failed(fetch)
+    rig.pool.failed(fetch)
     assert rig.answering.crowds.waiting == 1000
     rig.round()
 
@@ -169,8 +169,8 @@ def test_who_is_still_to_be_told_counts_among_those_who_wait(
     deliver(rig, fetch, "big.example.com 60 TXT small")
     assert rig.answering.crowds.waiting == 40
 
-    assert rig.resolver is not None
-    rig.resolver.join(fetch, fetch.waiters[0])
+    assert rig.pool is not None
+    rig.pool.join(fetch, fetch.waiters[0])
     rig.meter.flush()
 
     assert rig.count(Limit.WAITERS) == 1

@@ -300,9 +300,7 @@ def test_large_answer_is_handed_back_whole() -> None:
     upstream = FakeUpstream()
     with host(upstream) as pair, stream_to(pair.first) as stream:
         stream.send(query_for(owned_by(2), "TXT"))
-        eventually(
-            lambda: pair.second.resolver and pair.second.resolver.pending, pair.round
-        )
+        eventually(lambda: pair.second.pool and pair.second.pool.pending, pair.round)
         records = [f'{owned_by(2)} 60 TXT "{n:03d}{"x" * 240}"' for n in range(150)]
 
         upstream.answer(*records)
@@ -479,9 +477,7 @@ def test_entry_of_4000_addresses_is_whole_at_its_next_owner() -> None:
         records = [f"{name} 300 A 10.0.{n >> 8}.{n & 255}" for n in range(4000)]
         with stream_to(pair.first) as stream:
             stream.send(query_for(name))
-            eventually(
-                lambda: pair.first.resolver and pair.first.resolver.pending, pair.round
-            )
+            eventually(lambda: pair.first.pool and pair.first.pool.pending, pair.round)
             upstream.answer(*records)
             asked = eventually(stream.read, pair.round)
         entries = pair.first.cache.entries()

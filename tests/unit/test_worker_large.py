@@ -47,7 +47,7 @@ def test_tcp_clients_of_a_large_answer_get_all_of_it(upstream: FakeUpstream) -> 
         rig.round()
         with closing(Stream(rig)) as stream:
             stream.send(query_for())
-            rig.until(lambda: rig.resolver and rig.resolver.pending)
+            rig.until(lambda: rig.pool and rig.pool.pending)
 
             upstream.answer(*RECORDS)
 

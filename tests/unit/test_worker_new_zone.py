@@ -43,7 +43,7 @@ def test_who_waits_for_an_upstream_is_answered_by_the_new_zone(
     rig: Rig, upstream: FakeUpstream
 ) -> None:
     client = miss(rig)
-    resolver = rig.resolver
+    resolver = rig.pool
     assert resolver is not None
 
     rig.answering.zones = zones()
@@ -73,12 +73,12 @@ def test_response_that_comes_after_the_zone_is_not_kept(
 
 def test_other_fetches_go_on(rig: Rig, upstream: FakeUpstream) -> None:
     client = miss(rig, query_for("www.example.net"))
-    assert rig.resolver is not None
+    assert rig.pool is not None
 
     rig.answering.zones = zones()
-    rig.answering.reclaim(rig.resolver)
+    rig.answering.reclaim(rig.pool)
 
-    assert rig.resolver.pending == 1
+    assert rig.pool.pending == 1
     upstream.answer("www.example.net. 300 A 192.0.2.7")
     rig.round()
     assert "192.0.2.7" in received_one(client).answer[0].to_text()
@@ -103,10 +103,10 @@ def test_what_is_due_is_not_fetched_for_a_zone(
 ) -> None:
     cached(rig, upstream)
     rig.cache.due += rig.cache.entries()
-    assert rig.resolver is not None
+    assert rig.pool is not None
 
     rig.answering.zones = zones()
-    rig.answering.reclaim(rig.resolver)
+    rig.answering.reclaim(rig.pool)
 
     assert rig.cache.due == []
 

@@ -22,7 +22,7 @@ from dnsfront.ipc.stats import (
 )
 from dnsfront.worker.clients.access import AccessList
 from dnsfront.worker.process.meter import Meter
-from dnsfront.worker.upstreams.policy import order_of
+from dnsfront.worker.upstreams.choice import order_of
 from dnsfront.worker.upstreams.server import Server
 from tests.unit.worker_rig import KEY
 

@@ -39,8 +39,8 @@ def limits_met(rig: Rig) -> dict[str, int]:
 
 
 def pending(rig: Rig) -> int:
-    assert rig.resolver is not None
-    return rig.resolver.pending
+    assert rig.pool is not None
+    return rig.pool.pending
 
 
 def refused(rig: Rig, name: str) -> None:
@@ -133,9 +133,9 @@ def test_share_of_a_zone_is_free_again_when_its_fetches_are_over(
         miss(rig, query_for("r9.victim.com"))
 
         assert pending(rig) == 1
-        assert rig.resolver is not None
-        rig.resolver.sweep()
-        assert rig.resolver._pending._shares == {}
+        assert rig.pool is not None
+        rig.pool.sweep()
+        assert len(rig.pool._pending._shares) == 0
 
 
 def test_stale_answer_is_served_where_there_is_no_place(
@@ -224,11 +224,11 @@ def test_limits_may_change_while_fetches_are_under_way(upstream: FakeUpstream) -
         for name in names_below("victim.com", 6):
             miss(rig, query_for(name))
         rig.wait(0.6)
-        assert rig.resolver is not None
+        assert rig.pool is not None
 
-        rig.resolver.bound(replace(BOUNDS, pending_per_zone=4))
+        rig.pool.bound(replace(BOUNDS, pending_per_zone=4))
         refused(rig, "r9.victim.com")
-        rig.resolver.bound(BOUNDS)
+        rig.pool.bound(BOUNDS)
         miss(rig, query_for("r9.victim.com"))
 
         assert pending(rig) == 7
@@ -265,9 +265,9 @@ def test_all_who_wait_are_bounded_too(upstream: FakeUpstream) -> None:
 
         upstream.answer(ADDRESS)
         rig.round()
-        assert rig.resolver is not None
+        assert rig.pool is not None
 
-        assert rig.resolver._pending.waiting == 0
+        assert rig.pool._pending.waiting == 0
 
 
 def test_those_who_got_a_stale_answer_wait_no_more(upstream: FakeUpstream) -> None:
@@ -275,14 +275,14 @@ def test_those_who_got_a_stale_answer_wait_no_more(upstream: FakeUpstream) -> No
         cached(rig, upstream)
         rig.now_ns += 400 * 1_000_000_000
         client = miss(rig)
-        assert rig.resolver is not None
-        assert rig.resolver._pending.waiting == 1
+        assert rig.pool is not None
+        assert rig.pool._pending.waiting == 1
 
         for _ in range(2):
             rig.wait(TIMEOUT_S)
 
         assert received(client)
-        assert rig.resolver._pending.waiting == 0
+        assert rig.pool._pending.waiting == 0
 
 
 def test_query_over_tcp_beyond_the_bound_is_answered(upstream: FakeUpstream) -> None:
@@ -308,8 +308,8 @@ def test_question_that_failed_leaves_no_count_behind(upstream: FakeUpstream) -> 
             rig.answering.forget_failures()
 
         assert pending(rig) == 0
-        assert rig.resolver is not None
-        assert rig.resolver._pending.waiting == 0
+        assert rig.pool is not None
+        assert rig.pool._pending.waiting == 0
 
 
 def test_response_to_one_question_counts_for_its_zone(upstream: FakeUpstream) -> None:

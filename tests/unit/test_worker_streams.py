@@ -59,7 +59,7 @@ class Crowd:
     def busy(self, source: str = "127.0.0.1") -> Stream:
         """Return a connection that waits for an answer."""
         stream = self.connect(source)
-        resolver = self.rig.resolver
+        resolver = self.rig.pool
         assert resolver is not None
         number = resolver.pending + 1
         stream.send(away(number))

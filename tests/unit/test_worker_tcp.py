@@ -66,7 +66,7 @@ def test_any_is_forwarded_over_tcp(
     stream: Stream, rig: Rig, upstream: FakeUpstream
 ) -> None:
     stream.send(query_for(rtype="ANY"))
-    rig.until(lambda: rig.resolver and rig.resolver.pending)
+    rig.until(lambda: rig.pool and rig.pool.pending)
 
     upstream.answer("www.example.com. 60 A 192.0.2.1")
 
@@ -165,7 +165,7 @@ def test_queries_under_way_are_bounded(
 
     first = respond_upstream(upstream, backwards=True)
     found = stream.until(first)
-    rig.until(lambda: rig.resolver and rig.resolver.pending == 50)
+    rig.until(lambda: rig.pool and rig.pool.pending == 50)
     second = respond_upstream(upstream)
     found += stream.until(second)
 
@@ -268,7 +268,7 @@ def test_connection_with_a_query_pending_is_not_idle(
     rig: Rig, stream: Stream, upstream: FakeUpstream
 ) -> None:
     stream.send(away(1))
-    rig.until(lambda: rig.resolver and rig.resolver.pending)
+    rig.until(lambda: rig.pool and rig.pool.pending)
     rig.streams.expire(rig.now_ns + 3 * IDLE_S * NS)
 
     respond_upstream(upstream)
@@ -281,7 +281,7 @@ def test_connection_whose_query_was_lost_does_not_stay_for_ever(
     rig: Rig, stream: Stream
 ) -> None:
     stream.send(away(1))
-    rig.until(lambda: rig.resolver and rig.resolver.pending)
+    rig.until(lambda: rig.pool and rig.pool.pending)
 
     rig.streams.expire(rig.now_ns + STUCK_S * NS + 1)
 
@@ -318,7 +318,7 @@ def test_client_that_is_gone_is_forgotten(
     *, rig: Rig, stream: Stream, upstream: FakeUpstream, is_reset: bool
 ) -> None:
     stream.send(away(1), away(2))
-    rig.until(lambda: rig.resolver and rig.resolver.pending == 2)
+    rig.until(lambda: rig.pool and rig.pool.pending == 2)
     if is_reset:
         stream.socket.setsockopt(
             socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
@@ -328,7 +328,7 @@ def test_client_that_is_gone_is_forgotten(
 
     respond_upstream(upstream)
     rig.until(lambda: not rig.tcp.connections)
-    rig.until(lambda: rig.resolver and rig.resolver.pending == 0)
+    rig.until(lambda: rig.pool and rig.pool.pending == 0)
 
     assert rig.counted().get("EXCEPTIONS") is None
 
@@ -456,7 +456,7 @@ def test_drained_listener_answers_what_was_asked_and_closes(
     idle.send(www())
     idle.until(1)
     stream.send(away(1))
-    rig.until(lambda: rig.resolver and rig.resolver.pending)
+    rig.until(lambda: rig.pool and rig.pool.pending)
 
     rig.tcp.drain(is_kept=False)
     assert idle.until_closed() == []

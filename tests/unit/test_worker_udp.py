@@ -353,7 +353,7 @@ def test_client_that_is_gone_harms_nobody(rig: Rig) -> None:
 
 def test_ttls_of_a_hit_count_down(rig: Rig) -> None:
     upstream = FakeUpstream()
-    rig.resolver = rig.answering.resolver = rig._resolver([upstream], "ordered")
+    rig.pool = rig.answering.resolver = rig._pool([upstream], "ordered")
     client = rig.client()
     rig.ask(query_for().to_wire(), client)
     upstream.answer("www.example.com. 300 A 192.0.2.1")
@@ -398,7 +398,7 @@ def test_long_answer_is_cut_to_the_clients_size(size: int) -> None:
 
 def test_any_is_cut_over_udp_where_it_would_be_forwarded(rig: Rig) -> None:
     upstream = FakeUpstream()
-    rig.resolver = rig.answering.resolver = rig._resolver([upstream], "ordered")
+    rig.pool = rig.answering.resolver = rig._pool([upstream], "ordered")
 
     response = rig.ask_for(query_for(rtype="ANY"))
 
@@ -577,7 +577,7 @@ def test_datagrams_are_told_to_the_kernel_program_as_taken(rig: Rig) -> None:
 
 def test_waiting_clients_of_one_question_may_come_by_any_shape(rig: Rig) -> None:
     upstream = FakeUpstream()
-    rig.resolver = rig.answering.resolver = rig._resolver([upstream], "ordered")
+    rig.pool = rig.answering.resolver = rig._pool([upstream], "ordered")
     plain, edns, nsid = rig.client(), rig.client(), rig.client()
     rig.ask(query_for().to_wire(), plain)
     rig.ask(query_for(payload=1232).to_wire(), edns)
@@ -591,7 +591,7 @@ def test_waiting_clients_of_one_question_may_come_by_any_shape(rig: Rig) -> None
         ).to_wire(),
         sender,
     )
-    eventually(lambda: rig.resolver and not rig.resolver.pending, rig.round)
+    eventually(lambda: rig.pool and not rig.pool.pending, rig.round)
 
     found = [dns.message.from_wire(x.receive()[0]) for x in (plain, edns, nsid)]
     assert [message.edns for message in found] == [-1, 0, 0]

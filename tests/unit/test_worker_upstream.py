@@ -130,8 +130,8 @@ def test_worn_out_ports_are_replaced_and_closed(
             upstream.send(octets[:2] + b"\x81\x83" + octets[4:], sender)
         rig.round()
         client.receive()
-    assert rig.resolver is not None
-    rig.resolver.sweep()
+    assert rig.pool is not None
+    rig.pool.sweep()
 
     assert len(ports) > 20
     assert len(open_descriptors()) <= len(before) + 16 + 1
@@ -324,8 +324,8 @@ def test_second_copy_of_a_response_changes_nothing(
 
     assert len(received(client)) == 1
     assert rig.counted()["NOERROR"] == 1
-    assert rig.resolver is not None
-    assert rig.resolver.pending == 0
+    assert rig.pool is not None
+    assert rig.pool.pending == 0
 
 
 def test_malformed_response_goes_to_the_next_server(
@@ -354,15 +354,15 @@ def test_fetch_without_a_client_keeps_an_entry_fresh(
     rig.now_ns += 290 * NS
     rig.ask_for(query_for())
     [entry] = rig.cache.due
-    assert rig.resolver is not None
+    assert rig.pool is not None
 
-    assert rig.resolver.fetch(1, entry.key, entry.key, entry, None)
+    assert rig.pool.fetch(1, entry.key, entry.key, entry, None)
     rig.round()
     upstream.answer(ADDRESS)
     rig.round()
 
     assert rig.ask_for(query_for()).answer[0].ttl == 300
-    assert rig.resolver.pending == 0
+    assert rig.pool.pending == 0
 
 
 def test_failed_prefetch_leaves_the_entry_alone(
@@ -372,8 +372,8 @@ def test_failed_prefetch_leaves_the_entry_alone(
     rig.now_ns += 290 * NS
     rig.ask_for(query_for())
     [entry] = rig.cache.due
-    assert rig.resolver is not None
-    rig.resolver.fetch(1, entry.key, entry.key, entry, None)
+    assert rig.pool is not None
+    rig.pool.fetch(1, entry.key, entry.key, entry, None)
     rig.round()
 
     upstream.answer(rcode=dns.rcode.SERVFAIL)
@@ -394,7 +394,7 @@ def test_batch_larger_than_one_system_call_is_answered(
     for query, sender in upstream.take():
         name = query.question[0].name.to_text()
         upstream.send(said_to(query, f"{name} 60 A 192.0.2.1").to_wire(), sender)
-    rig.until(lambda: rig.resolver and rig.resolver.pending == 0)
+    rig.until(lambda: rig.pool and rig.pool.pending == 0)
 
     answered = [message.answer[0].name.to_text() for message in received(client)]
     assert sorted(answered) == sorted(name + "." for name in names)
@@ -407,21 +407,21 @@ def test_closed_resolver_leaves_no_descriptor_and_no_waiting_client(
 ) -> None:
     rig = Rig()
     before = open_descriptors()
-    rig.resolver = rig.answering.resolver = rig._resolver([upstream], "ordered")
+    rig.pool = rig.answering.resolver = rig._pool([upstream], "ordered")
     clients = [miss(rig, query_for(f"n{number}.test")) for number in range(40)]
     opened = open_descriptors() - before
     truncated = upstream.take()[0]
     upstream.send(said_to(truncated[0], flags=dns.flags.TC).to_wire(), truncated[1])
     rig.round()
 
-    rig.resolver.close()
+    rig.pool.close()
     rig.round()
 
     assert len(opened) > 16
     for client in clients:
         assert received_one(client).rcode() == dns.rcode.SERVFAIL
         client.close()
-    rig.resolver = None
+    rig.pool = None
     gc.collect()
     assert not open_descriptors() & opened
     rig.close()

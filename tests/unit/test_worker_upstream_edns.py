@@ -42,8 +42,8 @@ def rig_of_two(upstream: FakeUpstream, second: FakeUpstream) -> Iterator[Rig]:
 
 def fetch_of(rig: Rig) -> Fetch:
     """Return the one fetch that is under way."""
-    assert rig.resolver is not None
-    [fetch] = [f for view in rig.resolver.under_way for f in view.values()]
+    assert rig.pool is not None
+    [fetch] = [f for view in rig.pool.under_way for f in view.values()]
     return fetch
 
 

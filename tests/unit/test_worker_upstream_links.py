@@ -195,15 +195,15 @@ def test_idle_connection_is_closed_and_the_next_query_opens_one(
     rig: Rig, peer: Peer
 ) -> None:
     connection = use(rig, peer)
-    assert rig.resolver is not None
-    rig.resolver.sweep()
+    assert rig.pool is not None
+    rig.pool.sweep()
     rig.wait(4.9)
-    rig.resolver.sweep()
+    rig.pool.sweep()
     assert use(rig, peer, 1) is connection
 
     before = open_descriptors()
     rig.wait(6)
-    rig.resolver.sweep()
+    rig.pool.sweep()
 
     assert len(before - open_descriptors()) >= 1
     assert connection.recv(1) == b""
@@ -295,21 +295,21 @@ def test_connection_that_fell_silent_is_not_used_again(rig: Rig, peer: Peer) -> 
 def test_nothing_is_left_open(upstream: FakeUpstream, end: str) -> None:
     rig = Rig()
     before = open_descriptors()
-    rig.resolver = rig.answering.resolver = rig._resolver([upstream], "ordered")
+    rig.pool = rig.answering.resolver = rig._pool([upstream], "ordered")
     peer = Peer(rig, upstream)
     use(rig, peer)
     peer.close()
     if end == "swept":
         rig.wait(600)
-        rig.resolver.sweep()
+        rig.pool.sweep()
     else:
-        rig.resolver.close()
+        rig.pool.close()
 
     rig.round()
 
     clients = {f"socket:[{inode}]" for inode in _inodes(rig)}
     assert open_descriptors() - before <= clients
-    rig.resolver = None
+    rig.pool = None
     rig.close()
 
 

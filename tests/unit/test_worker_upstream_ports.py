@@ -11,7 +11,8 @@ import pytest
 
 from dnsfront.ipc import stats
 from dnsfront.ipc.stats import Upstream
-from dnsfront.worker.upstreams.server import Port
+from dnsfront.worker.upstreams.fetch import Port
+from dnsfront.worker.upstreams.ports import Ports
 from tests.unit.worker_rig import (
     ADDRESS,
     NS,
@@ -37,10 +38,19 @@ def replaced(rig: Rig, reason: Upstream) -> int:
     return rig.words[stats.upstream_at(0) + reason]
 
 
+def ports_of(rig: Rig) -> Ports:
+    assert rig.pool is not None
+    [ports] = rig.pool._ports
+    return ports
+
+
 def ports(rig: Rig) -> list[Port]:
-    assert rig.resolver is not None
-    [server] = rig.resolver._servers
-    return [port for port in server._ports if port is not None]
+    return [port for port in ports_of(rig)._ports if port is not None]
+
+
+def names(rig: Rig) -> set[tuple[str, int]]:
+    sockets = ports_of(rig)._sockets
+    return {sockets[port.fd].getsockname() for port in ports(rig)}
 
 
 @contextlib.contextmanager
@@ -70,9 +80,9 @@ def replace_sockets(rig: Rig, other: socket.socket) -> None:
     given goes nowhere.
     """
     for port in ports(rig):
-        rig.reactor.forget(port.socket.fileno())
-        os.dup2(other.fileno(), port.socket.fileno())
-        rig.reactor.watch(port.socket.fileno(), lambda _event: None)
+        rig.reactor.forget(port.fd)
+        os.dup2(other.fileno(), port.fd)
+        rig.reactor.watch(port.fd, lambda _event: None)
 
 
 def test_send_that_fails_is_made_again_at_once_through_a_new_port(
@@ -115,8 +125,8 @@ def test_ports_that_hear_nothing_for_a_time_out_are_replaced(
         for number in range(40):
             miss(rig, query_for(f"n{number}.example.com"))
         assert len(upstream.take()) == 40
-    assert rig.resolver is not None
-    rig.resolver.sweep()
+    assert rig.pool is not None
+    rig.pool.sweep()
     assert "times=16 error=silence" in caplog.text
 
 
@@ -180,7 +190,7 @@ def test_an_answer_after_the_time_out_is_taken_and_counts_as_one(
 def test_port_that_hears_others_is_kept_at_a_time_out(
     upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dnsfront.worker.upstreams.server._POOL", 1)
+    monkeypatch.setattr("dnsfront.worker.upstreams.ports._POOL", 1)
     with Rig(upstreams=[upstream]) as rig:
         miss(rig)
         upstream.take()
@@ -199,18 +209,18 @@ def test_ports_that_nobody_uses_are_renewed_by_time(
     rig: Rig, upstream: FakeUpstream
 ) -> None:
     use_all_ports(rig, upstream)
-    before = {port.socket.getsockname() for port in ports(rig)}
+    before = names(rig)
     opened = open_descriptors()
-    assert rig.resolver is not None
+    assert rig.pool is not None
 
     rig.wait(181)
-    rig.resolver.sweep()
+    rig.pool.sweep()
 
     assert ports(rig) == []
     assert replaced(rig, Upstream.PORTS_AGE) == 16
     assert len(opened - open_descriptors()) == 16
     use_all_ports(rig, upstream)
-    assert len(before & {port.socket.getsockname() for port in ports(rig)}) < 4
+    assert len(before & names(rig)) < 4
 
 
 def test_question_stands_under_one_port_and_id_a_try_and_two_a_server(
@@ -236,17 +246,17 @@ def test_question_stands_under_one_port_and_id_a_try_and_two_a_server(
 
 def test_ports_that_were_given_up_are_bounded_whatever_is_pending(rig: Rig) -> None:
     """Names that nobody answers, which strangers choose, keep them open otherwise."""
-    assert rig.resolver is not None
-    [server] = rig.resolver._servers
+    assert rig.pool is not None
+    given_up = ports_of(rig)
     clients = []
     for number in range(100):
         clients.append(miss(rig, query_for(f"n{number}.example.com")))
         for port in ports(rig):
-            server._give_up(port, Upstream.PORTS_AGE)
+            given_up._give_up(port, Upstream.PORTS_AGE)
 
-    assert len(server._retired) == 32
-    assert rig.resolver.pending == 100
+    assert len(given_up._retired) == 32
+    assert rig.pool.pending == 100
     for _ in range(40):
         rig.wait(TIMEOUT_S / 4)
-    assert rig.resolver.pending == 0
+    assert rig.pool.pending == 0
     assert all(received_one(client).rcode() for client in clients)

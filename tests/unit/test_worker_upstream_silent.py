@@ -146,8 +146,8 @@ def test_silent_servers_are_tried_three_times_in_all(
     assert [error.code for error in response.extended_errors()] == [22]
     assert rig.upstream(0) == (2, 2)
     assert rig.upstream(1) == (1, 1)
-    assert rig.resolver is not None
-    assert rig.resolver.pending == 0
+    assert rig.pool is not None
+    assert rig.pool.pending == 0
 
 
 def test_silent_servers_are_sent_a_question_three_times_each(
@@ -240,8 +240,8 @@ def test_late_response_in_the_round_of_a_refusal_ends_the_fetch(
         assert received_one(client).rcode() == dns.rcode.NOERROR
         assert again == []
         assert rig.upstream(0) == (1, 1)
-        assert rig.resolver is not None
-        assert rig.resolver.pending == 0
+        assert rig.pool is not None
+        assert rig.pool.pending == 0
 
 
 def test_wait_for_the_next_round_ends_when_something_is_due(rig: Rig) -> None:
@@ -258,8 +258,8 @@ def test_servers_that_are_down_are_left_out(
     rig_of_two: Rig, upstream: FakeUpstream, second: FakeUpstream
 ) -> None:
     rig_of_two.down.add(0)
-    assert rig_of_two.resolver is not None
-    rig_of_two.resolver.sweep()
+    assert rig_of_two.pool is not None
+    rig_of_two.pool.sweep()
 
     miss(rig_of_two)
 
@@ -271,10 +271,10 @@ def test_a_server_on_trial_is_asked_one_question_between_two_looks(
 ) -> None:
     rig = rig_of_two
     rig.on_trial.add(0)
-    assert rig.resolver is not None
+    assert rig.pool is not None
 
     for look in range(2):
-        rig.resolver.sweep()
+        rig.pool.sweep()
         for number in range(5):
             miss(rig, query_for(f"n{number}.look{look}.test"))
         assert (len(upstream.take()), len(second.take())) == (1, 4)
@@ -285,8 +285,8 @@ def test_a_question_that_fails_a_trial_is_answered_by_another(
 ) -> None:
     rig = rig_of_two
     rig.on_trial.add(0)
-    assert rig.resolver is not None
-    rig.resolver.sweep()
+    assert rig.pool is not None
+    rig.pool.sweep()
     client = miss(rig)
 
     upstream.answer(rcode=dns.rcode.SERVFAIL)
@@ -304,8 +304,8 @@ def test_each_server_has_one_try_where_all_are_down(
 ) -> None:
     rig = rig_of_two
     rig.down.update((0, 1))
-    assert rig.resolver is not None
-    rig.resolver.sweep()
+    assert rig.pool is not None
+    rig.pool.sweep()
     client = miss(rig)
 
     rig.wait(TIMEOUT_S)
@@ -317,8 +317,8 @@ def test_each_server_has_one_try_where_all_are_down(
 
 def test_only_server_that_is_down_has_one_try(rig: Rig, upstream: FakeUpstream) -> None:
     rig.down.add(0)
-    assert rig.resolver is not None
-    rig.resolver.sweep()
+    assert rig.pool is not None
+    rig.pool.sweep()
     client = miss(rig)
 
     rig.wait(TIMEOUT_S)
@@ -360,15 +360,15 @@ def test_refused_connections_fail_all_that_waited_without_a_time_out(
 
         assert len(client.receive()) == count
         assert rig.upstream() == (3 * count, 3 * count)
-        assert rig.resolver is not None
-        assert rig.resolver.pending == 0
+        assert rig.pool is not None
+        assert rig.pool.pending == 0
 
 
 @interpreted
 def test_refusal_counts_once_where_an_earlier_send_left_through_the_same_port(
     upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dnsfront.worker.upstreams.server._POOL", 1)
+    monkeypatch.setattr("dnsfront.worker.upstreams.ports._POOL", 1)
     with Rig(upstreams=[upstream]) as rig:
         client = miss(rig)
         upstream.close()

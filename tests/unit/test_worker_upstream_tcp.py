@@ -71,7 +71,7 @@ def test_truncated_response_is_fetched_over_tcp(
         rig.round()
         query = from_tcp(connection)
         over_tcp(connection, said_to(query, *LARGE))
-        rig.until(lambda: rig.resolver and rig.resolver.pending == 0)
+        rig.until(lambda: rig.pool and rig.pool.pending == 0)
 
     assert received_one(client).flags & dns.flags.TC
     assert len(rig.cache) == 1
@@ -147,7 +147,7 @@ def test_large_answer_reaches_the_next_client_over_tcp_from_the_cache(
     with truncate(rig, upstream) as connection:
         rig.round()
         over_tcp(connection, said_to(from_tcp(connection), *LARGE))
-        rig.until(lambda: rig.resolver and rig.resolver.pending == 0)
+        rig.until(lambda: rig.pool and rig.pool.pending == 0)
 
     entry = next(iter(rig.cache.views[1].values()))
 

@@ -65,8 +65,8 @@ def test_the_target_of_a_bare_alias_is_asked_for(
     assert answer_of(rig.ask_for(query_for())) == answer_of(response)
     assert upstream.take() == []
     assert rig.upstream() == (2, 0)
-    assert rig.resolver is not None
-    assert rig.resolver.pending == 0
+    assert rig.pool is not None
+    assert rig.pool.pending == 0
 
 
 def test_a_whole_chain_is_asked_for_name_by_name(
@@ -214,9 +214,9 @@ def test_a_target_that_fails_makes_the_whole_fail(
 
     assert received_one(client).rcode() == dns.rcode.SERVFAIL
     assert rig.ask_for(query_for()).rcode() == dns.rcode.SERVFAIL
-    assert rig.resolver is not None
-    assert rig.resolver.pending == 0
-    assert not any(rig.resolver.under_way)
+    assert rig.pool is not None
+    assert rig.pool.pending == 0
+    assert not any(rig.pool.under_way)
 
 
 def test_a_late_answer_to_the_alias_is_nothing_new(

@@ -38,9 +38,9 @@ from dnsfront.worker.process.reactor import Reactor
 from dnsfront.worker.transports.streams import Streams
 from dnsfront.worker.transports.tcp import TcpListener
 from dnsfront.worker.transports.udp import UdpListener
-from dnsfront.worker.upstreams import resolver as upstream
-from dnsfront.worker.upstreams.policy import order_of
-from dnsfront.worker.upstreams.resolver import Resolver
+from dnsfront.worker.upstreams import pool as upstream
+from dnsfront.worker.upstreams.choice import order_of
+from dnsfront.worker.upstreams.pool import Pool
 from tests.unit.asking import load_zone
 
 NS: Final = 1_000_000_000
@@ -264,7 +264,7 @@ def query_for(
 
 
 class Rig:
-    """One worker: its listeners on 127.0.0.1, its cache, its resolver, its peers."""
+    """One worker: its listeners on 127.0.0.1, its cache, its pool, its peers."""
 
     def __init__(
         self,
@@ -313,11 +313,11 @@ class Rig:
         )
         if zone:
             self.answering.zones = ZoneSet([load_zone("example.test", zone, "test")])
-        self.resolver: Resolver | None = None
+        self.pool: Pool | None = None
         self._bounds = bounds
         self._before_round(0)
         if upstreams:
-            self.resolver = self.answering.resolver = self._resolver(upstreams, policy)
+            self.pool = self.answering.resolver = self._pool(upstreams, policy)
         receiving, self.handover_send = socket.socketpair(
             socket.AF_UNIX, socket.SOCK_DGRAM
         )
@@ -359,9 +359,9 @@ class Rig:
             clock=lambda: self.now_ns,
         )
 
-    def _resolver(self, upstreams: Sequence[FakeUpstream], policy: str) -> Resolver:
+    def _pool(self, upstreams: Sequence[FakeUpstream], policy: str) -> Pool:
         specs = tuple(upstream.spec for upstream in upstreams)
-        return Resolver(
+        return Pool(
             specs,
             order=order_of(policy, specs, KEY),
             is_up=lambda index: index not in self.down | self.on_trial,
@@ -370,8 +370,9 @@ class Rig:
             udp_size=self._udp_size,
             limits=self._bounds,
             reactor=self.reactor,
-            answers=self.answering,
+            outcomes=self.answering.outcomes,
             meter=self.meter,
+            faults=self.answering.faults,
         )
 
     def _on_handover(self, _event: int) -> None:
@@ -382,13 +383,13 @@ class Rig:
         self.answering.now_s = self.now_ns // NS
 
     def _after_round(self) -> float | None:
-        if self.resolver is not None:
-            self.resolver.expire()
+        if self.pool is not None:
+            self.pool.expire()
         self.answering.go_on()
         self.streams.work()
-        if self.resolver is not None:
-            self.resolver.flush()
-            self.wait_s = self.resolver.wait_s()
+        if self.pool is not None:
+            self.pool.flush()
+            self.wait_s = self.pool.wait_s()
         self.udp.flush()
         self.peers.flush()
         self.meter.flush()
@@ -456,8 +457,8 @@ class Rig:
         for client in self._clients:
             client.close()
         self.streams.close()
-        if self.resolver is not None:
-            self.resolver.close()
+        if self.pool is not None:
+            self.pool.close()
         self.peers.replace({})
         for sock in (
             self._receiving,

@@ -27,6 +27,7 @@ from dnsfront.worker.answering.crowds import AT_ONCE, Crowds, Tell
 from dnsfront.worker.clients.waiter import Waiter
 from dnsfront.worker.peers.transfer import unpack
 from dnsfront.worker.process.faults import Faults
+from dnsfront.worker.upstreams.outcomes import Outcomes
 
 if TYPE_CHECKING:
     from dnsfront.dns.zones.authority import Zone
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from dnsfront.worker.peers.ownership import Ownership
     from dnsfront.worker.process.meter import Meter
     from dnsfront.worker.upstreams.fetch import Fetch
-    from dnsfront.worker.upstreams.resolver import Resolver
+    from dnsfront.worker.upstreams.pool import Pool
 
 #: How long a failed resolution is remembered (RFC 9520, 3.2: 1 second to 5 minutes).
 FAILURE_TTL_S: Final = 5
@@ -78,8 +79,14 @@ class Answering:
         self.faults = Faults(meter)
         self.crowds = Crowds()
         self._zones: ZoneSet | None = None
-        self.has_zones = False
-        self.resolver: Resolver | None = None
+        self.resolver: Pool | None = None
+        self.outcomes = Outcomes(
+            deliver=self.deliver,
+            fail=self.fail,
+            send_stale=self.send_stale,
+            remember_failure=self.remember_failure,
+            to_be_told=lambda: self.crowds.waiting,
+        )
         #: What is told of class CHAOS: a record for each qname.
         self.identity: dict[bytes, bytes] = {}
         self.now_s = 0
@@ -99,7 +106,7 @@ class Answering:
     @zones.setter
     def zones(self, zones: ZoneSet | None) -> None:
         self._zones = zones
-        self.has_zones = zones is not None
+        self.outcomes.local_message = None if zones is None else self.local_message
         self.cache.is_local = None if zones is None else self._is_local
 
     def _is_local(self, exact: bytes) -> bool:
@@ -133,7 +140,7 @@ class Answering:
             + sections.octets
         )
 
-    def reclaim(self, resolver: Resolver) -> None:
+    def reclaim(self, resolver: Pool) -> None:
         """Answer what *resolver* asks and a zone of ours answers now.
 
         What is cached of such names is the caller's to forget.
@@ -143,7 +150,7 @@ class Answering:
             self._answer_here(fetch)
 
     def _answer_here(self, fetch: Fetch) -> None:
-        exact, key = fetch.exact, fetch.key
+        exact, key = fetch.canonical, fetch.key
 
         def tell(waiters: list[Waiter]) -> None:
             for waiter in waiters:
@@ -378,7 +385,7 @@ class Answering:
         """Keep an upstream's response and send it to all who wait for it."""
         try:
             entry = self.cache.put(
-                fetch.view, fetch.key, fetch.exact[-4:], response, self.now_s
+                fetch.view, fetch.key, fetch.canonical[-4:], response, self.now_s
             )
             if entry is None:
                 self._answer_here(fetch)

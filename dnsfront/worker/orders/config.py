@@ -23,7 +23,7 @@ from dnsfront.worker.clients.access import AccessList
 from dnsfront.worker.orders.orders import MAX_REASON, Handler, Pieces
 from dnsfront.worker.process import descriptors
 from dnsfront.worker.transports.streams import Streams
-from dnsfront.worker.upstreams.resolver import Resolver
+from dnsfront.worker.upstreams.pool import Pool
 
 
 class ConfigOrders:
@@ -44,7 +44,7 @@ class ConfigOrders:
         streams: Streams,
         free: int,
         open_upstreams: Callable[[WorkerSpec], None],
-        resolvers: Callable[[], list[Resolver]],
+        resolvers: Callable[[], list[Pool]],
     ) -> None:
         self._spec = spec
         self._images = images

@@ -10,7 +10,7 @@ from dnsfront.ipc.spec import Listener
 from dnsfront.worker.answering.answering import Answering
 from dnsfront.worker.orders.orders import Handler, Pieces
 from dnsfront.worker.transports.listening import Listening
-from dnsfront.worker.upstreams.resolver import Resolver
+from dnsfront.worker.upstreams.pool import Pool
 
 _NS: Final = 1_000_000_000
 #: How often a listener that leaves is looked at.
@@ -29,7 +29,7 @@ class ListenerOrders:
         *,
         listening: Listening,
         answering: Answering,
-        resolvers: Callable[[], list[Resolver]],
+        resolvers: Callable[[], list[Pool]],
         catch_up: Callable[[], None],
     ) -> None:
         self._listening = listening

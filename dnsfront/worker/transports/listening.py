@@ -19,7 +19,7 @@ from dnsfront.worker.process.reactor import Reactor
 from dnsfront.worker.transports.streams import Streams
 from dnsfront.worker.transports.tcp import TcpListener
 from dnsfront.worker.transports.udp import UdpListener
-from dnsfront.worker.upstreams.resolver import Resolver
+from dnsfront.worker.upstreams.pool import Pool
 
 
 class Listening:
@@ -126,7 +126,7 @@ class Listening:
             self._unwatch(number)
             self.tcp[number].drain(is_kept=False)
 
-    def has_left(self, resolvers: Iterable[Resolver]) -> bool:
+    def has_left(self, resolvers: Iterable[Pool]) -> bool:
         """Take what the leaving ones still hold; return whether nobody waits there."""
         leaving = [self.udp[number] for number in self._leaving]
         are_empty = [udp.drain() for udp in leaving]

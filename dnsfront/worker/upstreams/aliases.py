@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from dnsfront.dns import wire
 from dnsfront.dns.chain import ahead_of, follow, joined, may_lead_on
 from dnsfront.dns.response import NEVER_KEPT, Response, parse_response
 from dnsfront.errors import WireError
-
-if TYPE_CHECKING:
-    from dnsfront.worker.upstreams.answers import Answers
-    from dnsfront.worker.upstreams.fetch import Fetch
-    from dnsfront.worker.upstreams.server import Server
+from dnsfront.worker.upstreams.fetch import Fetch
+from dnsfront.worker.upstreams.outcomes import Outcomes
+from dnsfront.worker.upstreams.server import Server
 
 #: Names asked for one after the other because each was an alias of the next.
 _MAX_RESTARTS: Final = 11
@@ -23,7 +21,7 @@ _NOT_FOLLOWED: Final = (b"\0\5\0\1", b"\0\xff\0\1")
 
 
 class Asking(Protocol):
-    """The resolver, as far as it is needed here."""
+    """The pool, as far as it is needed here."""
 
     def refused(self, fetch: Fetch, server: Server, response: Response) -> None:
         """Go on without a server that could not say."""
@@ -41,9 +39,9 @@ class Asking(Protocol):
 class Aliases:
     """Follows the aliases of responses, and has asked what they lack."""
 
-    def __init__(self, asking: Asking, answers: Answers) -> None:
+    def __init__(self, asking: Asking, outcomes: Outcomes) -> None:
         self._asking = asking
-        self._answers = answers
+        self._outcomes = outcomes
 
     def whole(
         self, fetch: Fetch, server: Server, octets: bytes, response: Response
@@ -53,7 +51,7 @@ class Aliases:
         If not it is asked for, or, where *server* had nothing to say at all, another.
         """
         try:
-            if self._answers.has_zones and may_lead_on(octets):
+            if self._outcomes.local_message is not None and may_lead_on(octets):
                 octets, response = self._led_home(fetch, octets, response)
             if fetch.view & 1 == 0:
                 return response  # nobody wants recursion
@@ -62,7 +60,7 @@ class Aliases:
                 return None
             if fetch.partial:
                 octets = joined(fetch.partial, octets)
-                response = _parse_joined(fetch, octets, fetch.exact)
+                response = _parse_joined(fetch, octets, fetch.canonical)
         except WireError:
             if server is fetch.server:
                 self._asking.failed(fetch)
@@ -95,26 +93,28 @@ class Aliases:
         Raises:
             WireError: together they are too long.
         """
-        asked = fetch.asked
-        if asked[-4:] in _NOT_FOLLOWED:
+        asked, local_message = fetch.asked, self._outcomes.local_message
+        if local_message is None or asked[-4:] in _NOT_FOLLOWED:
             return octets, response
         body_at = wire.HEADER_OCTETS + len(asked)
         chain = follow(octets, body_at)
-        for place, name in enumerate(chain.names[1:], 1):
-            local = self._answers.local_message(name + asked[-4:])
+        for i, name in enumerate(chain.names[1:], 1):
+            local = local_message(name + asked[-4:])
             if local is not None:
-                octets = joined(ahead_of(octets, body_at, chain, place), local)
+                octets = joined(ahead_of(octets, body_at, chain, i), local)
                 return octets, _parse_joined(fetch, octets, asked)
         return octets, response
 
 
-def _parse_joined(fetch: Fetch, octets: bytes, exact: bytes) -> Response:
-    """Return the response to *exact* that was joined from several; kept if all may be.
+def _parse_joined(fetch: Fetch, octets: bytes, canonical: bytes) -> Response:
+    """Return the response to *canonical* that was joined from several.
+
+    It is kept if all of them may be.
 
     Raises:
         WireError: a record in it is cut or malformed.
     """
-    response = parse_response(octets, wire.HEADER_OCTETS + len(exact))
+    response = parse_response(octets, wire.HEADER_OCTETS + len(canonical))
     if fetch.is_unsigned:
         response.ttl_s = NEVER_KEPT
     return response
@@ -125,6 +125,6 @@ def _leads_nowhere(fetch: Fetch, octets: bytes, response: Response) -> bool:
     if response.ttl_s != NEVER_KEPT or not response.has_answers or response.rcode:
         return False
     body_at = wire.question_end(octets)
-    return fetch.exact[-4:] not in _NOT_FOLLOWED and not (
+    return fetch.canonical[-4:] not in _NOT_FOLLOWED and not (
         follow(octets, body_at).is_whole
     )

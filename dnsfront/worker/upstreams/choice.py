@@ -1,11 +1,58 @@
-"""Which servers are tried for a name, and in which order."""
+"""Which servers are asked for a name, and in which order (`upstreams.policy`)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
-from dnsfront.ipc.spec import MAX_TRIES
+from dnsfront.ipc.spec import MAX_TRIES, UpstreamServer
+from dnsfront.ring import table
+from dnsfront.ring.placement import Worker
+from dnsfront.ring.qhash import qname_hash, slot_of
 from dnsfront.worker.upstreams.server import Server
+
+Order = Callable[[bytes, Sequence[Server]], list[Server]]
+
+#: Fewer than for workers: servers are few, and the table is built in every worker.
+_SLOTS: Final = 4096
+_VNODES: Final = 256
+
+
+def order_of(policy: str, servers: Sequence[UpstreamServer], key: bytes) -> Order:
+    """Return what orders *servers*, given in the same order, for a qname."""
+    if policy == "least_outstanding":
+        return _least_outstanding
+    if policy == "chash" and len(servers) > 1:
+        return _chash(servers, key)
+    return _ordered
+
+
+def _ordered(_qname: bytes, servers: Sequence[Server]) -> list[Server]:
+    return list(servers)
+
+
+def _least_outstanding(_qname: bytes, servers: Sequence[Server]) -> list[Server]:
+    return sorted(servers, key=lambda server: server.outstanding / server.spec.weight)
+
+
+def _chash(servers: Sequence[UpstreamServer], key: bytes) -> Order:
+    """Return an order by the same ring as the workers', over the servers' addresses.
+
+    So a server sees the same names for as long as it is there, and the caches of two
+    servers hold as little twice as those of two workers.
+    """
+    names = [f"{server.address}@{server.port}" for server in servers]
+    workers = [
+        Worker(name, server.weight) for name, server in zip(names, servers, strict=True)
+    ]
+    ring = table.build(workers, slots=_SLOTS, vnodes=_VNODES, seed="upstreams")
+    positions = {name: position for position, name in enumerate(names)}
+
+    def order(qname: bytes, servers: Sequence[Server]) -> list[Server]:
+        slot = slot_of(qname_hash(qname[:-1], key), _SLOTS)
+        return [servers[positions[name]] for name in ring.preference(slot)]
+
+    return order
 
 
 class Choice:
@@ -19,7 +66,7 @@ class Choice:
     def __init__(
         self,
         servers: Sequence[Server],
-        order: Callable[[bytes, Sequence[Server]], list[Server]],
+        order: Order,
         is_up: Callable[[int], bool],
         is_on_trial: Callable[[int], bool] | None,
     ) -> None:

@@ -11,12 +11,12 @@ from typing import Protocol
 from dnsfront.ipc.stats import Upstream
 from dnsfront.worker.process.meter import Meter
 from dnsfront.worker.upstreams.fetch import Fetch
-from dnsfront.worker.upstreams.retry import Timers
 from dnsfront.worker.upstreams.server import Server
+from dnsfront.worker.upstreams.timers import Timers
 
 
 class Tries(Protocol):
-    """The resolver, as far as it is needed here."""
+    """The pool, as far as it is needed here."""
 
     def failed(self, fetch: Fetch) -> None:
         """Try the next server, or give up."""
@@ -27,6 +27,13 @@ class Tries(Protocol):
 
     def stale_meanwhile(self, fetch: Fetch) -> None:
         """Answer from stale data while the fetch goes on."""
+
+    def repeat(self, fetch: Fetch, server: Server) -> bool:
+        """Send the query of *fetch* to *server* once more; return whether it left."""
+        ...
+
+    def distrust(self, fetch: Fetch, server: Server) -> None:
+        """Give up the port of an overdue *fetch*, if nothing comes to it any more."""
 
 
 class Patience:
@@ -46,7 +53,7 @@ class Patience:
         if (
             server is not None
             and now_ns - fetch.asked_at_ns >= server.round_trip.repeat_ns
-            and fetch.connection is None
+            and fetch.abandon_tcp is None
             and fetch.may_ask(server)
         ):
             self._repeat(fetch, server, now_ns)
@@ -54,7 +61,7 @@ class Patience:
     def look(self, fetch: Fetch, now_ns: int) -> None:
         """Repeat the query of *fetch*, end its try, or look again later."""
         server = fetch.server
-        at_ns = fetch.until_ns or fetch.sent_at_ns + self._timeout_ns
+        at_ns = fetch.deadline_ns or fetch.sent_at_ns + self._timeout_ns
         if now_ns >= at_ns or server is None:
             self._time_out(fetch, now_ns)
             return
@@ -66,7 +73,7 @@ class Patience:
         self._look_again(fetch, server, at_ns, sends)
 
     def _look_again(
-        self, fetch: Fetch, server: Server, until_ns: int, sends: int
+        self, fetch: Fetch, server: Server, deadline_ns: int, sends: int
     ) -> None:
         """Look at *fetch* at the end of its try, or ahead of that to repeat its query.
 
@@ -75,13 +82,13 @@ class Patience:
         if fetch.is_done or fetch.sends != sends:
             return
         if self._may_repeat(fetch, server):
-            until_ns = min(until_ns, self._repeat_at_ns(fetch, server))
-        self._timers.look(fetch, until_ns)
+            deadline_ns = min(deadline_ns, self._repeat_at_ns(fetch, server))
+        self._timers.look(fetch, deadline_ns)
 
     def _may_repeat(self, fetch: Fetch, server: Server) -> bool:
         """Return whether the query is to be repeated within its try unasked."""
         return (
-            fetch.connection is None
+            fetch.abandon_tcp is None
             and fetch.may_ask(server)
             and not (fetch.has_one_left(server) and _is_kept_back(fetch, server))
         )
@@ -93,7 +100,7 @@ class Patience:
     def _repeat(self, fetch: Fetch, server: Server, now_ns: int) -> None:
         """Send the query once more within its try."""
         self._meter.upstream_count(server.index, Upstream.RETRANSMISSIONS)
-        fetch.until_ns = fetch.until_ns or fetch.sent_at_ns + self._timeout_ns
+        fetch.deadline_ns = fetch.deadline_ns or fetch.sent_at_ns + self._timeout_ns
         if not server.edns.is_known:
             # The sooner it is found out that EDNS is what it does not answer.
             server.edns.was_silent(now_ns, has_edns=fetch.has_edns)
@@ -104,7 +111,7 @@ class Patience:
         fetch.count_query(server)
         fetch.asked_at_ns = now_ns
         fetch.repeats += 1
-        if not server.repeat(fetch, now_ns):
+        if not self._tries.repeat(fetch, server):
             self._tries.failed(fetch)
 
     def _time_out(self, fetch: Fetch, now_ns: int) -> None:
@@ -113,19 +120,19 @@ class Patience:
         fetch.tries += 1
         server = fetch.server
         following = fetch.candidates[-1] if fetch.candidates else None
-        if server is None or fetch.connection is not None:
+        if server is None or fetch.abandon_tcp is not None:
             self._tries.failed(fetch)
             return
         if not fetch.is_waiting:
             server.edns.was_silent(now_ns, has_edns=fetch.has_edns)
-            self._distrust(fetch)
+            self._tries.distrust(fetch, server)
         if following is None or (following is not server and fetch.may_ask(following)):
             self._tries.failed(fetch)
             return
         if not fetch.is_waiting:
             self._meter.upstream_failed(server.index)
         fetch.candidates.pop()
-        fetch.until_ns = now_ns + self._timeout_ns
+        fetch.deadline_ns = now_ns + self._timeout_ns
         sends = fetch.sends
         if fetch.may_ask(following):
             self._meter.upstream_sent(server.index, 1)
@@ -134,13 +141,7 @@ class Patience:
         else:
             # Asked often enough; but who takes long may still answer.
             fetch.is_waiting = True
-        self._look_again(fetch, server, fetch.until_ns, sends)
-
-    def _distrust(self, fetch: Fetch) -> None:
-        """Give up the port of an overdue *fetch*, if nothing comes to it any more."""
-        for port, _identity, _since_ns in fetch.places:
-            if port.server is fetch.server:
-                port.server.distrust(port, fetch.sent_at_ns)
+        self._look_again(fetch, server, fetch.deadline_ns, sends)
 
 
 def _is_kept_back(fetch: Fetch, server: Server) -> bool:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from dnsfront.dns import wire
 from dnsfront.dns.response import NEVER_KEPT, Response
-
-if TYPE_CHECKING:
-    from dnsfront.worker.upstreams.fetch import Fetch
-    from dnsfront.worker.upstreams.server import Server
+from dnsfront.worker.upstreams.fetch import Fetch
+from dnsfront.worker.upstreams.server import Server
 
 #: Words of a server that another server may know better.
 RETRY_ELSEWHERE: Final = frozenset(

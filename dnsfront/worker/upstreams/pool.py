@@ -19,20 +19,22 @@ from dnsfront.ipc.spec import Limits, UpstreamServer
 from dnsfront.ipc.stats import Counter, Limit
 from dnsfront.worker.clients.waiter import Waiter
 from dnsfront.worker.process.batch import BATCH, COMPACT, HEADER_WORDS, ReceiveBatch
+from dnsfront.worker.process.faults import Faults
 from dnsfront.worker.process.meter import Meter
 from dnsfront.worker.process.reactor import Reactor
 from dnsfront.worker.upstreams.aliases import Aliases
-from dnsfront.worker.upstreams.answers import Answers
-from dnsfront.worker.upstreams.choice import Choice
-from dnsfront.worker.upstreams.fetch import (
-    Fetch,
+from dnsfront.worker.upstreams.choice import Choice, Order
+from dnsfront.worker.upstreams.fetch import Fetch, Port
+from dnsfront.worker.upstreams.outcomes import Outcomes
+from dnsfront.worker.upstreams.patience import Patience
+from dnsfront.worker.upstreams.pending import Pending
+from dnsfront.worker.upstreams.ports import Ports
+from dnsfront.worker.upstreams.queries import (
     edns_forms,
     is_bare_error,
     is_response,
     message,
 )
-from dnsfront.worker.upstreams.patience import Patience
-from dnsfront.worker.upstreams.pending import Pending
 from dnsfront.worker.upstreams.refusals import (
     OFFENDED,
     RETRY_ELSEWHERE,
@@ -40,8 +42,9 @@ from dnsfront.worker.upstreams.refusals import (
     note_bare_error,
     note_refusal,
 )
-from dnsfront.worker.upstreams.retry import RoundTrip, Timers
-from dnsfront.worker.upstreams.server import Port, Server
+from dnsfront.worker.upstreams.round_trip import RoundTrip
+from dnsfront.worker.upstreams.server import Server
+from dnsfront.worker.upstreams.timers import Timers
 
 #: Fetches that are overdue or refused, taken up in one round; and batches that leave
 #: towards one server. More would keep those waiting whose answers are there.
@@ -49,43 +52,45 @@ _TURNS: Final = 512
 _BATCHES: Final = 16
 
 
-class Resolver:
-    """The worker's side towards the upstreams.
+class Pool:
+    """A group of upstream servers with one policy, and the fetches that ask them.
 
     *order* names the servers to try for a qname, best first; *is_up* tells what the
     health checks think of the upstream with an index. `under_way` has the fetches by
-    view and question.
+    view and canonical question.
     """
 
     def __init__(
         self,
         servers: Sequence[UpstreamServer],
         *,
-        order: Callable[[bytes, Sequence[Server]], list[Server]],
+        order: Order,
         is_up: Callable[[int], bool],
         is_on_trial: Callable[[int], bool] | None = None,
         timeout_s: float,
         udp_size: int = wire.UDP_PAYLOAD_OCTETS,
         limits: Limits,
         reactor: Reactor,
-        answers: Answers,
+        outcomes: Outcomes,
         meter: Meter,
+        faults: Faults,
     ) -> None:
         self._pending = Pending(limits)
         self.under_way = self._pending.under_way
         self._timeout_ns = round(timeout_s * 1e9)
-        self._servers = [
-            Server(spec, reactor, self._receive, meter, RoundTrip(self._timeout_ns))
-            for spec in servers
+        found = [
+            Server(spec, position, RoundTrip(self._timeout_ns))
+            for position, spec in enumerate(servers)
         ]
-        self._choice = Choice(self._servers, order, is_up, is_on_trial)
+        self._ports = [Ports(x, reactor, self._receive, meter) for x in found]
+        self._choice = Choice(found, order, is_up, is_on_trial)
         self._forms = edns_forms(udp_size)
-        self._reactor = reactor
-        self._answers = answers
+        self._outcomes = outcomes
         self._meter = meter
+        self._faults = faults
         self._timers = Timers(self._timeout_ns)
         self._patience = Patience(self, self._timers, self._timeout_ns, meter)
-        self._aliases = Aliases(self, answers)
+        self._aliases = Aliases(self, outcomes)
         self._unheard: deque[tuple[Fetch, int]] = deque()
         self._received = ReceiveBatch()
 
@@ -102,7 +107,7 @@ class Resolver:
         self,
         view: int,
         key: bytes,
-        exact: bytes,
+        canonical: bytes,
         entry: Entry | None,
         waiter: Waiter | None,
     ) -> bool:
@@ -113,19 +118,19 @@ class Resolver:
         """
         waiters = [] if waiter is None else [waiter]
         pending = self._pending
-        if pending.count >= pending.crowd and not self._has_room(exact, waiter):
-            self._answers.fail(entry, waiters, wire.SERVFAIL, wire.EDE_NOT_READY)
+        if pending.count >= pending.crowd and not self._has_room(canonical, waiter):
+            self._outcomes.fail(entry, waiters, wire.SERVFAIL, wire.EDE_NOT_READY, b"")
             return False
-        candidates = self._choice.of(exact[:-4])
-        fetch = Fetch(view, key, exact, entry, waiters, candidates, self._forms)
-        pending.add(fetch, self._answers.now_ns)
+        candidates = self._choice.of(canonical[:-4])
+        fetch = Fetch(view, key, canonical, entry, waiters, candidates, self._forms)
+        pending.add(fetch, self._meter.now_ns)
         self._send_next(fetch)
         return True
 
-    def _has_room(self, exact: bytes, waiter: Waiter | None) -> bool:
+    def _has_room(self, canonical: bytes, waiter: Waiter | None) -> bool:
         """Return whether one more may be fetched, and make room for it."""
         pending = self._pending
-        barrier = pending.barrier(exact, waiter, self._answers.now_ns)
+        barrier = pending.barrier(canonical, waiter, self._meter.now_ns)
         if barrier is not None:
             self._meter.count(barrier)
             return False
@@ -136,35 +141,33 @@ class Resolver:
         if hopeless is None:
             return False
         self._finish(hopeless)
-        self._answers.fail(
-            hopeless.entry, hopeless.waiters, wire.SERVFAIL, wire.EDE_NOT_READY
+        self._outcomes.fail(
+            hopeless.entry, hopeless.waiters, wire.SERVFAIL, wire.EDE_NOT_READY, b""
         )
         return True
 
     def _send_next(self, fetch: Fetch) -> None:
         server = fetch.candidates.pop()
         if fetch.sends:
-            fetch.until_ns = fetch.repeats = 0
+            fetch.deadline_ns = fetch.repeats = 0
             fetch.is_waiting = False
         fetch.sends += 1
         fetch.server = server
-        fetch.asked_at_ns = self._answers.now_ns
+        fetch.asked_at_ns = self._meter.now_ns
         # As wants_edns() says it for nearly all.
         fetch.has_edns = (
             server.edns.is_sure and fetch.plain_server is not server
         ) or self.wants_edns(fetch, server)
         fetch.count_query(server)
         server.outstanding += 1
-        server.queue.append(fetch)
+        self._ports[server.position].queue.append(fetch)
 
     def wants_edns(self, fetch: Fetch, server: Server) -> bool:
         """Return whether *server* is to be asked with an OPT record."""
         edns = server.edns
         return server is not fetch.plain_server and (
             edns.is_sure
-            or edns.is_wanted(
-                self._answers.now_ns, is_first=not fetch.was_asked(server)
-            )
+            or edns.is_wanted(self._meter.now_ns, is_first=not fetch.was_asked(server))
         )
 
     def flush(self) -> None:
@@ -173,23 +176,23 @@ class Resolver:
         Of a great many the rest stays for the next round, which comes at once.
         """
         batches = _BATCHES
-        servers = self._servers
-        while servers and batches:
-            for server in servers:
-                if server.queue:
-                    self._send_batch(server)
+        busy = self._ports
+        while busy and batches:
+            for ports in busy:
+                if ports.queue:
+                    self._send_batch(ports)
             batches -= 1
             # What could not be sent is queued for the next server.
-            servers = [server for server in self._servers if server.queue]
+            busy = [ports for ports in self._ports if ports.queue]
 
-    def _send_batch(self, server: Server) -> None:
-        now_ns = self._answers.now_ns
-        batch, server.queue = server.queue[:BATCH], server.queue[BATCH:]
+    def _send_batch(self, ports: Ports) -> None:
+        now_ns = self._meter.now_ns
+        batch, ports.queue = ports.queue[:BATCH], ports.queue[BATCH:]
         # A late response to an earlier send may have come since they were queued.
-        batch = [fetch for fetch in batch if not (fetch.is_done or fetch.connection)]
-        self._meter.upstream_sent(server.index, len(batch))
+        batch = [x for x in batch if not x.is_done and x.abandon_tcp is None]
+        self._meter.upstream_sent(ports.server.index, len(batch))
         try:
-            unsent = server.send(batch, now_ns)
+            unsent = ports.send(batch, now_ns)
         except OSError:
             unsent = batch
         # What fails below gets another number of sends, so that look is void.
@@ -198,22 +201,22 @@ class Resolver:
             self.failed(fetch)
 
     def _receive(  # noqa: C901 - a call a response costs more than its parts
-        self, port: Port
+        self, ports: Ports, port: Port
     ) -> None:
         received = self._received
-        count = received.receive(port.socket.fileno())
+        count = received.receive(port.fd)
         pending, server = port.pending, port.server
         if count < 0:
             # ICMP says that nobody listens there: no need to wait for the time-out.
             self._unheard.extend(
                 (fetch, fetch.sends)
                 for fetch in pending.values()
-                if fetch.server is server and not fetch.connection
+                if fetch.server is server and fetch.abandon_tcp is None
             )
             return
-        port.heard_ns = self._answers.now_ns
-        if server.suspect_ns:
-            server.gets_through(port)
+        port.heard_ns = self._meter.now_ns
+        if ports.suspect_ns:
+            ports.gets_through(port)
         arena, sizes = received.arena, received.sizes
         timed: Fetch | None = None
         for i in range(count):
@@ -246,7 +249,7 @@ class Resolver:
 
     def _survive(self, fetch: Fetch) -> None:
         """Give *fetch* up for the exception at hand; the others go on."""
-        self._answers.caught("upstream_response")
+        self._faults.caught("upstream_response")
         fetch.candidates.clear()
         self.failed(fetch)
 
@@ -273,7 +276,7 @@ class Resolver:
             self._meter.upstream_answered(server.index, fetch.sent_at_ns)
         rcode = response.rcode
         if not (response.has_opt and server.edns.is_sure) and rcode not in OFFENDED:
-            learn(fetch, server, response, self._answers.now_ns)
+            learn(fetch, server, response, self._meter.now_ns)
         if rcode in RETRY_ELSEWHERE or rcode > wire.RCODE_MASK:
             self.refused(fetch, server, response)
             return
@@ -282,25 +285,25 @@ class Resolver:
         if (
             response.ttl_s == NEVER_KEPT
             or fetch.partial
-            or (self._answers.has_zones and may_lead_on(octets))
+            or (self._outcomes.local_message is not None and may_lead_on(octets))
         ):
             whole = self._aliases.whole(fetch, server, octets, response)
             if whole is None:
                 return
             response = whole
         if fetch.shares:
-            self._pending.heard(fetch, self._answers.now_ns)
+            self._pending.heard(fetch, self._meter.now_ns)
         self._finish(fetch)
-        self._answers.deliver(fetch, response)
+        self._outcomes.deliver(fetch, response)
 
     def _came_late(self, fetch: Fetch, server: Server) -> None:
         """Count that *server* answered after its time-out, and learn how long it took.
 
         The time-out was counted as a failure; this is what says that it is up.
         """
-        sent_at_ns = fetch.first_asked_ns(server)
+        sent_at_ns = fetch.first_sent_ns(server)
         self._meter.upstream_answered(server.index, sent_at_ns)
-        took_ns = self._answers.now_ns - sent_at_ns
+        took_ns = self._meter.now_ns - sent_at_ns
         server.round_trip.took(took_ns, is_repeated=True)
 
     def give_up(self, fetch: Fetch) -> None:
@@ -310,16 +313,16 @@ class Resolver:
         """
         self._meter.count(Limit.ALIASES)
         self._finish(fetch)
-        self._answers.remember_failure(fetch.view, fetch.exact, wire.SERVFAIL)
-        self._answers.fail(fetch.entry, fetch.waiters, wire.SERVFAIL, None)
+        self._outcomes.remember_failure(fetch.view, fetch.canonical, wire.SERVFAIL, b"")
+        self._outcomes.fail(fetch.entry, fetch.waiters, wire.SERVFAIL, None, b"")
 
     def restart(self, fetch: Fetch, octets: bytes, target: bytes) -> None:
         """Ask for the *target* that the aliases of the response *octets* end with."""
         fetch.restarts += 1
         fetch.partial = octets
-        fetch.asked = target + fetch.exact[-4:]
+        fetch.asked = target + fetch.canonical[-4:]
         fetch.queried = 0
-        fetch.forget_places()
+        fetch.forget_sent()
         fetch.hang_up()
         if fetch.server is not None:
             fetch.server.outstanding -= 1
@@ -338,7 +341,7 @@ class Resolver:
 
         That is forged more easily, so it can do no more than end the try it is about.
         """
-        return is_bare_error(octets) and fetch.places[-1][:2] == (port, octets[:2])
+        return is_bare_error(octets) and fetch.sent[-1][:2] == (port, octets[:2])
 
     def _refused_barely(self, fetch: Fetch, server: Server, octets: bytes) -> None:
         """End the try under way by an error of *server* that repeats no question."""
@@ -363,18 +366,19 @@ class Resolver:
             except Exception:  # noqa: BLE001 - one response, not the worker
                 self._survive(fetch)
 
-        fetch.forget_places()
-        fetch.sent_at_ns = self._answers.now_ns
+        fetch.forget_sent()
+        fetch.sent_at_ns = self._meter.now_ns
         fetch.sends += 1
         self._meter.upstream_sent(server.index, 1)
         now_ns = fetch.sent_at_ns
         try:
-            fetch.connection = server.links.ask(message(b"", fetch), done, now_ns)
+            links = self._ports[server.position].links
+            fetch.abandon_tcp = links.ask(message(b"", fetch), done, now_ns).abandon
         except OSError:
             self.failed(fetch)
             return
-        fetch.until_ns = fetch.sent_at_ns + 2 * self._timeout_ns
-        self._timers.look(fetch, fetch.until_ns)
+        fetch.deadline_ns = fetch.sent_at_ns + 2 * self._timeout_ns
+        self._timers.look(fetch, fetch.deadline_ns)
 
     def failed(self, fetch: Fetch) -> None:
         """Count a failure of the server asked last; try the next one, or give up."""
@@ -392,26 +396,26 @@ class Resolver:
             return
         self._finish(fetch)
         rcode, errors = fetch.failed_rcode, fetch.errors
-        self._answers.remember_failure(fetch.view, fetch.exact, rcode, errors)
-        self._answers.fail(fetch.entry, fetch.waiters, rcode, fetch.error, errors)
+        self._outcomes.remember_failure(fetch.view, fetch.canonical, rcode, errors)
+        self._outcomes.fail(fetch.entry, fetch.waiters, rcode, fetch.error, errors)
 
     def _finish(self, fetch: Fetch) -> None:
         fetch.is_done = True
         self._pending.remove(fetch)
         if fetch.server is not None:
             fetch.server.outstanding -= 1
-        for port, identity, _since_ns in fetch.places:
+        for port, identity, _since_ns in fetch.sent:
             port.pending.pop(identity, None)
-        if fetch.connection is not None:
+        if fetch.abandon_tcp is not None:
             fetch.hang_up()
 
     def expire(self) -> None:
         """Look at what may be overdue, and at what was refused; not at all at once."""
-        now_ns = self._answers.now_ns
+        now_ns = self._meter.now_ns
         turns = _TURNS
         while self._unheard and turns:
             unheard, sends = self._unheard.popleft()
-            if unheard.sends == sends and not unheard.connection:
+            if unheard.sends == sends and unheard.abandon_tcp is None:
                 self.failed(unheard)
                 turns -= 1
         while turns:
@@ -425,17 +429,27 @@ class Resolver:
         """Return the seconds until something may be overdue, None if nothing can be."""
         if self._unheard:
             return 0
-        for server in self._servers:
-            if server.queue:
+        for ports in self._ports:
+            if ports.queue:
                 return 0
-        at_ns = self._timers.next_ns()
-        return None if at_ns is None else max(0, at_ns - self._answers.now_ns) / 1e9
+        due_ns = self._timers.next_ns()
+        return None if due_ns is None else max(0, due_ns - self._meter.now_ns) / 1e9
+
+    def repeat(self, fetch: Fetch, server: Server) -> bool:
+        """Send the query of *fetch* to *server* once more; return whether it left."""
+        return self._ports[server.position].repeat(fetch, self._meter.now_ns)
+
+    def distrust(self, fetch: Fetch, server: Server) -> None:
+        """Give up the port of an overdue *fetch*, if nothing comes to it any more."""
+        for port, _identity, _since_ns in fetch.sent:
+            if port.server is server:
+                self._ports[server.position].distrust(port, fetch.sent_at_ns)
 
     def stale_meanwhile(self, fetch: Fetch) -> None:
         """Answer from stale data while the fetch goes on (RFC 8767, 5)."""
         if fetch.entry is None or not fetch.tries:
             return
-        if self._answers.send_stale(fetch.entry, fetch.waiters):
+        if self._outcomes.send_stale(fetch.entry, fetch.waiters):
             self._pending.waiting -= len(fetch.waiters)
             fetch.waiters.clear()
 
@@ -447,8 +461,8 @@ class Resolver:
         fetches = [
             fetch
             for fetches in self.under_way
-            for exact, fetch in fetches.items()
-            if is_wanted(exact)
+            for canonical, fetch in fetches.items()
+            if is_wanted(canonical)
         ]
         for fetch in fetches:
             self._finish(fetch)
@@ -462,25 +476,25 @@ class Resolver:
         """
         pending = self._pending
         is_over = len(fetch.waiters) >= pending.most_waiters
-        waiting = pending.waiting + self._answers.crowds.waiting
+        waiting = pending.waiting + self._outcomes.to_be_told()
         if is_over or waiting >= pending.most_waiting:
             self._meter.count(Limit.WAITERS_PER_FETCH if is_over else Limit.WAITERS)
             if waiter.is_tcp:
                 # Not left waiting, since it has a place there that others want.
                 rcode, error = wire.SERVFAIL, wire.EDE_NOT_READY
-                self._answers.fail(fetch.entry, [waiter], rcode, error)
+                self._outcomes.fail(fetch.entry, [waiter], rcode, error, b"")
             return
         self._meter.count(Counter.COALESCED)
         pending.waiting += 1
         fetch.waiters.append(waiter)
-        self._patience.asked_again(fetch, self._answers.now_ns)
+        self._patience.asked_again(fetch, self._meter.now_ns)
 
     def sweep(self) -> None:
         """Close ports that are done with, and look who is up."""
         self._choice.rank()
         self._pending.sweep()
-        for server in self._servers:
-            server.sweep(self._answers.now_ns)
+        for ports in self._ports:
+            ports.sweep(self._meter.now_ns)
 
     def close(self) -> None:
         """Close every socket; fetches still under way fail."""
@@ -488,5 +502,5 @@ class Resolver:
             for fetch in list(fetches.values()):
                 fetch.candidates.clear()
                 self.failed(fetch)
-        for server in self._servers:
-            server.close()
+        for ports in self._ports:
+            ports.close()

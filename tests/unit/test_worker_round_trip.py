@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dnsfront.worker.upstreams.retry import RoundTrip
+from dnsfront.worker.upstreams.round_trip import RoundTrip
 
 _MS = 1_000_000
 

@@ -1,0 +1,33 @@
+"""What becomes of fetches: whatever pools call up to, given by who answers clients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dnsfront.dns.entry import Entry
+from dnsfront.dns.response import Response
+from dnsfront.worker.clients.waiter import Waiter
+from dnsfront.worker.upstreams.fetch import Fetch
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """What is done with the end of a fetch.
+
+    *deliver* keeps a response and sends it to all who wait. *fail* sends them an rcode,
+    with our Extended DNS Error and those of the upstream as EDNS options, or the
+    expired entry if there is one that may still be used. *send_stale* sends the
+    expired entry, and returns whether it may still be used. *remember_failure* takes
+    view, canonical question, rcode and Extended DNS Errors, and keeps the same from
+    being asked again for a while. *to_be_told* returns how many wait whose answer is
+    there already. `local_message` returns what a zone of ours says to a canonical
+    question, None for others; it is None itself where there are no zones.
+    """
+
+    deliver: Callable[[Fetch, Response], None]
+    fail: Callable[[Entry | None, list[Waiter], int, int | None, bytes], None]
+    send_stale: Callable[[Entry, list[Waiter]], bool]
+    remember_failure: Callable[[int, bytes, int, bytes], None]
+    to_be_told: Callable[[], int]
+    local_message: Callable[[bytes], bytes | None] | None = None
