@@ -15,7 +15,6 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from dnsfront.dns import wire
@@ -37,6 +36,7 @@ from dnsfront.dns.residents import Residents
 from dnsfront.dns.response import Response
 from dnsfront.dns.rotation import rotated
 from dnsfront.dns.sections import Sections
+from dnsfront.dns.settings import CacheSettings
 
 #: RFC 8767, 5.2: the TTL of stale records.
 STALE_TTL_S: Final = 30
@@ -58,20 +58,6 @@ _TTL = struct.Struct("!I")
 _ANY: Final = wire.ANY.to_bytes(2, "big")
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the operator allows a cache: entries, octets, and seconds."""
-
-    max_entries: int
-    max_octets: int
-    max_entry_octets: int
-    min_ttl_s: int
-    max_ttl_s: int
-    serve_stale_s: int
-    prefetch: bool
-    rotate: bool = False
-
-
 class Cache:
     """Entries by view and key; forgets by TTL, then by disuse and by weight.
 
@@ -81,7 +67,7 @@ class Cache:
     response of an upstream to it gets in, whatever way it comes.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: CacheSettings) -> None:
         self.views: tuple[dict[bytes, Entry], ...] = tuple({} for _ in range(VIEWS))
         self.due: list[Entry] = []
         self.is_local: Callable[[bytes], bool] | None = None
@@ -91,12 +77,14 @@ class Cache:
         self._offsets: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._tails: dict[bytes, bytes] = {}
         self._limits = limits
-        self.residents = Residents(limits.max_entries, limits.max_octets, self._forget)
+        self.residents = Residents(
+            limits.max_entries, limits.max_size_octets, self._forget
+        )
 
-    def resize(self, limits: Limits) -> None:
+    def resize(self, limits: CacheSettings) -> None:
         """Apply new limits to what comes; what is there follows by :meth:`trim`."""
         self._limits = limits
-        self.residents.resize(limits.max_entries, limits.max_octets)
+        self.residents.resize(limits.max_entries, limits.max_size_octets)
 
     def trim(self) -> bool:
         """Bring the cache nearer to its bounds; return whether there is more to do."""
@@ -173,7 +161,7 @@ class Cache:
         found = self.views[view]
         entry = found.get(key) if ttl_s else None
         weight = stub_ttl_s = 0
-        if ttl_s and len(body) > limits.max_entry_octets:
+        if ttl_s and len(body) > limits.max_entry_size_octets:
             stub_ttl_s, ttl_s = ttl_s, 0
         if entry is None or not self._can_take(entry, tail, body, ttl_s):
             entry = Entry(view, key, self._tails.setdefault(tail, tail))
@@ -253,7 +241,7 @@ class Cache:
         entry.stamp = now_s
         if self._limits.rotate:
             _mark_rotating(entry)
-        if len(entry.body) > self._limits.max_entry_octets:
+        if len(entry.body) > self._limits.max_entry_size_octets:
             self._keep_stub(entry, now_s, _NEVER)
             return entry
         entry.expires_at = _NEVER
@@ -276,7 +264,7 @@ class Cache:
             return False
         if self.is_local is not None and self.is_local(entry.key[:-4] + entry.tail):
             return False
-        if len(entry.body) > self._limits.max_entry_octets:
+        if len(entry.body) > self._limits.max_entry_size_octets:
             self.oversized += 1
             return False
         self._shorten(entry, now_s)

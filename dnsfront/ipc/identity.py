@@ -6,23 +6,17 @@ After an upgrade on disk a new process runs other code than the one that started
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from dnsfront import __version__
-from dnsfront.ipc import replies, spec, stats
+from dnsfront.ipc import records, replies, stats
+from dnsfront.ipc.spec import WorkerSpec
 
 #: Goes up with every change to a message of `ipc/channel.py` that no field, reply or
 #: layout shows.
 CHANNEL_VERSION: Final = 1
 
-_SPECS: Final = (
-    spec.Listener,
-    spec.UpstreamServer,
-    spec.ZoneImage,
-    spec.Limits,
-    spec.WorkerSpec,
-)
 _WORDS: Final = (
     stats.Counter,
     stats.Limit,
@@ -48,7 +42,7 @@ class Identity:
             stats.STATS_OCTETS,
             stats.BUCKET_BOUNDS_S,
             [[(word.name, int(word)) for word in words] for words in _WORDS],
-            [[(x.name, str(x.type)) for x in fields(kind)] for kind in _SPECS],
+            records.layout(WorkerSpec),
             replies.shapes(),
         ]
         digest = hashlib.blake2b(repr(told).encode(), digest_size=8)

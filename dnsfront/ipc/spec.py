@@ -1,4 +1,4 @@
-"""What a worker is told about itself: plain data, sent as JSON in a memfd.
+"""What a worker is told about itself: records, sent as JSON in a memfd.
 
 The supervisor validates the config and reads the zone files; a worker gets only the
 result, so it needs neither YAML nor pydantic nor the right to read those files.
@@ -6,9 +6,10 @@ result, so it needs neither YAML nor pydantic nor the right to read those files.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from dnsfront.dns.settings import CacheSettings
 
 #: An address, a port and a family: what tells one listener from another.
 Place = tuple[str, int, int]
@@ -84,53 +85,74 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class PoolSettings:
+    """Upstream servers with one policy; the keys of `upstreams` in the config."""
+
+    policy: Literal["chash", "ordered", "least_outstanding"]
+    timeout_s: float
+    servers: tuple[UpstreamServer, ...]
+
+
+@dataclass(frozen=True)
+class AccessSettings:
+    """Who may ask, and what all others get; the keys of `access` in the config."""
+
+    allow: tuple[str, ...]
+    deny: Literal["refuse", "drop"]
+
+
+@dataclass(frozen=True)
+class EdnsSettings:
+    """The keys of `edns` in the config."""
+
+    udp_size: int
+
+
+@dataclass(frozen=True)
+class IdentitySettings:
+    """What is told to who asks which server this is; the keys of `identity`."""
+
+    id: str
+    version: str
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """The keys of `log` in the config."""
+
+    level: Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True)
 class WorkerSpec:
-    """Everything of the config that a worker acts on; equal for all but its name."""
+    """Everything of the config that a worker acts on; equal for all but its name.
+
+    Each part has the keys of one section, so what a change concerns shows in comparing
+    the parts.
+    """
 
     worker_id: int
     name: str
     listeners: tuple[Listener, ...]
     hash_key_hex: str
     steering: str  # "ebpf" or "userspace"
-    upstream_policy: str  # "chash", "ordered" or "least_outstanding"
-    upstream_timeout_s: float
-    upstream_servers: tuple[UpstreamServer, ...]
+    upstreams: PoolSettings
     zones: tuple[ZoneImage, ...]
-    cache_max_entries: int
-    cache_max_octets: int
-    cache_max_entry_octets: int
-    cache_min_ttl_s: int
-    cache_max_ttl_s: int
-    cache_serve_stale_s: int
-    cache_prefetch: bool
-    cache_rotate: bool
-    edns_udp_size: int
-    identity_id: str
-    identity_version: str
+    cache: CacheSettings
+    edns: EdnsSettings
+    identity: IdentitySettings
     limits: Limits
-    access_allow: tuple[str, ...]
-    access_deny: str  # "refuse" or "drop"
-    log_level: str
+    access: AccessSettings
+    log: LogSettings
+
+    @property
+    def hash_key(self) -> bytes:
+        """The key of the qname hash."""
+        return bytes.fromhex(self.hash_key_hex)
 
     @property
     def drain_within_s(self) -> float:
         """How long a query may be pending that no upstream answers, and no less."""
-        waits_s = self.upstream_timeout_s * MAX_TRIES if self.upstream_servers else 0
+        pool = self.upstreams
+        waits_s = pool.timeout_s * MAX_TRIES if pool.servers else 0
         return max(_DRAIN_WITHIN_S, waits_s + _DRAIN_SPARE_S)
-
-    def to_json(self) -> bytes:
-        """Return the spec as UTF-8 JSON."""
-        return json.dumps(asdict(self)).encode()
-
-    @classmethod
-    def from_json(cls, octets: bytes) -> WorkerSpec:
-        """Return the spec that :meth:`to_json` wrote."""
-        fields: dict[str, Any] = json.loads(octets)
-        fields["listeners"] = tuple(Listener(**x) for x in fields["listeners"])
-        fields["upstream_servers"] = tuple(
-            UpstreamServer(**x) for x in fields["upstream_servers"]
-        )
-        fields["limits"] = Limits(**fields["limits"])
-        fields["zones"] = tuple(ZoneImage(**x) for x in fields["zones"])
-        fields["access_allow"] = tuple(fields["access_allow"])
-        return cls(**fields)

@@ -18,7 +18,7 @@ from typing import Final
 from dnsfront import logs
 from dnsfront.dns.cache import Cache
 from dnsfront.dns.shape import Shapes
-from dnsfront.ipc import channel, memory, signals, stats
+from dnsfront.ipc import channel, memory, records, signals, stats
 from dnsfront.ipc.identity import Identity
 from dnsfront.ipc.spec import WorkerSpec
 from dnsfront.ipc.stats import Counter, Health, Limit
@@ -28,7 +28,6 @@ from dnsfront.worker.answering.images import Images
 from dnsfront.worker.clients.access import AccessList
 from dnsfront.worker.orders.config import (
     ConfigOrders,
-    cache_limits,
     client_descriptors,
     identify,
 )
@@ -93,20 +92,19 @@ class WorkerLoop:
         images: Images,
     ) -> None:
         spec_fd, stats_fd, live_fd, load_fd, health_fd, table_fd, handover_fd = fds[:7]
-        spec = WorkerSpec.from_json(memory.content(spec_fd))
-        logs.set_up(spec.log_level, spec.name)
+        spec = records.from_json(WorkerSpec, memory.content(spec_fd))
+        logs.set_up(spec.log.level, spec.name)
         self._is_serving = False
         self._is_draining = False
         self._is_trimming = False
         self._retiring: list[Pool] = []
         self._health = memoryview(memory.read_only(health_fd)).cast("Q")
         self._meter = Meter(stats.words(stats_fd))
-        key = bytes.fromhex(spec.hash_key_hex)
-        self.ownership = Ownership(spec.worker_id, key, live_fd, load_fd)
+        self.ownership = Ownership(spec.worker_id, spec.hash_key, live_fd, load_fd)
         self.ownership.publish(table_fd, start["slots"])
-        self.cache = Cache(cache_limits(spec))
+        self.cache = Cache(spec.cache)
         self.access = AccessList(
-            spec.access_allow, is_silent=spec.access_deny == "drop"
+            spec.access.allow, is_silent=spec.access.deny == "drop"
         )
         self.reactor = Reactor(
             before_round=self._before_round,
@@ -120,7 +118,7 @@ class WorkerLoop:
             shapes=Shapes(
                 self.cache.views,
                 nsid=spec.name.encode(),
-                udp_size=spec.edns_udp_size,
+                udp_size=spec.edns.udp_size,
             ),
             ownership=self.ownership,
             meter=self._meter,
@@ -249,16 +247,16 @@ class WorkerLoop:
         if self.answering.resolver is not None:
             self._retiring.append(self.answering.resolver)
         self.answering.resolver = None
-        if not spec.upstream_servers:
+        pool = spec.upstreams
+        if not pool.servers:
             return
-        key = bytes.fromhex(spec.hash_key_hex)
         self.answering.resolver = Pool(
-            spec.upstream_servers,
-            order=order_of(spec.upstream_policy, spec.upstream_servers, key),
+            pool.servers,
+            order=order_of(pool.policy, pool.servers, spec.hash_key),
             is_up=lambda index: self._health[index] == Health.UP,
             is_on_trial=lambda index: self._health[index] == Health.TRIAL,
-            timeout_s=spec.upstream_timeout_s,
-            udp_size=spec.edns_udp_size,
+            timeout_s=pool.timeout_s,
+            udp_size=spec.edns.udp_size,
             limits=spec.limits,
             reactor=self.reactor,
             outcomes=self.answering.outcomes,

@@ -11,27 +11,28 @@ import dns.rcode
 import dns.rrset
 
 from dnsfront.dns import wire
-from dnsfront.dns.cache import Cache, Limits
+from dnsfront.dns.cache import Cache
 from dnsfront.dns.entry import ODD_ZONE, Entry
 from dnsfront.dns.response import Response, parse_response
 from dnsfront.dns.sections import Sections
+from dnsfront.dns.settings import CacheSettings
 
 A, HTTPS, TYPE97 = 1, 65, 97
 NAME = b"\3www\7example\4test\0"
 DAY_S = 86400
 
 
-def limits(**changes: Any) -> Limits:  # noqa: ANN401 - as Limits has them
+def limits(**changes: Any) -> CacheSettings:  # noqa: ANN401 - as the record has them
     wanted = {
         "max_entries": 100,
-        "max_octets": 64 << 20,
-        "max_entry_octets": 64 << 10,
+        "max_size_octets": 64 << 20,
+        "max_entry_size_octets": 64 << 10,
         "min_ttl_s": 0,
         "max_ttl_s": DAY_S,
         "serve_stale_s": DAY_S,
         "prefetch": True,
     }
-    return Limits(**(wanted | changes))
+    return CacheSettings(**(wanted | changes))
 
 
 def tail_of(qtype: int) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dnsfront.ipc import memory
+from dnsfront.ipc import memory, records
 from dnsfront.ipc.channel import Message
 from dnsfront.ipc.spec import Listener, WorkerSpec
 from dnsfront.kernel.userspace import UserspaceSteering
@@ -106,7 +106,7 @@ class PlayedProcess:
         soon = asyncio.get_running_loop().call_soon
         if op == "start":
             assert fds
-            self.spec = WorkerSpec.from_json(memory.content(fds[0]))
+            self.spec = records.from_json(WorkerSpec, memory.content(fds[0]))
             if self.name in self.fails_to_start:
                 soon(self.die)
             else:
@@ -128,7 +128,7 @@ class PlayedProcess:
         assert fds
         if self.refuses == self.name:
             return {"op": "refused", "reason": "too much"}
-        self.spec = WorkerSpec.from_json(memory.content(fds[0]))
+        self.spec = records.from_json(WorkerSpec, memory.content(fds[0]))
         return {"op": "configured"}
 
     def ping(self) -> None:

@@ -42,7 +42,7 @@ def weight_of(cache: Cache) -> int:
 
 
 def test_large_responses_weigh_what_they_take() -> None:
-    cache = Cache(limits(max_entries=10_000, max_octets=MIB))
+    cache = Cache(limits(max_entries=10_000, max_size_octets=MIB))
 
     response = address(*LARGE)
     for number in range(1000):
@@ -54,7 +54,7 @@ def test_large_responses_weigh_what_they_take() -> None:
 
 
 def test_response_that_is_too_large_is_passed_on_and_counted() -> None:
-    cache = Cache(limits(max_entry_octets=15 * KIB))
+    cache = Cache(limits(max_entry_size_octets=15 * KIB))
     put(cache, address(*SMALL))
 
     entry = put(cache, address(*LARGE))
@@ -68,7 +68,7 @@ def test_response_that_is_too_large_is_passed_on_and_counted() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 400)), max_size=60))
 def test_octets_are_those_of_what_is_kept(puts: list[tuple[int, int]]) -> None:
-    cache = Cache(limits(max_entries=20, max_octets=20 * KIB))
+    cache = Cache(limits(max_entries=20, max_size_octets=20 * KIB))
 
     for now_s, (number, records) in enumerate(puts):
         response = address(*[300] * records)
@@ -115,7 +115,7 @@ def test_an_entry_of_100_octets_weighs_less_than_600() -> None:
 
 
 def test_flood_of_large_responses_leaves_small_names_in_use() -> None:
-    cache = Cache(limits(max_entries=10_000, max_octets=MIB))
+    cache = Cache(limits(max_entries=10_000, max_size_octets=MIB))
     small = [name_of(number) for number in range(1000)]
     for name in small:
         put(cache, address(*SMALL), name=name)
@@ -130,7 +130,7 @@ def test_flood_of_large_responses_leaves_small_names_in_use() -> None:
 
 
 def test_large_response_finds_room_among_small_ones() -> None:
-    cache = Cache(limits(max_entries=10_000, max_octets=256 * KIB))
+    cache = Cache(limits(max_entries=10_000, max_size_octets=256 * KIB))
     for number in range(2000):
         put(cache, address(*SMALL), name=name_of(number))
 
@@ -144,7 +144,7 @@ def test_large_response_finds_room_among_small_ones() -> None:
 
 
 def test_answers_from_zones_take_no_more_than_their_share() -> None:
-    cache = Cache(limits(max_entries=10_000, max_octets=256 * KIB))
+    cache = Cache(limits(max_entries=10_000, max_size_octets=256 * KIB))
     tail = tail_of(A)
     for number in range(300):
         put(cache, address(*SMALL), name=name_of(number))
@@ -274,7 +274,7 @@ def test_what_a_zone_of_ours_answers_does_not_get_in() -> None:
 
 
 def test_udp_clients_are_told_of_what_is_too_large_for_as_long_as_it_lives() -> None:
-    cache = Cache(limits(max_entry_octets=4 * KIB))
+    cache = Cache(limits(max_entry_size_octets=4 * KIB))
 
     entry = put(cache, address(*LARGE))
 
@@ -291,7 +291,7 @@ def test_udp_clients_are_told_of_what_is_too_large_for_as_long_as_it_lives() -> 
 
 
 def test_what_udp_could_carry_is_not_made_a_stub() -> None:
-    cache = Cache(limits(max_entry_octets=KIB))
+    cache = Cache(limits(max_entry_size_octets=KIB))
 
     put(cache, address(*[300] * 200))
 
@@ -300,7 +300,7 @@ def test_what_udp_could_carry_is_not_made_a_stub() -> None:
 
 
 def test_stub_gives_way_to_a_response_that_fits() -> None:
-    cache = Cache(limits(max_entry_octets=4 * KIB))
+    cache = Cache(limits(max_entry_size_octets=4 * KIB))
     put(cache, address(*LARGE))
 
     put(cache, address(*SMALL), now_s=1)
@@ -310,7 +310,7 @@ def test_stub_gives_way_to_a_response_that_fits() -> None:
 
 
 def test_large_answers_of_zones_leave_a_stub_too() -> None:
-    cache = Cache(limits(max_entry_octets=4 * KIB))
+    cache = Cache(limits(max_entry_size_octets=4 * KIB))
     tail = tail_of(A)
     sections = replace(zone_sections(), octets=bytes(10_000))
 

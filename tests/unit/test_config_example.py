@@ -12,7 +12,7 @@ from dnsfront.config.document import read
 from dnsfront.config.load import load
 from dnsfront.config.model import Config, json_schema
 from dnsfront.config.sections.ring import WorkerEntry
-from dnsfront.config.sections.upstreams import UpstreamServer
+from dnsfront.config.sections.upstreams import ServerEntry
 from dnsfront.config.sections.zones import Zone
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
@@ -53,7 +53,7 @@ def test_no_default_differs() -> None:
     assert data.keys() - sections() == EXAMPLES
 
 
-@pytest.mark.parametrize("entry", [WorkerEntry, UpstreamServer, Zone])
+@pytest.mark.parametrize("entry", [WorkerEntry, ServerEntry, Zone])
 def test_every_key_of_a_list_entry_is_shown(entry: type) -> None:
     text = EXAMPLE.read_text("utf-8")
 

@@ -14,7 +14,7 @@ import pytest
 
 from dnsfront.errors import DnsfrontError, KernelError
 from dnsfront.ipc import memory
-from dnsfront.ipc.spec import UpstreamServer
+from dnsfront.ipc.spec import PoolSettings, UpstreamServer
 from dnsfront.ipc.stats import Counter
 from dnsfront.supervisor.admin import reports
 from dnsfront.supervisor.change import candidate
@@ -265,9 +265,8 @@ def test_a_drain_waits_as_long_as_a_query_may_be_pending(
     async def story(front: Front, _reloader: Reloader) -> None:
         server = UpstreamServer(0, "192.0.2.1", 53, socket.AF_INET, 1)
         before = front.fleet._around.spec
-        spec = replace(
-            before, upstream_timeout_s=timeout_s, upstream_servers=(server,) * servers
-        )
+        pool = PoolSettings("chash", timeout_s, (server,) * servers)
+        spec = replace(before, upstreams=pool)
 
         await front.fleet.configure(spec)
         assert least_s <= front.fleet.drain_within_s <= least_s + 2

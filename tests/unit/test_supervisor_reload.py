@@ -144,7 +144,7 @@ def test_settings_reach_every_worker_without_a_restart(
         assert played.events == [("configure", "w1"), ("configure", "w2")]
         spec = played.by_name["w2"].spec
         assert spec is not None
-        assert spec.cache_max_entries == 7
+        assert spec.cache.max_entries == 7
         [image] = spec.zones
         assert image.digest != before
         assert image.pack in played.by_name["w2"].packs
@@ -204,7 +204,7 @@ def test_a_worker_that_refuses_makes_all_keep_the_old_spec(
 
         spec = played.by_name["w1"].spec
         assert spec is not None
-        assert spec.cache_max_entries == 100_000
+        assert spec.cache.max_entries == 100_000
         assert front.candidate.config.cache.max_entries == 100_000
 
     play(write_config(tmp_path), story)
@@ -224,7 +224,7 @@ def test_a_new_worker_that_does_not_start_is_taken_back(
         assert 3 not in front.groups
         spec = played.by_name["w1"].spec
         assert spec is not None
-        assert spec.cache_max_entries == 100_000
+        assert spec.cache.max_entries == 100_000
         assert owned(front).keys() == {"w1", "w2"}
 
     play(write_config(tmp_path), story)

@@ -16,6 +16,7 @@ from dnsfront.errors import ControlError
 from dnsfront.ipc import identity, stats
 from dnsfront.ipc.channel import Message
 from dnsfront.ipc.identity import Identity
+from dnsfront.ipc.spec import Listener
 from dnsfront.kernel.layouts import described
 from dnsfront.supervisor.admin import reports
 from dnsfront.supervisor.change.reload import Reloader
@@ -124,7 +125,7 @@ def test_a_worker_of_other_code_touches_nothing_that_it_got(
         pytest.param(identity, "CHANNEL_VERSION", 99, id="a message"),
         pytest.param(stats, "STATS_OCTETS", 99, id="the counters"),
         pytest.param(stats, "BUCKET_BOUNDS_S", (1,), id="the buckets"),
-        pytest.param(identity, "_SPECS", (), id="the spec"),
+        pytest.param(identity, "WorkerSpec", Listener, id="the spec"),
         pytest.param(identity, "_WORDS", (), id="a word of a page"),
         pytest.param(identity, "__version__", "9.9", id="the version"),
     ],

@@ -13,7 +13,7 @@ import dns.message
 import pytest
 
 from dnsfront.config.address import SocketAddress
-from dnsfront.config.sections.upstreams import UpstreamServer as Configured
+from dnsfront.config.sections.upstreams import ServerEntry
 from dnsfront.ipc import stats
 from dnsfront.ipc.spec import UpstreamServer
 from dnsfront.ipc.stats import MAX_UPSTREAMS, Health, Upstream
@@ -39,9 +39,9 @@ def registry(page: memoryview) -> Iterator[UpstreamRegistry]:
     registry.close()
 
 
-def configured(*numbers: int) -> list[Configured]:
+def configured(*numbers: int) -> list[ServerEntry]:
     return [
-        Configured.model_validate({"address": f"192.0.2.{number}:53"})
+        ServerEntry.model_validate({"address": f"192.0.2.{number}:53"})
         for number in numbers
     ]
 
@@ -125,9 +125,9 @@ def test_counts_are_those_of_all_workers(page: memoryview) -> None:
     registry.close()
 
 
-def many(*numbers: int) -> list[Configured]:
+def many(*numbers: int) -> list[ServerEntry]:
     return [
-        Configured.model_validate({"address": f"10.0.{n >> 8}.{n & 255}:53"})
+        ServerEntry.model_validate({"address": f"10.0.{n >> 8}.{n & 255}:53"})
         for n in numbers
     ]
 
@@ -260,7 +260,7 @@ def test_the_first_silence_marks_an_upstream_down(
     registry: UpstreamRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
     address = SocketAddress("127.0.0.1", closed_port())
-    [server] = registry.assign([Configured.model_validate({"address": str(address)})])
+    [server] = registry.assign([ServerEntry.model_validate({"address": str(address)})])
 
     async def run() -> None:
         health = HealthChecker(registry)

@@ -24,7 +24,7 @@ RECORDS = [f"www.example.com. 300 A 10.0.{n >> 8}.{n & 255}" for n in range(1000
 def test_udp_clients_of_a_large_answer_are_not_fetched_for_again(
     upstream: FakeUpstream,
 ) -> None:
-    limits = replace(LIMITS, max_entry_octets=4096)
+    limits = replace(LIMITS, max_entry_size_octets=4096)
     with Rig(upstreams=[upstream], limits=limits) as rig:
         client = miss(rig)
         upstream.answer(*RECORDS)
@@ -40,7 +40,7 @@ def test_udp_clients_of_a_large_answer_are_not_fetched_for_again(
 
 
 def test_tcp_clients_of_a_large_answer_get_all_of_it(upstream: FakeUpstream) -> None:
-    limits = replace(LIMITS, max_entry_octets=4096)
+    limits = replace(LIMITS, max_entry_size_octets=4096)
     with Rig(upstreams=[upstream], limits=limits) as rig:
         miss(rig)
         upstream.answer(*RECORDS)

@@ -21,7 +21,8 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from dnsfront.dns.cache import Cache, Limits
+from dnsfront.dns.cache import Cache
+from dnsfront.dns.settings import CacheSettings
 from dnsfront.dns.shape import Shapes
 from dnsfront.dns.zones.zone_set import ZoneSet
 from dnsfront.ipc import memory, stats
@@ -50,7 +51,7 @@ interpreted: Final = pytest.mark.skipif(
     not upstream.__file__.endswith(".py"), reason="what is compiled is fixed"
 )
 KEY: Final = bytes(range(16))
-LIMITS: Final = Limits(1000, 64 << 20, 64 << 10, 0, 86400, 86400, prefetch=True)
+LIMITS: Final = CacheSettings(1000, 64 << 20, 64 << 10, 0, 86400, 86400, prefetch=True)
 TIMEOUT_S: Final = 0.8
 #: What the config has by default.
 BOUNDS: Final = Bounds(
@@ -271,7 +272,7 @@ class Rig:
         *,
         upstreams: Sequence[FakeUpstream] = (),
         zone: str = "",
-        limits: Limits = LIMITS,
+        limits: CacheSettings = LIMITS,
         allow: Sequence[str] = ("127.0.0.0/8", "::1/128"),
         policy: str = "ordered",
         worker_id: int = 1,

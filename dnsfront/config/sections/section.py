@@ -7,11 +7,14 @@ about is told by the `mistakes` of its section, in the user's spelling of the ke
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from typing import Any, NamedTuple, get_origin
+from dataclasses import fields
+from typing import Any, NamedTuple, TypeVar, get_origin
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from dnsfront.config.document import KeyPath
+
+R = TypeVar("R")
 
 
 class Fault(NamedTuple):
@@ -64,6 +67,14 @@ class Section(BaseModel):
             if _is_section(field.annotation)
             or (get_origin(field.annotation) is tuple and not field.metadata)
         }
+
+    def record(self, kind: type[R], **others: object) -> R:
+        """Return a dataclass of *kind* with the keys of this section, by their names.
+
+        *others* are its fields that have other values.
+        """
+        names = {field.name for field in fields(kind)} - others.keys()  # type: ignore[arg-type]  # one it is
+        return kind(**{name: getattr(self, name) for name in names}, **others)
 
     def mistakes(self) -> Iterator[Fault]:
         """Yield what is wrong with the keys of this section taken together."""

@@ -16,7 +16,7 @@ _MAX_UPSTREAM_SERVERS: Final = 64
 MOST_PATIENT_S: Final = 1.0
 
 
-class UpstreamServer(Section):
+class ServerEntry(Section):
     """A resolver that misses go to."""
 
     socket_address: Address = Field(alias="address", description="Its IP:port.")
@@ -77,7 +77,7 @@ class Upstreams(Section):
         description="chash: each name has one server, by the same ring. ordered: the "
         "first that is up. least_outstanding: the one with the fewest pending queries.",
     )
-    servers: tuple[UpstreamServer, ...] = Field(
+    servers: tuple[ServerEntry, ...] = Field(
         (),
         max_length=_MAX_UPSTREAM_SERVERS,
         description="The resolvers; none is right where zones are all there is to say.",

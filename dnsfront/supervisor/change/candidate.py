@@ -13,8 +13,19 @@ from pathlib import Path
 from dnsfront import __version__
 from dnsfront.config.load import load
 from dnsfront.config.model import Config
+from dnsfront.dns.settings import CacheSettings
 from dnsfront.errors import ControlError
-from dnsfront.ipc.spec import Limits, Listener, UpstreamServer, WorkerSpec
+from dnsfront.ipc.spec import (
+    AccessSettings,
+    EdnsSettings,
+    IdentitySettings,
+    Limits,
+    Listener,
+    LogSettings,
+    PoolSettings,
+    UpstreamServer,
+    WorkerSpec,
+)
 from dnsfront.ring.qhash import hash_key
 from dnsfront.ring.table import SlotTable, build
 from dnsfront.supervisor.change.sources import Sources
@@ -57,25 +68,17 @@ class Candidate:
             listeners=tuple(listeners),
             hash_key_hex=hash_key(config.ring.seed).hex(),
             steering=steering,
-            upstream_policy=config.upstreams.policy,
-            upstream_timeout_s=config.upstreams.timeout_s,
-            upstream_servers=tuple(servers),
+            upstreams=config.upstreams.record(PoolSettings, servers=tuple(servers)),
             zones=tuple(zone.image for zone in self.zones),
-            cache_max_entries=config.cache.max_entries,
-            cache_max_octets=config.cache.max_size_octets,
-            cache_max_entry_octets=config.cache.max_entry_size_octets,
-            cache_min_ttl_s=config.cache.min_ttl_s,
-            cache_max_ttl_s=config.cache.max_ttl_s,
-            cache_serve_stale_s=config.cache.serve_stale_s,
-            cache_prefetch=config.cache.prefetch,
-            cache_rotate=config.cache.rotate,
-            edns_udp_size=config.edns.udp_size,
-            identity_id=config.identity.id,
-            identity_version=config.identity.version.replace("{version}", __version__),
-            limits=Limits(**config.limits.model_dump()),
-            access_allow=tuple(config.access.allow),
-            access_deny=config.access.deny,
-            log_level=config.log.level,
+            cache=config.cache.record(CacheSettings),
+            edns=config.edns.record(EdnsSettings),
+            identity=config.identity.record(
+                IdentitySettings,
+                version=config.identity.version.replace("{version}", __version__),
+            ),
+            limits=config.limits.record(Limits),
+            access=config.access.record(AccessSettings),
+            log=config.log.record(LogSettings),
         )
 
 

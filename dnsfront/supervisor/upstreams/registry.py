@@ -19,7 +19,7 @@ from dnsfront.ipc.stats import (
 from dnsfront.supervisor.sockets.listeners import address_text
 
 if TYPE_CHECKING:
-    from dnsfront.config.sections.upstreams import UpstreamServer as ConfiguredServer
+    from dnsfront.config.sections.upstreams import ServerEntry
 
 _PAGE_OCTETS: Final = MAX_UPSTREAMS * 8
 
@@ -51,7 +51,7 @@ class UpstreamRegistry:
         self._silent: set[int] = set()
         self._down: dict[int, tuple[str, float]] = {}
 
-    def assign(self, servers: Iterable[ConfiguredServer]) -> tuple[UpstreamServer, ...]:
+    def assign(self, servers: Iterable[ServerEntry]) -> tuple[UpstreamServer, ...]:
         """Return *servers* with their indices; new addresses get free ones.
 
         Raises:

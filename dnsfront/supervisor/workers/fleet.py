@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from typing import Final
 
 from dnsfront.errors import ControlError, UnavailableError
-from dnsfront.ipc import memory, replies
+from dnsfront.ipc import memory, records, replies
 from dnsfront.ipc.channel import Message
 from dnsfront.ipc.spec import Listener, Place, WorkerSpec
 from dnsfront.kernel.pages import MAX_WORKER_ID
@@ -285,7 +285,7 @@ class Fleet:
             return None
         spec = replace(self._around.spec, name=worker.name, worker_id=worker.worker_id)
         worker.share_images(spec.zones)
-        spec_fd = memory.sealed("dnsfront-spec", spec.to_json())
+        spec_fd = memory.sealed("dnsfront-spec", records.to_json(spec))
         try:
             return await worker.process.ask(
                 {"op": "configure"}, [spec_fd], timeout_s=READY_WITHIN_S

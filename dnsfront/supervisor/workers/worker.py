@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from dnsfront.errors import DnsfrontError
-from dnsfront.ipc import channel, memory
+from dnsfront.ipc import channel, memory, records
 from dnsfront.ipc.channel import Message
 from dnsfront.ipc.identity import Identity
 from dnsfront.ipc.spec import Place, WorkerSpec, ZoneImage
@@ -134,7 +134,7 @@ class Worker:
         if self._process is None or not around.publisher.generation:
             return
         spec = replace(around.spec, name=self.name, worker_id=self.worker_id)
-        spec_fd = memory.sealed("dnsfront-spec", spec.to_json())
+        spec_fd = memory.sealed("dnsfront-spec", records.to_json(spec))
         self._shared = set()
         self.share_images(spec.zones)
         fds = [

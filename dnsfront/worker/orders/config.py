@@ -8,12 +8,12 @@ from collections.abc import Set as AbstractSet
 
 from dnsfront import logs
 from dnsfront.dns import wire
-from dnsfront.dns.cache import Cache, Limits
+from dnsfront.dns.cache import Cache
 from dnsfront.dns.chain import follow, may_lead_on
 from dnsfront.dns.entry import ODD_ZONE, Entry
 from dnsfront.dns.zones.records import ancestors
 from dnsfront.errors import DnsfrontError
-from dnsfront.ipc import memory
+from dnsfront.ipc import memory, records
 from dnsfront.ipc.channel import Message
 from dnsfront.ipc.spec import WorkerSpec
 from dnsfront.worker.answering.answering import Answering
@@ -66,7 +66,7 @@ class ConfigOrders:
 
     def _on_configure(self, _order: Message, fds: list[int]) -> Pieces:
         [spec_fd] = fds
-        spec = WorkerSpec.from_json(memory.content(spec_fd))
+        spec = records.from_json(WorkerSpec, memory.content(spec_fd))
         os.close(spec_fd)
         try:
             zones = self._images.zones(spec.zones)
@@ -74,32 +74,29 @@ class ConfigOrders:
             self._images.keep(self._spec.zones)
             return {"op": "refused", "reason": str(exc)[:MAX_REASON]}
         before, self._spec = self._spec, spec
-        logs.set_level(spec.log_level)
-        self._cache.resize(cache_limits(spec))
+        logs.set_level(spec.log.level)
+        self._cache.resize(spec.cache)
         self._limit_clients(before)
         identify(self._answering, spec)
-        if _upstreams(spec) != _upstreams(before):
+        if (spec.upstreams, spec.edns) != (before.upstreams, before.edns):
             self._open_upstreams(spec)
             self._answering.forget_failures()
         # Without upstreams a zone says of its origin what is its parent's to say.
-        is_alone = not spec.upstream_servers
-        if spec.zones != before.zones or is_alone == bool(before.upstream_servers):
+        is_alone, was_alone = not spec.upstreams.servers, not before.upstreams.servers
+        if spec.zones != before.zones or is_alone != was_alone:
             self._answering.zones = zones
             self._images.keep(spec.zones)
             yield from self._forget_outdated(before)
-        if spec.cache_max_ttl_s < before.cache_max_ttl_s:
+        if spec.cache.max_ttl_s < before.cache.max_ttl_s:
             yield from self._cache.shortening(self._answering.now_s)
         return {"op": "configured"}
 
     def _limit_clients(self, before: WorkerSpec) -> None:
         """Have clients allowed, and cost, what the spec wants, and not as *before*."""
         spec = self._spec
-        if (spec.access_allow, spec.access_deny) != (
-            before.access_allow,
-            before.access_deny,
-        ):
-            is_silent = spec.access_deny == "drop"
-            self._access.replace(spec.access_allow, is_silent=is_silent)
+        if spec.access != before.access:
+            is_silent = spec.access.deny == "drop"
+            self._access.replace(spec.access.allow, is_silent=is_silent)
             self._streams.keep_out(self._access)
         self._streams.configure(spec.limits, client_descriptors(self._free, spec))
         if self._answering.resolver is not None:
@@ -131,37 +128,14 @@ class ConfigOrders:
 
 def identify(answering: Answering, spec: WorkerSpec) -> None:
     """Tell what *spec* wants told, in messages as long as it allows."""
-    answering.shapes.resize(spec.edns_udp_size)
+    answering.shapes.resize(spec.edns.udp_size)
     answering.identity = identity_records(
-        spec.identity_id.replace("{worker}", spec.name), spec.identity_version
+        spec.identity.id.replace("{worker}", spec.name), spec.identity.version
     )
 
 
 def client_descriptors(free: int, spec: WorkerSpec) -> int:
     """Return how many of *free* descriptors clients over TCP may have."""
     return descriptors.for_clients(
-        free, servers=len(spec.upstream_servers), wanted=spec.limits.tcp_connections
-    )
-
-
-def cache_limits(spec: WorkerSpec) -> Limits:
-    """Return what *spec* allows the cache."""
-    return Limits(
-        max_entries=spec.cache_max_entries,
-        max_octets=spec.cache_max_octets,
-        max_entry_octets=spec.cache_max_entry_octets,
-        min_ttl_s=spec.cache_min_ttl_s,
-        max_ttl_s=spec.cache_max_ttl_s,
-        serve_stale_s=spec.cache_serve_stale_s,
-        prefetch=spec.cache_prefetch,
-        rotate=spec.cache_rotate,
-    )
-
-
-def _upstreams(spec: WorkerSpec) -> tuple[object, ...]:
-    return (
-        spec.upstream_policy,
-        spec.upstream_timeout_s,
-        spec.upstream_servers,
-        spec.edns_udp_size,
+        free, servers=len(spec.upstreams.servers), wanted=spec.limits.tcp_connections
     )
