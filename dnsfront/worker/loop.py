@@ -35,6 +35,7 @@ from dnsfront.worker.orders.entries import EntryOrders
 from dnsfront.worker.orders.listeners import ListenerOrders
 from dnsfront.worker.orders.orders import Orders
 from dnsfront.worker.peers.handover import Peers
+from dnsfront.worker.peers.inbox import Inbox
 from dnsfront.worker.peers.ownership import Ownership
 from dnsfront.worker.process import descriptors, privileges
 from dnsfront.worker.process.meter import Meter
@@ -129,7 +130,7 @@ class WorkerLoop:
         images.keep(spec.zones)
         identify(self.answering, spec)
         self._open_upstreams(spec)
-        self.peers = Peers(spec.worker_id, socket.socket(fileno=handover_fd))
+        self.peers = Peers(spec.worker_id)
         free = descriptors.left()
         self.streams = Streams(
             answering=self.answering,
@@ -147,6 +148,13 @@ class WorkerLoop:
             streams=self.streams,
         )
         self.listening.add(spec.listeners, fds[7:])
+        self._inbox = Inbox(
+            socket.socket(fileno=handover_fd),
+            self.peers,
+            on_datagram=self.listening.answer_passed,
+            on_query=self.answering.query,
+            on_parcel=self.answering.adopt,
+        )
         self._orders = Orders(
             control, on_end=self.reactor.stop, on_fault=self._on_fault
         )
@@ -204,7 +212,7 @@ class WorkerLoop:
         """Serve until drained, or until the supervisor is gone."""
         self.reactor.watch(self._orders.fileno(), self._orders.ready)
         # Before it serves: a predecessor sends its cache.
-        self.reactor.watch(self.peers.fileno(), self._on_handover)
+        self.reactor.watch(self._inbox.fileno(), self._on_handover)
         self._orders.tell({"op": "ready", **asdict(Identity.here(described()))})
         self.reactor.run()
 
@@ -271,7 +279,7 @@ class WorkerLoop:
 
     def _take_handed_over(self) -> bool:
         """Take what other workers passed here; return whether there was any."""
-        return self.peers.receive(self.answering, self.listening.udp) > 0
+        return self._inbox.receive() > 0
 
     def _catch_up(self) -> None:
         """Take what other workers passed here until now, and no more than can wait."""
@@ -310,7 +318,7 @@ class WorkerLoop:
         """Answer queries over TCP that were handed over in vain."""
         if self.peers.has_given_back:
             for octets, waiter in self.peers.given_back():
-                waiter.is_placed = True  # nobody else is left to ask
+                waiter.is_ours = True  # nobody else is left to ask
                 self.answering.query(octets, waiter)
 
     def _serve_tcp(self) -> None:
@@ -378,9 +386,9 @@ class WorkerLoop:
             self._meter.count(Counter.HANDOVER_FAILED, self.peers.failed)
             self.peers.failed = 0
         self.peers.take_overdue_back()
-        if self.peers.refused:
-            self._meter.count(Counter.HANDOVER_REFUSED, self.peers.refused)
-            self.peers.refused = 0
+        if self._inbox.refused:
+            self._meter.count(Counter.HANDOVER_REFUSED, self._inbox.refused)
+            self._inbox.refused = 0
         if resolver is not None:
             resolver.sweep()
         for retiring in [x for x in self._retiring if not x.pending]:

@@ -26,16 +26,16 @@ from dnsfront.worker.answering import answering
 from dnsfront.worker.clients import access
 from dnsfront.worker.peers import transfer
 from dnsfront.worker.process import reactor
-from dnsfront.worker.transports import connection, streams
+from dnsfront.worker.transports import framed, streams
 from tests.unit.worker_rig import Rig
 
 ROOT = Path(__file__).parents[2]
 #: Rows about constants: what the row begins with, and the value of its default.
 CONSTANTS = {
     "failures remembered": answering.MAX_FAILURES,
-    "queries of one connection under way": connection.MAX_OUTSTANDING,
-    "octets of one connection not taken": connection.MAX_UNSENT_OCTETS,
-    "queries served in one turn": connection.QUERIES_A_TURN,
+    "queries of one connection under way": framed.MAX_OUTSTANDING,
+    "octets of one connection not taken": framed.MAX_UNSENT_OCTETS,
+    "queries served in one turn": framed.QUERIES_A_TURN,
     "queries served in one round": streams.QUERIES_A_ROUND,
     "an answer that does not come": streams.STUCK_S,
     "the client's side still open": streams.SILENT_S,

@@ -20,7 +20,7 @@ from dnsfront.worker.answering.crowds import (
     Crowds,
 )
 from dnsfront.worker.clients.waiter import Waiter
-from dnsfront.worker.transports.connection import Connection, TcpWaiter
+from dnsfront.worker.transports.framed import FramedConnection, TcpWaiter
 from dnsfront.worker.upstreams.fetch import Fetch
 from tests.unit.streaming import Stream
 from tests.unit.worker_rig import (
@@ -88,9 +88,9 @@ def test_large_answer_for_ten_thousand_never_holds_more_memory_than_allowed(
     _streams, fetch = crowd(stack, rig, 100, 100)
     charged: list[int] = []
     held: list[int] = []
-    answered = Connection.answered
+    answered = FramedConnection.answered
 
-    def watched(connection: Connection, query: TcpWaiter, message: bytes) -> None:
+    def watched(connection: FramedConnection, query: TcpWaiter, message: bytes) -> None:
         answered(connection, query, message)
         charged.append(rig.streams.octets)
         if len(charged) % 20 == 0:
@@ -101,7 +101,7 @@ def test_large_answer_for_ten_thousand_never_holds_more_memory_than_allowed(
                 )
             )
 
-    monkeypatch.setattr(Connection, "answered", watched)
+    monkeypatch.setattr(FramedConnection, "answered", watched)
     deliver(rig, fetch, *_BIG)
     rig.until(lambda: not rig.answering.crowds.waiting)
 

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from dnsfront.ipc.stats import Counter, Limit
+from dnsfront.worker.clients.access import client_of
 from dnsfront.worker.process import descriptors
-from dnsfront.worker.transports.connection import QUERIES_A_TURN
-from dnsfront.worker.transports.streams import QUERIES_A_ROUND, client_of
+from dnsfront.worker.transports.framed import QUERIES_A_TURN
+from dnsfront.worker.transports.streams import QUERIES_A_ROUND
 from tests.unit.streaming import BIG, Stream, away, respond_upstream, www
 from tests.unit.worker_rig import BOUNDS, NS, FakeUpstream, Rig, query_for
 

@@ -12,7 +12,7 @@ import dns.rcode
 import pytest
 
 from dnsfront.ipc.stats import Counter, Limit
-from dnsfront.worker.transports.connection import MAX_OUTSTANDING, QUERIES_A_TURN
+from dnsfront.worker.transports.framed import MAX_OUTSTANDING, QUERIES_A_TURN
 from dnsfront.worker.transports.streams import SILENT_S, STUCK_S
 from tests.unit.streaming import BIG, Stream, away, respond_upstream, www
 from tests.unit.worker_rig import (

@@ -33,6 +33,7 @@ from dnsfront.ipc.stats import Upstream as Word
 from dnsfront.worker.answering.answering import Answering
 from dnsfront.worker.clients.access import AccessList
 from dnsfront.worker.peers.handover import Peers
+from dnsfront.worker.peers.inbox import Inbox
 from dnsfront.worker.peers.ownership import Ownership
 from dnsfront.worker.process.meter import Meter
 from dnsfront.worker.process.reactor import Reactor
@@ -322,8 +323,9 @@ class Rig:
         receiving, self.handover_send = socket.socketpair(
             socket.AF_UNIX, socket.SOCK_DGRAM
         )
-        self.peers = Peers(worker_id, receiving)
+        self.peers = Peers(worker_id)
         self._receiving = receiving
+        self.inbox = self.inbox_at(receiving, self.peers)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._udp_socket, self._tcp_socket = twin_sockets(family, host)
         self._udp_socket.settimeout(0)
@@ -343,7 +345,7 @@ class Rig:
         )
         self.reactor.watch(self.udp.fileno(), self.udp.ready)
         self.reactor.watch(self.tcp.fileno(), self.tcp.ready)
-        self.reactor.watch(self.peers.fileno(), self._on_handover)
+        self.reactor.watch(self.inbox.fileno(), self._on_handover)
         self._clients: list[Client] = []
 
     def udp_listener(
@@ -376,8 +378,23 @@ class Rig:
             faults=self.answering.faults,
         )
 
+    def inbox_at(self, receiving: socket.socket, peers: Peers) -> Inbox:
+        """Return an inbox for what this worker is to answer."""
+        return Inbox(
+            receiving,
+            peers,
+            on_datagram=self._on_datagram,
+            on_query=self.answering.query,
+            on_parcel=self.answering.adopt,
+        )
+
     def _on_handover(self, _event: int) -> None:
-        self.peers.receive(self.answering, {0: self.udp})
+        self.inbox.receive()
+
+    def _on_datagram(
+        self, number: int, address: bytes, control: bytes, octets: bytes
+    ) -> None:
+        {0: self.udp}[number].answer_passed(address, control, octets)
 
     def _before_round(self, _real_ns: int) -> None:
         self.answering.now_ns = self.meter.now_ns = self.now_ns

@@ -39,7 +39,7 @@ from dnsfront.ipc.channel import Message
 
 #: Goes up with every change to the messages above and to the layout of a sockarray.
 #: Cache entries of another version are refused by their kind, and arrive cold: see
-#: `worker/peers/handover.py`.
+#: `worker/peers/envelopes.py`.
 PROTOCOL: Final = 1
 
 SERVE_WITHIN_S: Final = 2.0

@@ -295,7 +295,7 @@ class Answering:
                 return
         elif entry.tail != tail:
             entry = None
-        if not waiter.is_placed and self._handed_over(key[:-4], octets, waiter):
+        if not waiter.is_ours and self._handed_over(key[:-4], octets, waiter):
             return
         if (tail not in _PLAIN or self._zones is not None) and self._is_answered_here(
             exact, key, waiter

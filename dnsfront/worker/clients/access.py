@@ -11,6 +11,14 @@ from typing import Final
 MAX_REMEMBERED: Final = 65536
 
 
+def client_of(packed: bytes) -> bytes:
+    """Return what the client at *packed* is counted under: an IPv4 address, or a /64.
+
+    One host may use all addresses of its /64 (RFC 4291, 2.5.1).
+    """
+    return packed if len(packed) == 4 else packed[:8]
+
+
 class AccessList:
     """Which client addresses are served; remembers some of its verdicts.
 

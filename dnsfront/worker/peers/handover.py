@@ -1,79 +1,41 @@
 """Queries passed to their owner in user space, and responses passed back.
 
-Each worker has one receiving socket; everybody else holds its sending end. A datagram
-is passed with its sender's address and is answered by its owner directly, since all
-workers' sockets share the listening address. A query that came over TCP is answered
-through the worker that has the connection.
+Each worker has one receiving socket (`inbox.py`); everybody else holds its sending end.
+A datagram is passed with its sender's address and is answered by its owner directly,
+since all workers' sockets share the listening address. A query that came over TCP is
+answered through the worker that has the connection.
 """
 
 from __future__ import annotations
 
 import socket
-import struct
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from dnsfront.worker.clients.waiter import Waiter
-from dnsfront.worker.peers.transfer import MAX_PARCEL_OCTETS
-from dnsfront.worker.process.batch import (
-    ADDRESS_OCTETS,
-    CONTROL_OCTETS,
-    ReceiveBatch,
-    SendBatch,
+from dnsfront.worker.peers.envelopes import (
+    DATAGRAM,
+    DATAGRAM_HEAD,
+    ENTRIES,
+    KIND,
+    STREAM_HEAD,
+    STREAM_QUERY,
+    STREAM_RESPONSE,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from dnsfront.worker.answering.answering import Answering
-    from dnsfront.worker.transports.udp import UdpListener
-
-_DATAGRAM: Final = 1
-_STREAM_QUERY: Final = 2
-_STREAM_RESPONSE: Final = 3
-#: The number tells the form of a parcel, too: a predecessor may be another version.
-_ENTRIES: Final = 6
+from dnsfront.worker.process.batch import SendBatch
 
 #: Far longer than any owner takes that is alive: it gives up on upstreams before.
 _ANSWERED_WITHIN_NS: Final = 10_000_000_000
 #: Queries taken back that are answered here in one round.
 GIVEN_BACK_A_ROUND: Final = 64
 
-_KIND = struct.Struct("=B")
-#: kind, listener number, octets of address and of control message, then both padded.
-_DATAGRAM_HEAD = struct.Struct(f"=BBBB{ADDRESS_OCTETS}s{CONTROL_OCTETS}s")
-#: kind, worker_id of the sender, token.
-_STREAM_HEAD = struct.Struct("=BBQ")
-
-
-class StreamWaiter(Waiter):
-    """A client of another worker, whose TCP connection is there."""
-
-    __slots__ = ("_peers", "_token", "_worker_id")
-
-    is_tcp = True
-
-    def __init__(self, peers: Peers, worker_id: int, token: int) -> None:
-        self._peers = peers
-        self._worker_id = worker_id
-        self._token = token
-        self.is_placed = True
-
-    def respond(self, message: bytes) -> None:
-        """Send *message* back to the worker that has the connection."""
-        self._peers.pass_response(self._worker_id, self._token, message)
-
-    def hand_over(self, worker_id: int, octets: bytes) -> bool:
-        """Refuse: what was handed over once stays where it is."""
-        del worker_id, octets
-        return False
-
 
 def _send_entries(sock: socket.socket, parcel: bytes) -> bool:
     """Send cache entries; return False when there is no room for them now."""
     try:
-        sock.send(_KIND.pack(_ENTRIES) + parcel, socket.MSG_DONTWAIT)
+        sock.send(KIND.pack(ENTRIES) + parcel, socket.MSG_DONTWAIT)
     except BlockingIOError:
         return False
     except OSError:
@@ -104,18 +66,13 @@ class Receivers:
 
 
 class Peers:
-    """The other workers, and this worker's own receiving socket."""
+    """The other workers, and what was passed to them."""
 
     def __init__(
-        self,
-        worker_id: int,
-        receiving: socket.socket,
-        clock: Callable[[], int] = time.monotonic_ns,
+        self, worker_id: int, clock: Callable[[], int] = time.monotonic_ns
     ) -> None:
         self._worker_id = worker_id
         self._clock = clock
-        self._socket = receiving
-        self._received = ReceiveBatch(longest=MAX_PARCEL_OCTETS)
         self._sockets: dict[int, socket.socket] = {}
         self._batches: dict[int, SendBatch] = {}
         self._tokens = 0
@@ -123,12 +80,6 @@ class Peers:
         self._waiting: dict[int, tuple[int, int, bytes, Waiter]] = {}
         self._given_back: deque[tuple[bytes, Waiter]] = deque()
         self.failed = 0
-        #: Messages that were cut, or that no sense could be made of.
-        self.refused = 0
-
-    def fileno(self) -> int:
-        """Return the receiving descriptor, for the reactor."""
-        return self._socket.fileno()
 
     def replace(self, sockets: dict[int, socket.socket]) -> None:
         """Know these workers from now on, by worker_id.
@@ -159,8 +110,8 @@ class Peers:
         octets: bytes,
     ) -> bool:
         """Pass a client's datagram to its owner; return whether the owner is known."""
-        head = _DATAGRAM_HEAD.pack(
-            _DATAGRAM, listener_number, len(address), len(control), address, control
+        head = DATAGRAM_HEAD.pack(
+            DATAGRAM, listener_number, len(address), len(control), address, control
         )
         return self._pass(worker_id, head + octets)
 
@@ -173,7 +124,7 @@ class Peers:
         """
         self._tokens += 1
         token = self._tokens
-        head = _STREAM_HEAD.pack(_STREAM_QUERY, self._worker_id, token)
+        head = STREAM_HEAD.pack(STREAM_QUERY, self._worker_id, token)
         # Ahead of the passing, which may take it back at once.
         self._waiting[token] = (worker_id, self._clock(), octets, waiter)
         if not self._pass(worker_id, head + octets):
@@ -183,8 +134,14 @@ class Peers:
 
     def pass_response(self, worker_id: int, token: int, message: bytes) -> None:
         """Send the response to a query that *worker_id* passed here."""
-        head = _STREAM_HEAD.pack(_STREAM_RESPONSE, self._worker_id, token)
+        head = STREAM_HEAD.pack(STREAM_RESPONSE, self._worker_id, token)
         self._pass(worker_id, head + message)
+
+    def take_response(self, token: int, message: bytes) -> None:
+        """Give whoever waits for it the response that came to a query passed on."""
+        passed = self._waiting.pop(token, None)
+        if passed is not None:
+            passed[3].respond(message)
 
     def pass_entries(self, worker_id: int, parcel: bytes) -> bool:
         """Send cache entries to the next owner of their names, or tell to come again.
@@ -218,8 +175,8 @@ class Peers:
         batch.failed = 0
         for i, _number in batch.refused:
             octets = batch.message(i)
-            if octets[0] == _STREAM_QUERY:
-                _, _, token = _STREAM_HEAD.unpack_from(octets)
+            if octets[0] == STREAM_QUERY:
+                _, _, token = STREAM_HEAD.unpack_from(octets)
                 self._take_back(token)
 
     def _take_back(self, token: int) -> None:
@@ -255,61 +212,6 @@ class Peers:
                 break
             self.failed += 1
             self._take_back(token)
-
-    def receive(
-        self, answering: Answering, listeners: Mapping[int, UdpListener]
-    ) -> int:
-        """Serve what other workers passed here; return how many messages it was."""
-        received = self._received
-        count = received.receive(self._socket.fileno())
-        for i in range(max(count, 0)):
-            if received.is_cut(i):
-                self.refused += 1
-                continue
-            try:
-                self._take(received.datagram(i), answering, listeners)
-            except (struct.error, ValueError, KeyError):
-                # Another worker says what this one does not know: a listener that was
-                # closed meanwhile, or the words of another version.
-                self.refused += 1
-        return count
-
-    def _take(
-        self, octets: bytes, answering: Answering, listeners: Mapping[int, UdpListener]
-    ) -> None:
-        """Serve one message.
-
-        Raises:
-            struct.error, ValueError, KeyError: there is no sense in it.
-        """
-        [kind] = _KIND.unpack_from(octets)
-        if kind == _DATAGRAM:
-            self._datagram(octets, answering, listeners)
-            return
-        if kind == _ENTRIES:
-            answering.adopt(octets[_KIND.size :])
-            return
-        _, worker_id, token = _STREAM_HEAD.unpack_from(octets)
-        payload = octets[_STREAM_HEAD.size :]
-        if kind == _STREAM_QUERY:
-            answering.query(payload, StreamWaiter(self, worker_id, token))
-        elif kind == _STREAM_RESPONSE:
-            passed = self._waiting.pop(token, None)
-            if passed is not None:
-                passed[3].respond(payload)
-        else:
-            raise ValueError(f"got a message of kind {kind}")
-
-    def _datagram(
-        self, octets: bytes, answering: Answering, listeners: Mapping[int, UdpListener]
-    ) -> None:
-        _, number, address_octets, control_octets, address, control = (
-            _DATAGRAM_HEAD.unpack_from(octets)
-        )
-        waiter = listeners[number].waiter_at(
-            address[:address_octets], control[:control_octets]
-        )
-        answering.query(octets[_DATAGRAM_HEAD.size :], waiter)
 
     def forget(self, tokens: list[int]) -> None:
         """Stop waiting for responses that nobody wants any more."""

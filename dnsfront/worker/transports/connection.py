@@ -1,391 +1,74 @@
-"""One client's TCP connection (RFC 7766): what it sent, what it is owed, how it ends.
+"""One client's connection, as those see it who share the worker's means out.
 
-A connection does nothing of its own accord. It is given turns by `streams.py`, in each
-of which it reads a little, serves a few queries and sends what it can, so that whoever
-asks most waits longest.
+What is said over it, and how, is the business of each transport.
 """
 
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Final
-
-from dnsfront.dns import wire
-from dnsfront.ipc.stats import Counter, Limit
-from dnsfront.worker.clients.waiter import Waiter
-from dnsfront.worker.process.reactor import READ, WRITE
-
-if TYPE_CHECKING:
-    from dnsfront.worker.transports.streams import Streams
-    from dnsfront.worker.transports.tcp import TcpListener
-
-#: Queries of one connection under way at once; it is not read meanwhile.
-MAX_OUTSTANDING: Final = 100
-#: Queries that one connection is served in a turn.
-QUERIES_A_TURN: Final = 16
-#: A client that does not read its responses is not served on.
-MAX_UNSENT_OCTETS: Final = 1 << 16
-#: What the kernel may hold beyond what is on its way: more would be out of our bound.
-_MAX_NOT_SENT_OCTETS: Final = 1 << 16
-#: What a query under way costs here, besides its response.
-_QUERY_OCTETS: Final = 1024
-#: Octets sent that take as long as a query served.
-_OCTETS_A_QUERY: Final = 4096
-
-
-class TcpWaiter(Waiter):
-    """One query of a connection, as the front end sees its client."""
-
-    __slots__ = ("_connection", "token")
-
-    is_tcp = True
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.token = 0
-        self.is_placed = False
-
-    def client(self) -> bytes:
-        """Return what the connection is counted under."""
-        return self._connection.client
-
-    def respond(self, message: bytes) -> None:
-        """Write *message* behind its length, in one go (RFC 7766, 8)."""
-        self._connection.answered(self, message)
-
-    def is_wanted(self) -> bool:
-        """Return whether the connection is still there, and owes the answer."""
-        return self._connection.is_owed(self)
-
-    def hand_over(self, worker_id: int, octets: bytes) -> bool:
-        """Pass the query to its owner; the response comes back to this connection."""
-        peers = self._connection.streams.peers
-        self.token = peers.pass_query(worker_id, octets, self)
-        return self.token != 0
 
 
 class Connection:
-    """One client's connection.
+    """A client's connection over any stream transport.
 
     *client* is the address or prefix that it is counted under, *address* the packed
-    address. `octets` is what it holds in memory. `is_queued`, `is_written` and `events`
-    belong to the streams.
+    address. `active_at_ns` is when something happened last, `octets` what it holds in
+    memory. `is_queued`, `is_written` and `events` belong to `streams.py`.
     """
 
     def __init__(
-        self,
-        sock: socket.socket,
-        listener: TcpListener,
-        client: bytes,
-        address: bytes,
+        self, sock: socket.socket, client: bytes, address: bytes, now_ns: int
     ) -> None:
-        self.streams: Streams = listener.streams
+        self.sock = sock
         self.client = client
         self.address = address
-        self.active_at_ns = listener.streams.answering.now_ns
+        self.active_at_ns = now_ns
         self.octets = 0
         self.is_queued = False
         self.is_written = False
         self.events = 0
-        self._socket = sock
-        self._listener = listener
-        self._received = bytearray()
-        self._unsent = bytearray()
-        #: What the queries under way cost, each with its octets.
-        self._under_way: dict[TcpWaiter, int] = {}
-        self._under_way_octets = 0
-        self._asked = 0
-        #: The client has closed its side.
-        self._has_ended = False
-        #: Nothing more is taken from it.
-        self._is_ending = False
-        #: All was said, and what the client still sends is thrown away.
-        self._is_lingering = False
-        #: A drain takes what was sent before it.
-        self._is_to_be_read = False
-        self._is_blocked = False
-        self._is_in_turn = False
-        self._is_closed = False
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(
-            socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MAX_NOT_SENT_OCTETS
-        )
-        self._watched = READ
-        self.streams.watch(sock.fileno(), READ)
 
     def fileno(self) -> int:
         """Return the descriptor, -1 once it is closed."""
-        return self._socket.fileno()
+        return self.sock.fileno()
 
     @property
     def is_idle(self) -> bool:
         """Whether the client is owed nothing."""
-        return not (self._under_way or self._unsent or self._has_query)
+        raise NotImplementedError
 
     @property
     def is_stalled(self) -> bool:
         """Whether the client is owed what it does not take."""
-        return self._is_blocked
-
-    @property
-    def _takes_more(self) -> bool:
-        return (
-            len(self._under_way) < MAX_OUTSTANDING
-            and len(self._unsent) < MAX_UNSENT_OCTETS
-            and not self._is_ending
-        )
-
-    @property
-    def _has_query(self) -> bool:
-        """Whether a complete query was received and not yet served."""
-        received = self._received
-        size = len(received)
-        return size >= 2 and size >= 2 + int.from_bytes(received[:2], "big")
-
-    # -- a turn
+        raise NotImplementedError
 
     def take_turn(self) -> int:
         """Do what there is to do, but not for long; return what that cost in queries.
 
         Whoever wants more gets another turn.
         """
-        if self._is_closed:
-            return 0
-        events, self.events = self.events, 0
-        if events & ~(READ | WRITE):
-            # It broke, or both sides are closed: there is nobody to answer to.
-            self.close()
-            return 1
-        cost = 1
-        try:
-            if events & WRITE:
-                self._is_blocked = False
-            if events & READ and (self._is_lingering or not self._has_query):
-                self._receive()
-            before = len(self._unsent)
-            self._is_in_turn = True
-            cost += self._serve()
-            self._is_in_turn = False
-            cost += (len(self._unsent) - before) // _OCTETS_A_QUERY
-            self._send()
-        except OSError:
-            self.close()
-        self.settle()
-        return cost
-
-    def _receive(self) -> None:
-        if self._has_ended:
-            return
-        arena = self.streams.arena
-        try:
-            count = self._socket.recv_into(arena)
-        except BlockingIOError:
-            self._is_to_be_read = False
-            return
-        if count < len(arena):
-            self._is_to_be_read = False
-        if not count:
-            self._has_ended = True
-        elif not self._is_ending and self._may_keep(count):
-            self._received += arena[:count]
-
-    def _serve(self) -> int:
-        """Serve complete queries, as far as the limits go; return how many it were."""
-        at = served = 0
-        received = self._received
-        answering = self.streams.answering
-        most = self.streams.limits.tcp_queries_per_connection
-        while served < QUERIES_A_TURN and self._takes_more:
-            end = at + 2 + int.from_bytes(received[at : at + 2], "big")
-            if len(received) < at + 2 or len(received) < end:
-                break
-            octets = bytes(received[at + 2 : end])
-            at = end
-            if len(octets) < wire.HEADER_OCTETS or octets[2] & 0x80:
-                # Nothing sensible comes from a client that sends this; what it asked
-                # before is answered all the same.
-                is_short = len(octets) < wire.HEADER_OCTETS
-                answering.meter.count(
-                    Counter.IGNORED_SHORT if is_short else Counter.IGNORED_RESPONSE
-                )
-                self._is_ending = True
-                break
-            cost = _QUERY_OCTETS + len(octets)
-            if not self._may_keep(cost):
-                break
-            served += 1
-            self._asked += 1
-            query = TcpWaiter(self)
-            self._under_way[query] = cost
-            self._under_way_octets += cost
-            answering.meter.count(Counter.QUERIES_TCP)
-            answering.query(octets, query)
-            if self._asked == most:
-                answering.meter.count(Limit.TCP_QUERIES_PER_CONNECTION)
-                self._is_ending = True
-        del received[:at]
-        if self._is_ending:
-            received.clear()
-        if served:
-            self.active_at_ns = answering.now_ns
-        return served
-
-    def answered(self, query: TcpWaiter, message: bytes) -> None:
-        """Take the response to *query*; nothing happens on a closed connection."""
-        cost = self._under_way.pop(query, 0)
-        if not cost:
-            return
-        self._under_way_octets -= cost
-        if not self._may_keep(2 + len(message) - cost):
-            return
-        self._unsent += len(message).to_bytes(2, "big")
-        self._unsent += message
-        if not self._is_in_turn:
-            self.streams.note_written(self)
-
-    def is_owed(self, query: TcpWaiter) -> bool:
-        """Return whether there still is somebody to answer *query* to."""
-        return query in self._under_way
-
-    def _may_keep(self, octets: int) -> bool:
-        """Charge so many *octets* more; return whether there still is a connection.
-
-        Where memory is short somebody is cut off first, who may be this one.
-        """
-        streams = self.streams
-        if streams.octets + octets > streams.limits.tcp_memory_octets:
-            streams.save_memory(octets)
-            if self._is_closed:
-                return False
-        streams.octets += octets
-        self.octets += octets
-        return True
+        raise NotImplementedError
 
     def flush(self) -> None:
         """Send what was answered since the last turn, then go on with what waits."""
-        if self._is_closed:
-            return
-        self.active_at_ns = self.streams.answering.now_ns
-        try:
-            self._send()
-        except OSError:
-            self.close()
-        self.settle()
-
-    def _send(self) -> None:
-        if self._is_blocked or not self._unsent:
-            return
-        try:
-            sent = self._socket.send(self._unsent)
-        except BlockingIOError:
-            self._is_blocked = True
-            return
-        del self._unsent[:sent]
-        self._is_blocked = bool(self._unsent)
-        self.active_at_ns = self.streams.answering.now_ns
-
-    def settle(self) -> None:
-        """Close the connection if nothing keeps it open, or wait for what it needs."""
-        if self._is_closed:
-            return
-        self._account()
-        if self._is_lingering:
-            if self._has_ended:
-                self.close()
-            return
-        if self._has_query and self._takes_more:
-            self.streams.queue(self)
-        elif self.is_idle and self._is_over:
-            if self._is_ending or not self._is_to_be_read:
-                self._finish()
-                return
-            self.take_last()
-        self._watch()
-
-    @property
-    def _is_over(self) -> bool:
-        return (
-            self._has_ended
-            or self._is_ending
-            or (self._listener.is_draining and self._asked > 0)
-        )
-
-    def _account(self) -> None:
-        """Have the streams know what this connection holds."""
-        octets = len(self._received) + len(self._unsent)
-        octets += self._under_way_octets
-        self.streams.octets += octets - self.octets
-        self.octets = octets
-
-    def _watch(self) -> None:
-        events = WRITE if self._unsent else 0
-        if self._takes_more and not self._has_ended:
-            events |= READ
-        if events != self._watched:
-            self._watched = events
-            self.streams.rewatch(self._socket.fileno(), events)
-
-    # -- the end
+        raise NotImplementedError
 
     def take_last(self) -> None:
         """Take what the client has sent so far before this is over."""
-        if not (self._is_closed or self._has_ended or self._is_ending):
-            self._is_to_be_read = True
-            self.events |= READ
-            self.streams.queue(self)
+        raise NotImplementedError
 
     def expire(self, now_ns: int) -> None:
-        """Close the connection if nothing happened for too long.
-
-        What counts is a complete query, an answer, and octets that the client takes: a
-        query that comes octet by octet keeps no connection open.
-        """
-        streams = self.streams
-        idle_ns = now_ns - self.active_at_ns
-        if self._is_lingering or (self._listener.is_draining and not self._asked):
-            if idle_ns > streams.silent_ns:
-                self.close()
-            return
-        is_owed = self._under_way and not self._is_blocked
-        if idle_ns > (streams.stuck_ns if is_owed else streams.idle_ns):
-            streams.answering.meter.count(Limit.TCP_IDLE)
-            self.close()
-
-    def _finish(self) -> None:
-        """Say goodbye: all that is owed was sent.
-
-        A socket closed while the client still sends is reset, and the reset may arrive
-        before the last answers are read: so only this side is closed, and the client
-        has a moment to close the other.
-        """
-        self._received.clear()
-        if self._has_ended:
-            self.close()
-            return
-        self._is_ending = self._is_lingering = True
-        self.active_at_ns = self.streams.answering.now_ns
-        try:
-            self._socket.shutdown(socket.SHUT_WR)
-        except OSError:
-            self.close()
-            return
-        self._account()
-        if self._watched != READ:
-            self._watched = READ
-            self.streams.rewatch(self._socket.fileno(), READ)
+        """Close the connection if nothing happened for too long."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Close the connection; responses under way are dropped."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        peers = self.streams.peers
-        peers.forget([query.token for query in self._under_way if query.token])
-        self._under_way.clear()
-        self._under_way_octets = 0
-        self._received.clear()
-        self._unsent.clear()
-        self._account()
-        self._listener.connections.discard(self)
-        self.streams.forget(self)
-        self._socket.close()
+        raise NotImplementedError
+
+
+class Origin:
+    """The connections that came by one listener, and whether that one drains."""
+
+    def __init__(self) -> None:
+        self.connections: set[Connection] = set()
+        self.is_draining = False

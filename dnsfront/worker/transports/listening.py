@@ -83,6 +83,16 @@ class Listening:
     def _note(self) -> None:
         self.all_udp = tuple(self.udp.values())
 
+    def answer_passed(
+        self, number: int, address: bytes, control: bytes, octets: bytes
+    ) -> None:
+        """Answer a datagram of listener *number* that another worker passed here.
+
+        Raises:
+            KeyError: there is no such listener.
+        """
+        self.udp[number].answer_passed(address, control, octets)
+
     def settle(self) -> None:
         """Take what waited for a predecessor, and forget what that one had taken."""
         steered = self._ownership.steered

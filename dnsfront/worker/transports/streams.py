@@ -16,17 +16,15 @@ import select
 import socket
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from dnsfront.ipc.spec import Limits
 from dnsfront.ipc.stats import Limit
-
-if TYPE_CHECKING:
-    from dnsfront.ipc.spec import Limits
-    from dnsfront.worker.answering.answering import Answering
-    from dnsfront.worker.clients.access import AccessList
-    from dnsfront.worker.peers.handover import Peers
-    from dnsfront.worker.process.reactor import Reactor
-    from dnsfront.worker.transports.connection import Connection
+from dnsfront.worker.answering.answering import Answering
+from dnsfront.worker.clients.access import AccessList
+from dnsfront.worker.peers.handover import Peers
+from dnsfront.worker.process.reactor import Reactor
+from dnsfront.worker.transports.connection import Connection
 
 #: What all connections together are served in a round, in queries: no more than what
 #: a quarter of the datagrams that the round may have taken cost.
@@ -42,14 +40,6 @@ STUCK_S: Final = 120
 _LOOKED_AT: Final = 64
 
 _NS: Final = 1_000_000_000
-
-
-def client_of(packed: bytes) -> bytes:
-    """Return what the client at *packed* is counted under: an IPv4 address, or a /64.
-
-    One host may use all addresses of its /64 (RFC 4291, 2.5.1).
-    """
-    return packed if len(packed) == 4 else packed[:8]
 
 
 class Streams:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from dnsfront.ipc.stats import Counter
-from dnsfront.worker.transports.connection import Connection
-from dnsfront.worker.transports.streams import client_of
-
-if TYPE_CHECKING:
-    from dnsfront.worker.clients.access import AccessList
-    from dnsfront.worker.transports.streams import Streams
+from dnsfront.worker.clients.access import AccessList, client_of
+from dnsfront.worker.transports.connection import Origin
+from dnsfront.worker.transports.framed import FramedConnection
+from dnsfront.worker.transports.streams import Streams
 
 _ACCEPTS_PER_ROUND: Final = 16
 #: What keeps a connection waiting that is there: accept(2).
@@ -21,16 +19,15 @@ _LACKS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOM
 _MAX_BACKLOG: Final = 65536
 
 
-class TcpListener:
+class TcpListener(Origin):
     """One listening TCP socket of this worker and the connections it took."""
 
     def __init__(
         self, sock: socket.socket, *, streams: Streams, access: AccessList
     ) -> None:
+        super().__init__()
         self.streams = streams
         self.access = access
-        self.connections: set[Connection] = set()
-        self.is_draining = False
         #: Whether it has to be resumed by the next tick.
         self.is_paused = False
         self._socket = sock
@@ -72,7 +69,7 @@ class TcpListener:
         meter.count(Counter.TCP_CONNECTIONS)
         sock.setblocking(False)  # noqa: FBT003 - its signature
         try:
-            connection = Connection(sock, self, client, packed)
+            connection = FramedConnection(sock, client, packed, self, streams)
         except OSError:
             sock.close()  # it is gone already
             return

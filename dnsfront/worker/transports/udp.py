@@ -58,13 +58,13 @@ class UdpWaiter(Waiter):
         address: bytes,
         control: bytes,
         *,
-        is_placed: bool,
+        is_ours: bool,
     ) -> None:
         self._listener = listener
         self._replies = listener.replies
         self._address = address
         self._control = control
-        self.is_placed = is_placed
+        self.is_ours = is_ours
 
     def is_at(self, listeners: Collection[object]) -> bool:
         """Return whether the datagram came to one of *listeners*."""
@@ -117,7 +117,7 @@ class UdpListener:
         self._received = ReceiveBatch(family=sock.family, with_control=is_wildcard)
         self._answers = AnswerBatch(self._received)
         self.replies = SendBatch(self._fd, family=sock.family, with_control=is_wildcard)
-        self._is_placed = False
+        self._is_ours = False
         # The packed address inside struct sockaddr_in and struct sockaddr_in6.
         self._packed = (4, 8) if sock.family == socket.AF_INET else (8, 24)
 
@@ -164,7 +164,7 @@ class UdpListener:
         count = received.receive(self._fd)
         if count <= 0:
             return 0
-        self._is_placed = self._ownership.take(count)
+        self._is_ours = self._ownership.take(count)
         self._answering.meter.count(Counter.QUERIES_UDP, count)
         self._serve(count)
         return count
@@ -310,14 +310,14 @@ class UdpListener:
             answering.refuse(octets, self._waiter(i))
         return refusal
 
-    def waiter_at(self, address: bytes, control: bytes) -> UdpWaiter:
-        """Return the sender of a datagram that another worker handed over."""
-        return UdpWaiter(self, address, control, is_placed=True)
+    def answer_passed(self, address: bytes, control: bytes, octets: bytes) -> None:
+        """Answer a datagram that another worker passed here, with its sender."""
+        self._answering.query(octets, UdpWaiter(self, address, control, is_ours=True))
 
     def _waiter(self, i: int) -> UdpWaiter:
         received = self._received
         control = received.control(i) if received.has_control else b""
-        return UdpWaiter(self, received.address(i), control, is_placed=self._is_placed)
+        return UdpWaiter(self, received.address(i), control, is_ours=self._is_ours)
 
     def _miss(
         self,
