@@ -20,7 +20,8 @@ from dnsfront.supervisor.sockets.groups import SocketGroups
 from dnsfront.supervisor.sockets.tables import Publisher
 from dnsfront.supervisor.upstreams.health import HealthChecker, ProbeForm
 from dnsfront.supervisor.upstreams.registry import UpstreamRegistry
-from dnsfront.supervisor.workers.fleet import Fleet
+from dnsfront.supervisor.workers.broadcast import Broadcast
+from dnsfront.supervisor.workers.roster import Roster
 from dnsfront.supervisor.workers.tally import Tallies
 
 _LOG = logging.getLogger(__name__)
@@ -91,7 +92,8 @@ class Front:
     groups: SocketGroups
     publisher: Publisher
     tallies: Tallies
-    fleet: Fleet
+    roster: Roster
+    broadcast: Broadcast
     upstreams: UpstreamRegistry
     health: HealthChecker
     reloads: ReloadCounts

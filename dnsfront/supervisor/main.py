@@ -30,8 +30,8 @@ from dnsfront.supervisor.sockets.listeners import check_free
 from dnsfront.supervisor.start import start, start_after
 from dnsfront.supervisor.takeover.predecessor import Predecessor
 from dnsfront.supervisor.takeover.successor import Succession
+from dnsfront.supervisor.workers.state import Ended
 from dnsfront.supervisor.workers.watchdog import Watchdog
-from dnsfront.supervisor.workers.worker import Ended
 from dnsfront.supervisor.zones.files import ZoneFiles
 
 _LOG = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ class _Supervisor:
         _LOG.info(
             "serving listen=%s workers=%d steering=%s generation=%d start_s=%.2f",
             ",".join(str(address) for address in front.candidate.config.listen),
-            len(front.fleet.names), front.steering.mode, front.publisher.generation,
+            len(front.roster.names), front.steering.mode, front.publisher.generation,
             time.monotonic() - self._started_at,
         )  # fmt: skip
 
@@ -203,16 +203,16 @@ class _Supervisor:
         front.phase = Phase.STOPPING
         if not succession.done.is_set():
             notify.notify(notify.STOPPING)
-        _LOG.info("stopping workers=%d", len(front.fleet.names))
+        _LOG.info("stopping workers=%d", len(front.roster.names))
         for task in tasks:
             task.cancel()
         await reloader.close()
         if succession.done.is_set():
-            ids = front.fleet.ids
+            ids = front.roster.ids
             front.groups.abandon(
                 {ids[name]: places for name, places in succession.kept.items()}
             )
-        self._ended = await front.fleet.retire(front.fleet.names, succession.kept)
+        self._ended = await front.roster.retire(front.roster.names, succession.kept)
         hangs.cancel()
 
     async def _stop_and_wait(self) -> list[Ended]:
@@ -247,7 +247,7 @@ async def _watch_for_hangs(front: Front) -> None:
         is_serving = front.phase is Phase.SERVING
         vitals = {
             worker: signs
-            for worker in front.fleet
+            for worker in front.roster
             if (signs := worker.vitals(is_serving=is_serving)) is not None
         }
         for worker in watchdog.hung(vitals, watched_s):

@@ -27,7 +27,9 @@ from dnsfront.supervisor.sockets.tables import Publisher
 from dnsfront.supervisor.takeover.predecessor import Predecessor
 from dnsfront.supervisor.upstreams.health import HealthChecker
 from dnsfront.supervisor.upstreams.registry import UpstreamRegistry
-from dnsfront.supervisor.workers.fleet import Fleet
+from dnsfront.supervisor.workers.broadcast import Broadcast
+from dnsfront.supervisor.workers.roster import Roster
+from dnsfront.supervisor.workers.surroundings import Surroundings
 from dnsfront.supervisor.workers.tally import Tallies
 
 _LOG = logging.getLogger(__name__)
@@ -43,13 +45,13 @@ async def start(wanted: Candidate, stack: AsyncExitStack) -> Front:
     _open_admin(front, stack)
     names = wanted.worker_names
     # Interpreters start, and sockets are bound, while the loader compiles.
-    front.fleet.launch(names)
-    front.fleet.join(names)
+    front.roster.launch(names)
+    front.roster.join(names)
     front.steering.wait_loaded()
     front.apply_settings()
-    await front.publisher.publish(wanted.table, front.fleet.ids)
+    await front.publisher.publish(wanted.table, front.roster.ids)
     front.groups.attach()
-    if len(await front.fleet.start(names)) == len(names):
+    if len(await front.roster.start(names)) == len(names):
         raise UnavailableError("no worker got ready; the lines above say why")
     front.phase = Phase.SERVING
     heap.give_back()
@@ -85,22 +87,22 @@ async def start_after(
     is_admin_new = str(address) != predecessor.admin
     if is_admin_new:
         _open_admin(front, stack, beside=predecessor.admin_socket)
-    fleet = front.fleet
-    fleet.hold()
+    roster = front.roster
+    roster.peering.hold()
     # One after the other, and not before the compiler: the predecessor needs its CPUs.
     await asyncio.to_thread(front.steering.wait_loaded)
     front.apply_settings()
     ids = _worker_ids(names, predecessor.ids)
     await front.publisher.publish(first.table, ids)
-    await fleet.bring_up(names, ids)
+    await roster.bring_up(names, ids)
     key = hash_key(first.config.ring.seed)
-    table = first.table.with_worker_ids(fleet.ids)
-    entries = await predecessor.send_caches(table, key, fleet.receivers())
-    await fleet.settle()
+    table = first.table.with_worker_ids(roster.ids)
+    entries = await predecessor.send_caches(table, key, roster.receivers)
+    await front.broadcast.catch_up()
     let_go_at = time.monotonic()
     await predecessor.let_go()
     front.groups.attach()
-    fleet.release()
+    roster.peering.release()
     await predecessor.serving(
         {name: listeners for name in names if name in predecessor.ids}
     )
@@ -157,15 +159,10 @@ def _open(wanted: Candidate, stack: AsyncExitStack, inherited: Inherited) -> Fro
     stack.push_async_callback(health.close)
     groups = SocketGroups(wanted.listeners(), steering, inherited)
     servers = upstreams.assign(wanted.config.upstreams.servers)
-    fleet = Fleet(
-        steering=steering,
-        groups=groups,
-        publisher=publisher,
-        tallies=tallies,
-        health_fd=upstreams.health_fd,
-        spec=wanted.spec(groups.listeners, servers, steering.mode),
-    )
-    stack.callback(fleet.close)
+    spec = wanted.spec(groups.listeners, servers, steering.mode)
+    around = Surroundings(steering, groups, publisher, upstreams.health_fd, spec)
+    roster = Roster(around, tallies)
+    stack.callback(roster.close)
     return Front(
         candidate=wanted,
         steering=steering,
@@ -173,7 +170,8 @@ def _open(wanted: Candidate, stack: AsyncExitStack, inherited: Inherited) -> Fro
         groups=groups,
         publisher=publisher,
         tallies=tallies,
-        fleet=fleet,
+        roster=roster,
+        broadcast=Broadcast(roster, around),
         upstreams=upstreams,
         health=health,
         reloads=ReloadCounts(last_success_at=time.time()),

@@ -46,7 +46,7 @@ CONSTANTS = {
     "distinct heads and TTL offsets": cache.MAX_SHARED,
     "octets of cache entries in one parcel": transfer.MAX_PARCEL_OCTETS,
     "faults of one descriptor": reactor.MAX_FAULTS,
-    "time until a worker is ready": worker.READY_WITHIN_S,
+    "time until a worker is ready": worker.READY_TIMEOUT_S,
     "time in which it takes nothing": watchdog.HUNG_AFTER_S,
     "time for a sign of life": watchdog.SILENT_AFTER_S,
     "HTTP connections": admin.MAX_CONNECTIONS,

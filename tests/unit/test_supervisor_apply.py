@@ -50,17 +50,17 @@ def state(front: Front) -> tuple[object, ...]:
     """Return all that a change may change."""
     return (
         front.candidate,
-        front.fleet.names,
-        front.fleet.ids,
+        front.roster.names,
+        front.roster.ids,
         front.groups.listeners,
         len(front.groups),
         front.publisher.table,
         front.publisher.generation,
         front.publisher.slots_moved,
-        front.fleet._around.spec,
+        front.roster._around.spec,
         front.admin,
         front.steering.live_ids(),
-        [PlayedProcess.by_name[name].spec for name in front.fleet.names],
+        [PlayedProcess.by_name[name].spec for name in front.roster.names],
     )
 
 
@@ -81,8 +81,8 @@ NO_MEMORY = OSError(errno.EMFILE, "Too many open files")
         pytest.param("steering", "publish", NO_KERNEL, id="the kernel takes no table"),
         pytest.param("steering", "attach", NO_KERNEL, id="no group can be steered"),
         pytest.param("steering", "add_group", NO_KERNEL, id="no room for a listener"),
-        pytest.param("fleet", "move_caches", NO_MEMORY, id="no descriptor to move"),
-        pytest.param("fleet", "serve_all", NO_MEMORY, id="workers are not told"),
+        pytest.param("broadcast", "transfer", NO_MEMORY, id="no descriptor to move"),
+        pytest.param("broadcast", "read_all", NO_MEMORY, id="workers are not told"),
         pytest.param("health", "watch", NO_MEMORY, id="settings are not taken"),
     ],
 )
@@ -180,7 +180,7 @@ def test_a_worker_that_joins_by_half_is_bound_anew(
     played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
 ) -> None:
     async def story(front: Front, _reloader: Reloader) -> None:
-        worker = next(iter(front.fleet))
+        worker = next(iter(front.roster))
         front.groups.leave(worker.worker_id)
         set_socket = front.steering.set_socket
 
@@ -209,7 +209,7 @@ def test_a_flush_waits_for_the_change_under_way(played: Played, tmp_path: Path) 
         reloading = asyncio.create_task(reloader.reload())
         while not any(event[0] == "configure" for event in played.events):
             await asyncio.sleep(0)
-            if reloading.done() or front.fleet.names[-1] == "w3":
+            if reloading.done() or front.roster.names[-1] == "w3":
                 break
 
         flushed = await reloader.flush({})
@@ -241,7 +241,7 @@ def test_a_worker_that_does_not_finish_is_told_with_what_it_had(
     monkeypatch.setattr(PlayedProcess, "kill", kill)
 
     async def story(front: Front, reloader: Reloader) -> None:
-        front.fleet.drain_within_s = 0.01
+        front.roster._around.drain_timeout_s = 0.01
         words = front.tallies["w2"].words
         words[Counter.PENDING], words[Counter.TCP_OPEN] = 3, 1
 
@@ -249,7 +249,7 @@ def test_a_worker_that_does_not_finish_is_told_with_what_it_had(
 
         [ended] = change.ended
         assert (ended.worker, ended.pending, ended.connections) == ("w2", 3, 1)
-        assert front.fleet.names == ("w1",)
+        assert front.roster.names == ("w1",)
 
     play(write_config(tmp_path), story)
     assert played.events
@@ -264,15 +264,15 @@ def test_a_drain_waits_as_long_as_a_query_may_be_pending(
 ) -> None:
     async def story(front: Front, _reloader: Reloader) -> None:
         server = UpstreamServer(0, "192.0.2.1", 53, socket.AF_INET, 1)
-        before = front.fleet._around.spec
+        before = front.roster._around.spec
         pool = PoolSettings("chash", timeout_s, (server,) * servers)
         spec = replace(before, upstreams=pool)
 
-        await front.fleet.configure(spec)
-        assert least_s <= front.fleet.drain_within_s <= least_s + 2
+        await front.broadcast.configure(spec)
+        assert least_s <= front.roster.drain_timeout_s <= least_s + 2
         # Queries of before may still be pending when the next config is in force.
-        await front.fleet.configure(before)
-        assert least_s <= front.fleet.drain_within_s <= least_s + 2
+        await front.broadcast.configure(before)
+        assert least_s <= front.roster.drain_timeout_s <= least_s + 2
 
     play(write_config(tmp_path), story)
     assert played.events

@@ -124,7 +124,7 @@ def test_a_worker_id_is_free_again_when_its_worker_has_left(
         write_config(tmp_path, workers="[{name: w2}, {name: w9}]")
         await reloader.reload()
 
-        assert front.fleet.ids == {"w2": 2, "w9": 1}
+        assert front.roster.ids == {"w2": 2, "w9": 1}
         assert played.events
 
     play(write_config(tmp_path), story)
@@ -220,7 +220,7 @@ def test_a_new_worker_that_does_not_start_is_taken_back(
         with pytest.raises(ControlError, match=r"^w3: did not start"):
             await reloader.reload()
 
-        assert front.fleet.names == ("w1", "w2")
+        assert front.roster.names == ("w1", "w2")
         assert 3 not in front.groups
         spec = played.by_name["w1"].spec
         assert spec is not None
@@ -267,7 +267,7 @@ def test_drains_that_make_no_sense_are_refused(played: Played, tmp_path: Path) -
         write_config(tmp_path, workers="1")
         with pytest.raises(ControlError, match=r"only drained workers are left \(w1\)"):
             await reloader.reload()
-        assert front.fleet.names == ("w2",)
+        assert front.roster.names == ("w2",)
         assert played.events
 
     play(write_config(tmp_path), story)

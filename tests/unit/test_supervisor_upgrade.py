@@ -21,7 +21,7 @@ from dnsfront.kernel.layouts import described
 from dnsfront.supervisor.admin import reports
 from dnsfront.supervisor.change.reload import Reloader
 from dnsfront.supervisor.front import Front
-from dnsfront.supervisor.workers.worker import State
+from dnsfront.supervisor.workers.state import State
 from dnsfront.worker import loop
 from tests.unit.supervisor_fakes import (
     PlayedProcess,
@@ -65,7 +65,7 @@ def test_a_respawn_of_other_code_is_refused_with_what_to_do(
         played.fails_to_start = {"w2"}
         played.by_name["w2"].die()
         await eventually(lambda: played.events.count(("spawned", "w2")))
-        worker = next(worker for worker in front.fleet if worker.name == "w2")
+        worker = next(worker for worker in front.roster if worker.name == "w2")
         if worker.process is not None:
             worker._on_message({"op": op, **told})
         await settle()
@@ -99,7 +99,7 @@ def test_a_reload_that_needs_a_worker_of_other_code_says_so(
         ):
             await Reloader(front).reload()
 
-        assert front.fleet.names == ("w1", "w2")
+        assert front.roster.names == ("w1", "w2")
 
     play(write_config(tmp_path), story)
 

@@ -15,7 +15,7 @@ from dnsfront.supervisor.change.apply import Change
 from dnsfront.supervisor.change.reload import Reloader
 from dnsfront.supervisor.front import Front
 from dnsfront.supervisor.takeover.successor import Succession
-from dnsfront.supervisor.workers.worker import Ended
+from dnsfront.supervisor.workers.state import Ended
 
 _LOG = logging.getLogger(__name__)
 

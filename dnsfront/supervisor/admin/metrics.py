@@ -35,7 +35,7 @@ from dnsfront.ipc.stats import (
 from dnsfront.kernel.layouts import layout
 from dnsfront.supervisor.admin import reports
 from dnsfront.supervisor.front import Front
-from dnsfront.supervisor.workers.worker import State
+from dnsfront.supervisor.workers.state import State
 
 #: Mnemonics of RFC 6895, 2.3 in the order of the words of a page.
 _RCODE_NAMES: Final = (
@@ -206,7 +206,7 @@ class _FrontCollector(Collector):
         steered = {name: tally.steered for name, tally in tallies}
         dropped = {name: tally.dropped for name, tally in tallies}
         backlogs = dict.fromkeys(steered, 0)
-        for worker in front.fleet:
+        for worker in front.roster:
             name, worker_id = worker.name, worker.worker_id
             steered[name] += front.steering.steered(worker_id)
             dropped[name] += front.groups.dropped(worker_id)

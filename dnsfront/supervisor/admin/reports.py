@@ -11,8 +11,9 @@ from dnsfront.ipc.stats import Counter, Upstream
 from dnsfront.ring.qhash import hash_key
 from dnsfront.supervisor.admin.placing import place
 from dnsfront.supervisor.front import Front, Phase
+from dnsfront.supervisor.workers.state import State
 from dnsfront.supervisor.workers.tally import Tally
-from dnsfront.supervisor.workers.worker import State, Worker
+from dnsfront.supervisor.workers.worker import Worker
 
 #: The state of a configured worker without a process because an operator said so.
 DRAINED: Final = "drained"
@@ -20,7 +21,7 @@ DRAINED: Final = "drained"
 
 def states(front: Front) -> dict[str, str]:
     """Return the state of each configured worker."""
-    running = {worker.name: worker.state for worker in front.fleet}
+    running = {worker.name: worker.state for worker in front.roster}
     return {
         worker.name: str(running.get(worker.name, _absent(front, worker.name)))
         for worker in front.candidate.config.ring.workers
@@ -35,7 +36,7 @@ def status(front: Front) -> dict[str, Any]:
     """Return the shape of `dnsfront status --json`."""
     table = front.candidate.table
     owned = table.slots_of()
-    running = {worker.name: worker for worker in front.fleet}
+    running = {worker.name: worker for worker in front.roster}
     configured = {worker.name: worker for worker in front.candidate.config.ring.workers}
     workers = [
         {
@@ -79,7 +80,7 @@ def _change(front: Front) -> dict[str, Any] | None:
     progress = front.progress
     if progress is None:
         return None
-    words = [front.tallies.of(name).words for name in front.fleet.names]
+    words = [front.tallies.of(name).words for name in front.roster.names]
     moved = words if progress.is_move else []
     return {
         "step": progress.step,
@@ -104,7 +105,7 @@ def lookup(front: Front, names: Iterable[str]) -> list[dict[str, Any]]:
         ControlError: one of *names* is none.
     """
     ids = front.steering.live_ids()
-    live = {worker.name for worker in front.fleet if worker.worker_id in ids}
+    live = {worker.name for worker in front.roster if worker.worker_id in ids}
     table, key = front.candidate.table, hash_key(front.candidate.config.ring.seed)
     try:
         return [place(name, table, key, live) for name in names]
@@ -120,7 +121,7 @@ def not_ready(front: Front) -> list[str]:
     reasons += [
         f"worker {worker.name} is {worker.state}"
         + (f": {worker.refused}" if worker.refused else "")
-        for worker in front.fleet
+        for worker in front.roster
         if worker.state is not State.UP and worker.name in front.candidate.worker_names
     ]
     config = front.candidate.config
@@ -160,7 +161,7 @@ def _process(front: Front, name: str, worker: Worker | None) -> dict[str, Any]:
         "reason": worker.refused,
         "backlog": front.steering.backlog(worker.worker_id),
         "draining_for_s": None if since is None else time.monotonic() - since,
-        "drain_within_s": None if since is None else front.fleet.drain_within_s,
+        "drain_within_s": None if since is None else front.roster.drain_timeout_s,
     }
 
 

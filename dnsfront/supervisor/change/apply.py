@@ -19,7 +19,7 @@ from dnsfront.supervisor.change import candidate
 from dnsfront.supervisor.change.candidate import Candidate
 from dnsfront.supervisor.front import Front
 from dnsfront.supervisor.sockets.listeners import address_text, check_free
-from dnsfront.supervisor.workers.worker import Ended
+from dnsfront.supervisor.workers.state import Ended
 
 _LOG = logging.getLogger(__name__)
 
@@ -56,53 +56,51 @@ async def apply(front: Front, after: Candidate) -> Change:
 
 
 async def _apply(front: Front, after: Candidate) -> Change:
-    fleet, publisher, groups = front.fleet, front.publisher, front.groups
+    roster, broadcast = front.roster, front.broadcast
+    publisher, groups = front.publisher, front.groups
     before, began_at, entries = front.candidate, time.monotonic(), 0
     candidate.check_applicable(before, after)
-    joining = [name for name in after.worker_names if name not in fleet.names]
-    leaving = [name for name in fleet.names if name not in after.worker_names]
+    joining = [name for name in after.worker_names if name not in roster.names]
+    leaving = [name for name in roster.names if name not in after.worker_names]
     listeners = groups.numbered(after.listeners())
     opening = [x for x in listeners if x not in groups.listeners]
     closing = [x for x in groups.listeners if x not in listeners]
     async with AsyncExitStack() as undo:
         admin = _open_admin(front, after, undo)
         _open(front, listeners, opening, undo)
-        undo.push_async_callback(fleet.configure, _spec(front, before))
+        undo.push_async_callback(broadcast.configure, _spec(front, before))
         groups.want(listeners)
-        await fleet.configure(_spec(front, after))
+        await broadcast.configure(_spec(front, after))
         if opening:
-            await fleet.listen(opening)
-            undo.push_async_callback(fleet.unlisten, opening)
-        undo.callback(_discard, front, joining)
+            await broadcast.listen(opening)
+            undo.push_async_callback(broadcast.unlisten, opening)
+        undo.callback(roster.discard, joining)
         with front.step("starting workers", joining):
-            await fleet.bring_up(joining)
+            await roster.bring_up(joining)
         groups.attach(opening)
         if opening:
-            fleet.serve_all()
+            broadcast.read_all()
         if after.table != before.table:
-            with front.step("moving caches", is_move=True):
-                table = after.table.with_worker_ids(fleet.ids)
-                entries = await fleet.move_caches(table)
-            _LOG.info("caches_moved entries=%d", entries)
+            entries = await _transfer(front, after)
         undo.callback(_restore, front, before)
         front.candidate = after
         front.apply_settings()
         moved = publisher.slots_moved
-        is_table_new = await publisher.publish(after.table, fleet.ids)
+        is_table_new = await publisher.publish(after.table, roster.ids)
         # What is published is in force: from here on there is only forward.
         undo.pop_all()
     _put_in_force(front, admin)
     if is_table_new:
-        fleet.announce_table()
+        broadcast.announce_table()
     # Not before the table: the next in the old one's lists has not their entries.
-    fleet.withdraw(leaving)
+    roster.withdraw(leaving)
     if closing:
         with _forward("shut"):
             groups.shut(closing)
         with front.step("closing listeners"):
-            await fleet.unlisten(closing)
+            await broadcast.unlisten(closing)
     with front.step("draining", leaving):
-        ended = await fleet.retire(leaving)
+        ended = await roster.retire(leaving)
     with _forward("remove"):
         groups.remove(closing)
     if opening or closing:
@@ -119,6 +117,15 @@ async def _apply(front: Front, after: Candidate) -> Change:
         tuple(leaving),
         tuple(ended),
     )
+
+
+async def _transfer(front: Front, after: Candidate) -> int:
+    """Have cache entries sent to who owns them next; return how many were sent."""
+    with front.step("moving caches", is_move=True):
+        table = after.table.with_worker_ids(front.roster.ids)
+        entries = await front.broadcast.transfer(table)
+    _LOG.info("caches_moved entries=%d", entries)
+    return entries
 
 
 @contextmanager
@@ -177,11 +184,6 @@ def _put_in_force(front: Front, admin: AdminServer | None) -> None:
     if admin is not None and front.admin is not None:
         front.admin.retire()
         front.admin = admin
-
-
-def _discard(front: Front, names: Iterable[str]) -> None:
-    for name in names:
-        front.fleet.discard(name)
 
 
 def _texts(listeners: Iterable[Listener]) -> str:

@@ -112,7 +112,7 @@ class Reloader:
             ControlError: the server is stopping.
         """
         async with self.turn():
-            return await self._front.fleet.flush(what)
+            return await self._front.broadcast.flush(what)
 
     async def watch(self) -> None:
         """Reload whenever the config or a zone file was saved; runs until cancelled."""

@@ -133,7 +133,7 @@ class Succession:
     async def _offer(self, conversation: Conversation) -> None:
         front = self._front
         groups = front.groups
-        for worker in front.fleet:
+        for worker in front.roster:
             if worker.worker_id not in groups:
                 continue
             pairs = groups.sockets_of(worker.worker_id, groups.listeners)
@@ -175,7 +175,7 @@ class Succession:
                     if message["op"] != "send_caches":
                         raise ControlError(f"it said {message['op']}, want let_go")
                     with self._front.step("sending caches", is_move=True):
-                        entries = await self._front.fleet.send_caches(
+                        entries = await self._front.broadcast.transfer_to(
                             message["ids"], message["hash_key_hex"], fds
                         )
                 finally:
@@ -189,7 +189,7 @@ class Succession:
         pidfd = os.pidfd_open(pid)
         try:
             front.phase = Phase.HANDING_OVER
-            await front.fleet.pause()
+            await front.broadcast.pause()
             self._control.pause()
             assert front.admin is not None, "serving"
             front.admin.pause()
@@ -214,7 +214,7 @@ class Succession:
         """Serve again: the sockets are all here, and whatever came waits in them."""
         front = self._front
         front.groups.attach()
-        front.fleet.resume()
+        front.broadcast.resume()
         assert front.admin is not None, "serving"
         front.admin.resume()
         await self._control.resume()

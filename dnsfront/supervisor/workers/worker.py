@@ -8,8 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
+from dataclasses import asdict, replace
 from typing import Final
 
 from dnsfront.errors import DnsfrontError
@@ -19,12 +18,11 @@ from dnsfront.ipc.identity import Identity
 from dnsfront.ipc.spec import Place, WorkerSpec, ZoneImage
 from dnsfront.ipc.stats import Counter
 from dnsfront.kernel.layouts import described
-from dnsfront.kernel.steering import Steering
 from dnsfront.supervisor.host.users import users
-from dnsfront.supervisor.sockets.groups import SocketGroups
-from dnsfront.supervisor.sockets.tables import Publisher
 from dnsfront.supervisor.workers.process import WorkerProcess
 from dnsfront.supervisor.workers.respawn import LEFT_OUT_S, RespawnPolicy
+from dnsfront.supervisor.workers.state import Ended, State
+from dnsfront.supervisor.workers.surroundings import Surroundings
 from dnsfront.supervisor.workers.tally import Tally
 from dnsfront.supervisor.workers.watchdog import Vitals
 from dnsfront.supervisor.zones.files import pack_named
@@ -34,40 +32,9 @@ _LOG = logging.getLogger(__name__)
 #: What this process began with, whatever is on disk later.
 _OURS: Final = Identity.here(described())
 #: An interpreter, the zones and the cache: tenths of a second, and a slow disk.
-READY_WITHIN_S: Final = 20.0
+READY_TIMEOUT_S: Final = 20.0
 _HANDOVER_BUFFER_OCTETS: Final = 4 << 20
 _SO_SNDBUFFORCE: Final = 32
-
-
-class State(StrEnum):
-    """What a worker does, as `status` tells it."""
-
-    STARTING = "starting"
-    UP = "up"
-    DRAINING = "draining"
-    DOWN = "down"  # between a death and its respawn
-    FAILED = "failed"  # died too often; tried again once a minute
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A worker that was ended with queries pending and connections open."""
-
-    worker: str
-    pending: int
-    connections: int
-
-
-@dataclass
-class Surroundings:
-    """What all workers share; *spec* is theirs but for the name and the worker_id."""
-
-    steering: Steering
-    groups: SocketGroups
-    publisher: Publisher
-    health_fd: int
-    spec: WorkerSpec
-    on_change: Callable[[], None]
 
 
 class Worker:
@@ -78,7 +45,13 @@ class Worker:
     """
 
     def __init__(
-        self, name: str, worker_id: int, tally: Tally, around: Surroundings
+        self,
+        name: str,
+        worker_id: int,
+        tally: Tally,
+        around: Surroundings,
+        *,
+        on_change: Callable[[], None],
     ) -> None:
         self.name = name
         self.worker_id = worker_id
@@ -88,6 +61,7 @@ class Worker:
         #: When it was told to finish, by the monotonic clock.
         self.draining_since: float | None = None
         self._around = around
+        self._on_change = on_change
         self._loop = asyncio.get_running_loop()
         self._policy = RespawnPolicy()
         self._process: WorkerProcess | None = None
@@ -115,6 +89,11 @@ class Worker:
         """The process, if one runs."""
         return self._process
 
+    @property
+    def spec(self) -> WorkerSpec:
+        """What the process is to act on."""
+        return replace(self._around.spec, name=self.name, worker_id=self.worker_id)
+
     # -- the way up
 
     def launch(self) -> None:
@@ -133,7 +112,7 @@ class Worker:
         around = self._around
         if self._process is None or not around.publisher.generation:
             return
-        spec = replace(around.spec, name=self.name, worker_id=self.worker_id)
+        spec = self.spec
         spec_fd = memory.sealed("dnsfront-spec", records.to_json(spec))
         self._shared = set()
         self.share_images(spec.zones)
@@ -158,7 +137,7 @@ class Worker:
         }
         self._process.send(start, fds)
         os.close(spec_fd)
-        self._set_timer(READY_WITHIN_S, self._on_late)
+        self._set_timer(READY_TIMEOUT_S, self._on_late)
 
     def share_images(self, zones: Iterable[ZoneImage]) -> None:
         """Give the process what it needs of the memory that *zones* lie in.
@@ -212,12 +191,12 @@ class Worker:
         )  # fmt: skip
         if not self.first_ready.done():
             self.first_ready.set_result(True)
-        self._around.on_change()
+        self._on_change()
 
     def _on_late(self) -> None:
         _LOG.warning(
             "worker_late worker=%s pid=%s timeout_s=%g",
-            self.name, self.pid, READY_WITHIN_S,
+            self.name, self.pid, READY_TIMEOUT_S,
         )  # fmt: skip
         if self._process is not None:
             self._process.kill()
@@ -279,7 +258,7 @@ class Worker:
             self._gone.set_result(None)
         if not is_asked_for:
             self._after_death(lived_s=self._loop.time() - process.started_at)
-        self._around.on_change()
+        self._on_change()
 
     def _after_death(self, *, lived_s: float) -> None:
         if not self.first_ready.done():
@@ -343,10 +322,10 @@ class Worker:
         around.steering.set_live(self.worker_id, is_live=False)
         if around.steering.mode == "userspace" and self.worker_id in around.groups:
             around.groups.shut_worker(self.worker_id)
-        around.on_change()
+        self._on_change()
 
     async def drain(
-        self, deadline_s: float, kept: Collection[Place] = ()
+        self, timeout_s: float, kept: Collection[Place] = ()
     ) -> Ended | None:
         """Let the process finish what it has; return what it did not finish.
 
@@ -364,12 +343,12 @@ class Worker:
         numbers = [x.number for x in listeners if x.place in kept]
         self._process.send({"op": "drain", "kept": numbers})
         try:
-            async with asyncio.timeout(deadline_s):
+            async with asyncio.timeout(timeout_s):
                 await asyncio.shield(self._gone)
         except TimeoutError:
             _LOG.warning(
-                "worker_killed worker=%s pid=%s deadline_s=%g",
-                self.name, self.pid, deadline_s,
+                "worker_killed worker=%s pid=%s timeout_s=%g",
+                self.name, self.pid, timeout_s,
             )  # fmt: skip
             if self._process is not None:
                 self._process.kill()

@@ -15,8 +15,9 @@ from dnsfront.ipc.stats import Counter
 from dnsfront.kernel.pages import LOAD_OCTETS
 from dnsfront.supervisor.admin import reports
 from dnsfront.supervisor.front import Front
+from dnsfront.supervisor.workers.state import State
 from dnsfront.supervisor.workers.tally import MAX_GONE, Tallies
-from dnsfront.supervisor.workers.worker import State, Worker
+from dnsfront.supervisor.workers.worker import Worker
 from tests.unit.supervisor_fakes import (
     PlayedProcess,
     eventually,
@@ -44,7 +45,7 @@ def play(path: Path, story: Callable[[Front], Coroutine[Any, Any, None]]) -> Non
 
 
 def worker_named(front: Front, name: str) -> Worker:
-    return next(worker for worker in front.fleet if worker.name == name)
+    return next(worker for worker in front.roster if worker.name == name)
 
 
 def test_the_start_goes_in_the_order_that_loses_nothing(
@@ -167,10 +168,10 @@ def test_only_names_that_left_long_ago_are_forgotten() -> None:
 def test_a_name_long_gone_takes_no_memory_and_no_descriptor(tmp_path: Path) -> None:
     async def story(front: Front) -> None:
         for number in range(MAX_GONE + 9):
-            front.fleet.launch([f"x{number}"])
-            front.fleet.discard(f"x{number}")
+            front.roster.launch([f"x{number}"])
+            front.roster.discard([f"x{number}"])
 
-        assert len(front.tallies) == MAX_GONE + len(front.fleet.names)
+        assert len(front.tallies) == MAX_GONE + len(front.roster.names)
 
     play(write_config(tmp_path), story)
 
@@ -204,7 +205,7 @@ def test_a_worker_that_is_late_is_killed(
 
 def test_a_flush_sums_what_all_workers_dropped(played: Played, tmp_path: Path) -> None:
     async def story(front: Front) -> None:
-        assert await front.fleet.flush({"zone": "example.test."}) == 6
+        assert await front.broadcast.flush({"zone": "example.test."}) == 6
 
     play(write_config(tmp_path), story)
     assert played.refuses is None

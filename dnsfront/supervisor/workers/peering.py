@@ -1,0 +1,52 @@
+"""Which workers know each other, so that one can hand a query over to another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from dnsfront.supervisor.workers.state import State
+from dnsfront.supervisor.workers.worker import Worker
+
+
+class Peering:
+    """Tells each of *workers*, of whom there may be others later, its peers of today.
+
+    A worker serves when it was told for the first time. *is_due* says that somebody
+    came or went, and that nobody was told yet.
+    """
+
+    def __init__(self, workers: Iterable[Worker]) -> None:
+        self._workers = workers
+        self._is_held = False
+        self.is_due = False
+
+    def tell_soon(self) -> None:
+        """Tell the peers soon: deaths and births that come together are told as one."""
+        if not self.is_due:
+            self.is_due = True
+            asyncio.get_running_loop().call_soon(self.tell)
+
+    def tell(self) -> None:
+        """Tell every worker now who its peers are."""
+        self.is_due = False
+        if self._is_held:
+            return
+        running = [worker for worker in self._workers if worker.state is State.UP]
+        for worker in self._workers:
+            if worker.process is None or worker.state not in {State.UP, State.DRAINING}:
+                continue
+            peers = [peer for peer in running if peer is not worker]
+            worker.process.send(
+                {"op": "peers", "ids": [peer.worker_id for peer in peers]},
+                [peer.handover_send.fileno() for peer in peers],
+            )
+
+    def hold(self) -> None:
+        """Have workers get ready, and adopt entries, but serve nobody yet."""
+        self._is_held = True
+
+    def release(self) -> None:
+        """Have the workers that were held serve."""
+        self._is_held = False
+        self.tell()

@@ -1,0 +1,36 @@
+"""What all workers of a front end share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dnsfront.ipc.spec import WorkerSpec
+from dnsfront.kernel.steering import Steering
+from dnsfront.supervisor.sockets.groups import SocketGroups
+from dnsfront.supervisor.sockets.tables import Publisher
+
+
+@dataclass
+class Surroundings:
+    """The kernel's objects, the pages and the spec that every worker gets.
+
+    *spec* is theirs but for the name and the worker_id. *drain_timeout_s* is how long
+    whoever leaves has for what is pending.
+    """
+
+    steering: Steering
+    groups: SocketGroups
+    publisher: Publisher
+    health_fd: int
+    spec: WorkerSpec
+    drain_timeout_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Let those that leave wait as long as a query of *spec* may be pending."""
+        self.drain_timeout_s = self.spec.drain_within_s
+
+    def change_spec(self, spec: WorkerSpec) -> None:
+        """Give *spec* to whoever is started from now on."""
+        # Fetches that are under way end as the spec of their beginning has it.
+        self.drain_timeout_s = max(self.spec.drain_within_s, spec.drain_within_s)
+        self.spec = spec
