@@ -142,7 +142,7 @@ def test_ten_thousand_who_get_no_answer_are_told_in_pieces(
     assert rig.pool is not None
 
     fetch.candidates.clear()
-    rig.pool.failed(fetch)
+    rig.pool._fail(fetch)
     assert rig.answering.crowds.waiting == 1000
     rig.round()
 

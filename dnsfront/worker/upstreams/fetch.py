@@ -128,7 +128,7 @@ class Fetch:
         self.candidates = candidates
         self.sent: list[tuple[Port, bytes, int]] = []
         self.abandon_tcp: Callable[[], None] | None = None
-        self.server: Server | None = None
+        self.server = candidates[-1]
         self.sends = 0
         self.queried = 0
         self.sent_at_ns = 0
@@ -145,6 +145,10 @@ class Fetch:
         self.failed_rcode = wire.SERVFAIL
         self.error: int | None = wire.EDE_NO_REACHABLE_AUTHORITY
         self.errors = b""
+
+    def exclude(self, server: Server) -> None:
+        """Do not try *server* any more."""
+        self.candidates = [x for x in self.candidates if x is not server]
 
     def may_ask(self, server: Server) -> bool:
         """Return whether *server* may be sent this question once more."""

@@ -16,17 +16,16 @@ from dnsfront.dns.entry import Entry
 from dnsfront.dns.response import NEVER_KEPT, Response, parse_response
 from dnsfront.errors import TooManyRecordsError, WireError
 from dnsfront.ipc.spec import Limits, UpstreamServer
-from dnsfront.ipc.stats import Counter, Limit
+from dnsfront.ipc.stats import Counter, Limit, Upstream
 from dnsfront.worker.clients.waiter import Waiter
 from dnsfront.worker.process.batch import BATCH, COMPACT, HEADER_WORDS, ReceiveBatch
 from dnsfront.worker.process.faults import Faults
 from dnsfront.worker.process.meter import Meter
 from dnsfront.worker.process.reactor import Reactor
-from dnsfront.worker.upstreams.aliases import Aliases
+from dnsfront.worker.upstreams.aliases import lead_of
 from dnsfront.worker.upstreams.choice import Choice, Order
 from dnsfront.worker.upstreams.fetch import Fetch, Port
 from dnsfront.worker.upstreams.outcomes import Outcomes
-from dnsfront.worker.upstreams.patience import Patience
 from dnsfront.worker.upstreams.pending import Pending
 from dnsfront.worker.upstreams.ports import Ports
 from dnsfront.worker.upstreams.queries import (
@@ -35,16 +34,17 @@ from dnsfront.worker.upstreams.queries import (
     is_response,
     message,
 )
-from dnsfront.worker.upstreams.refusals import (
-    OFFENDED,
-    RETRY_ELSEWHERE,
-    learn,
-    note_bare_error,
-    note_refusal,
-)
 from dnsfront.worker.upstreams.round_trip import RoundTrip
 from dnsfront.worker.upstreams.server import Server
 from dnsfront.worker.upstreams.timers import Timers
+from dnsfront.worker.upstreams.tries import (
+    OFFENDED,
+    RETRY_ELSEWHERE,
+    Act,
+    Step,
+    Tries,
+    learn,
+)
 
 #: Fetches that are overdue or refused, taken up in one round; and batches that leave
 #: towards one server. More would keep those waiting whose answers are there.
@@ -77,9 +77,9 @@ class Pool:
     ) -> None:
         self._pending = Pending(limits)
         self.under_way = self._pending.under_way
-        self._timeout_ns = round(timeout_s * 1e9)
+        timeout_ns = round(timeout_s * 1e9)
         found = [
-            Server(spec, position, RoundTrip(self._timeout_ns))
+            Server(spec, position, RoundTrip(timeout_ns))
             for position, spec in enumerate(servers)
         ]
         self._ports = [Ports(x, reactor, self._receive, meter) for x in found]
@@ -88,9 +88,8 @@ class Pool:
         self._outcomes = outcomes
         self._meter = meter
         self._faults = faults
-        self._timers = Timers(self._timeout_ns)
-        self._patience = Patience(self, self._timers, self._timeout_ns, meter)
-        self._aliases = Aliases(self, outcomes)
+        self._timers = Timers(timeout_ns)
+        self._tries = Tries(timeout_ns)
         self._unheard: deque[tuple[Fetch, int]] = deque()
         self._received = ReceiveBatch()
 
@@ -124,7 +123,7 @@ class Pool:
         candidates = self._choice.of(canonical[:-4])
         fetch = Fetch(view, key, canonical, entry, waiters, candidates, self._forms)
         pending.add(fetch, self._meter.now_ns)
-        self._send_next(fetch)
+        self._begin(fetch)
         return True
 
     def _has_room(self, canonical: bytes, waiter: Waiter | None) -> bool:
@@ -146,29 +145,10 @@ class Pool:
         )
         return True
 
-    def _send_next(self, fetch: Fetch) -> None:
-        server = fetch.candidates.pop()
-        if fetch.sends:
-            fetch.deadline_ns = fetch.repeats = 0
-            fetch.is_waiting = False
-        fetch.sends += 1
-        fetch.server = server
-        fetch.asked_at_ns = self._meter.now_ns
-        # As wants_edns() says it for nearly all.
-        fetch.has_edns = (
-            server.edns.is_sure and fetch.plain_server is not server
-        ) or self.wants_edns(fetch, server)
-        fetch.count_query(server)
-        server.outstanding += 1
+    def _begin(self, fetch: Fetch) -> None:
+        """Ask the next server, at the end of this round."""
+        server = self._tries.begin(fetch, self._meter.now_ns)
         self._ports[server.position].queue.append(fetch)
-
-    def wants_edns(self, fetch: Fetch, server: Server) -> bool:
-        """Return whether *server* is to be asked with an OPT record."""
-        edns = server.edns
-        return server is not fetch.plain_server and (
-            edns.is_sure
-            or edns.is_wanted(self._meter.now_ns, is_first=not fetch.was_asked(server))
-        )
 
     def flush(self) -> None:
         """Send what was queued since the last call, a batch a system call.
@@ -198,7 +178,7 @@ class Pool:
         # What fails below gets another number of sends, so that look is void.
         self._timers.asked(batch, now_ns)
         for fetch in unsent:
-            self.failed(fetch)
+            self._fail(fetch)
 
     def _receive(  # noqa: C901 - a call a response costs more than its parts
         self, ports: Ports, port: Port
@@ -251,7 +231,7 @@ class Pool:
         """Give *fetch* up for the exception at hand; the others go on."""
         self._faults.caught("upstream_response")
         fetch.candidates.clear()
-        self.failed(fetch)
+        self._fail(fetch)
 
     def _take(  # noqa: C901 - a call a response costs more than its parts
         self, fetch: Fetch, server: Server, octets: bytes
@@ -268,9 +248,9 @@ class Pool:
             if isinstance(error, TooManyRecordsError):
                 self._meter.count(Limit.RECORDS)
                 # Asking it the same again would only cost the same again.
-                fetch.candidates = [x for x in fetch.candidates if x is not server]
+                fetch.exclude(server)
             if not is_late:
-                self.failed(fetch)
+                self._fail(fetch)
             return
         if not is_late:
             self._meter.upstream_answered(server.index, fetch.sent_at_ns)
@@ -278,7 +258,7 @@ class Pool:
         if not (response.has_opt and server.edns.is_sure) and rcode not in OFFENDED:
             learn(fetch, server, response, self._meter.now_ns)
         if rcode in RETRY_ELSEWHERE or rcode > wire.RCODE_MASK:
-            self.refused(fetch, server, response)
+            self._refused(fetch, server, response)
             return
         if is_late:
             self._came_late(fetch, server)
@@ -287,7 +267,7 @@ class Pool:
             or fetch.partial
             or (self._outcomes.local_message is not None and may_lead_on(octets))
         ):
-            whole = self._aliases.whole(fetch, server, octets, response)
+            whole = self._whole(fetch, server, octets, response)
             if whole is None:
                 return
             response = whole
@@ -306,35 +286,53 @@ class Pool:
         took_ns = self._meter.now_ns - sent_at_ns
         server.round_trip.took(took_ns, is_repeated=True)
 
-    def give_up(self, fetch: Fetch) -> None:
+    def _whole(
+        self, fetch: Fetch, server: Server, octets: bytes, response: Response
+    ) -> Response | None:
+        """Return the *response* with all that its aliases lead to, if that is known.
+
+        If not it is asked for, or, where *server* had nothing to say at all, another.
+        """
+        try:
+            lead = lead_of(fetch, octets, response, self._outcomes.local_message)
+        except WireError:
+            if server is fetch.server:
+                self._fail(fetch)
+            return None
+        if lead.response is None:
+            if lead.target:
+                self._ask_for(fetch, lead.target, lead.octets)
+            else:
+                self._refuse_aliases(fetch)
+        elif lead.is_lame:
+            self._refused(fetch, server, lead.response)
+            return None
+        return lead.response
+
+    def _ask_for(self, fetch: Fetch, target: bytes, octets: bytes) -> None:
+        """Ask for the *target* that the aliases of the response *octets* end with."""
+        fetch.partial = octets
+        fetch.hang_up()
+        self._tries.ask_for(fetch, target, self._choice.of(target))
+        self._begin(fetch)
+
+    def _refuse_aliases(self, fetch: Fetch) -> None:
         """Answer SERVFAIL for aliases without an end, and remember it (RFC 9520, 3.2).
 
         With a part of the chain, clients would take it for all there is.
         """
         self._meter.count(Limit.ALIASES)
         self._finish(fetch)
-        self._outcomes.remember_failure(fetch.view, fetch.canonical, wire.SERVFAIL, b"")
-        self._outcomes.fail(fetch.entry, fetch.waiters, wire.SERVFAIL, None, b"")
+        outcomes, rcode = self._outcomes, wire.SERVFAIL
+        outcomes.remember_failure(fetch.view, fetch.canonical, rcode, b"")
+        outcomes.fail(fetch.entry, fetch.waiters, rcode, None, b"")
 
-    def restart(self, fetch: Fetch, octets: bytes, target: bytes) -> None:
-        """Ask for the *target* that the aliases of the response *octets* end with."""
-        fetch.restarts += 1
-        fetch.partial = octets
-        fetch.asked = target + fetch.canonical[-4:]
-        fetch.queried = 0
-        fetch.forget_sent()
-        fetch.hang_up()
-        if fetch.server is not None:
-            fetch.server.outstanding -= 1
-        fetch.candidates = self._choice.of(target)
-        self._send_next(fetch)
-
-    def refused(self, fetch: Fetch, server: Server, response: Response) -> None:
+    def _refused(self, fetch: Fetch, server: Server, response: Response) -> None:
         """Go on without *server*, which could not say."""
-        note_refusal(fetch, server, response)
-        if server is fetch.server:
+        step = self._tries.refused(fetch, server, response)
+        if step is not None:
             self._meter.upstream_refused(server.index)
-            self.failed(fetch)
+            self._do(fetch, step)
 
     def _is_bare(self, fetch: Fetch, port: Port, octets: bytes) -> bool:
         """Return whether *octets* are an error without a question about the last try.
@@ -345,10 +343,11 @@ class Pool:
 
     def _refused_barely(self, fetch: Fetch, server: Server, octets: bytes) -> None:
         """End the try under way by an error of *server* that repeats no question."""
-        note_bare_error(fetch, server, octets[3] & wire.RCODE_MASK)
+        rcode = octets[3] & wire.RCODE_MASK
+        step = self._tries.refused_barely(fetch, server, rcode)
         self._meter.upstream_answered(server.index, fetch.sent_at_ns)
         self._meter.upstream_refused(server.index)
-        self.failed(fetch)
+        self._do(fetch, step)
 
     def _ask_over_tcp(self, fetch: Fetch, server: Server) -> None:
         """Ask again over TCP, because the response did not fit a datagram."""
@@ -359,51 +358,73 @@ class Pool:
                 return
             # TC over TCP says that even the whole is not whole (RFC 2181, 9).
             if octets is None or octets[2] & 2 or not is_response(octets, fetch.asked):
-                self.failed(fetch)
+                self._fail(fetch)
                 return
             try:
                 self._take(fetch, server, octets)
             except Exception:  # noqa: BLE001 - one response, not the worker
                 self._survive(fetch)
 
-        fetch.forget_sent()
-        fetch.sent_at_ns = self._meter.now_ns
-        fetch.sends += 1
+        now_ns = self._meter.now_ns
+        self._tries.begin_over_tcp(fetch, now_ns)
         self._meter.upstream_sent(server.index, 1)
-        now_ns = fetch.sent_at_ns
         try:
             links = self._ports[server.position].links
             fetch.abandon_tcp = links.ask(message(b"", fetch), done, now_ns).abandon
         except OSError:
-            self.failed(fetch)
+            self._fail(fetch)
             return
-        fetch.deadline_ns = fetch.sent_at_ns + 2 * self._timeout_ns
-        self._timers.look(fetch, fetch.deadline_ns)
+        self._timers.look(fetch, self._tries.look_ns(fetch))
 
-    def failed(self, fetch: Fetch) -> None:
-        """Count a failure of the server asked last; try the next one, or give up."""
-        server = fetch.server
-        if fetch.is_done or server is None:
-            return
-        if not fetch.is_waiting:
+    def _fail(self, fetch: Fetch) -> None:
+        """Go on without a response of the server that was asked last."""
+        if not fetch.is_done:
+            self._do(fetch, self._tries.failed(fetch))
+
+    def _do(self, fetch: Fetch, step: Step) -> None:
+        """Do what the rules want done about *fetch*."""
+        server, act = fetch.server, step.act
+        if step.may_be_stale:
+            self._send_stale(fetch)
+        if step.is_silence:
+            self._distrust_port(fetch)
+        if step.is_failure:
             self._meter.upstream_failed(server.index)
-        while fetch.candidates and not fetch.may_ask(fetch.candidates[-1]):
-            fetch.candidates.pop()
-        if fetch.candidates:
-            server.outstanding -= 1
+        if act is Act.REPEAT:
+            self._meter.upstream_count(server.index, Upstream.RETRANSMISSIONS)
+            self._repeat(fetch)
+        elif act is Act.RENEW:
+            self._meter.upstream_sent(server.index, 1)
+            self._repeat(fetch)
+        elif act is Act.GO_ON:
             fetch.hang_up()
-            self._send_next(fetch)
-            return
+            self._begin(fetch)
+        elif act is Act.GIVE_UP:
+            self._give_up(fetch)
+
+    def _repeat(self, fetch: Fetch) -> None:
+        ports = self._ports[fetch.server.position]
+        if not ports.repeat(fetch, self._meter.now_ns):
+            self._fail(fetch)
+
+    def _distrust_port(self, fetch: Fetch) -> None:
+        """Give up the port of an overdue *fetch*, if nothing comes to it any more."""
+        server = fetch.server
+        for port, _identity, _since_ns in fetch.sent:
+            if port.server is server:
+                self._ports[server.position].distrust(port, fetch.sent_at_ns)
+
+    def _give_up(self, fetch: Fetch) -> None:
+        """Answer all who wait with the failure, and remember it."""
         self._finish(fetch)
-        rcode, errors = fetch.failed_rcode, fetch.errors
-        self._outcomes.remember_failure(fetch.view, fetch.canonical, rcode, errors)
-        self._outcomes.fail(fetch.entry, fetch.waiters, rcode, fetch.error, errors)
+        outcomes, rcode, errors = self._outcomes, fetch.failed_rcode, fetch.errors
+        outcomes.remember_failure(fetch.view, fetch.canonical, rcode, errors)
+        outcomes.fail(fetch.entry, fetch.waiters, rcode, fetch.error, errors)
 
     def _finish(self, fetch: Fetch) -> None:
         fetch.is_done = True
         self._pending.remove(fetch)
-        if fetch.server is not None:
-            fetch.server.outstanding -= 1
+        fetch.server.outstanding -= 1
         for port, identity, _since_ns in fetch.sent:
             port.pending.pop(identity, None)
         if fetch.abandon_tcp is not None:
@@ -416,14 +437,21 @@ class Pool:
         while self._unheard and turns:
             unheard, sends = self._unheard.popleft()
             if unheard.sends == sends and unheard.abandon_tcp is None:
-                self.failed(unheard)
+                self._fail(unheard)
                 turns -= 1
         while turns:
             fetch = self._timers.due(now_ns)
             if fetch is None:
                 return
-            self._patience.look(fetch, now_ns)
+            self._look(fetch, now_ns)
             turns -= 1
+
+    def _look(self, fetch: Fetch, now_ns: int) -> None:
+        sends = fetch.sends
+        self._do(fetch, self._tries.time_passed(fetch, now_ns))
+        # What was sent elsewhere has another number of sends, and a look of its own.
+        if not fetch.is_done and fetch.sends == sends:
+            self._timers.look(fetch, self._tries.look_ns(fetch))
 
     def wait_s(self) -> float | None:
         """Return the seconds until something may be overdue, None if nothing can be."""
@@ -435,19 +463,9 @@ class Pool:
         due_ns = self._timers.next_ns()
         return None if due_ns is None else max(0, due_ns - self._meter.now_ns) / 1e9
 
-    def repeat(self, fetch: Fetch, server: Server) -> bool:
-        """Send the query of *fetch* to *server* once more; return whether it left."""
-        return self._ports[server.position].repeat(fetch, self._meter.now_ns)
-
-    def distrust(self, fetch: Fetch, server: Server) -> None:
-        """Give up the port of an overdue *fetch*, if nothing comes to it any more."""
-        for port, _identity, _since_ns in fetch.sent:
-            if port.server is server:
-                self._ports[server.position].distrust(port, fetch.sent_at_ns)
-
-    def stale_meanwhile(self, fetch: Fetch) -> None:
+    def _send_stale(self, fetch: Fetch) -> None:
         """Answer from stale data while the fetch goes on (RFC 8767, 5)."""
-        if fetch.entry is None or not fetch.tries:
+        if fetch.entry is None:
             return
         if self._outcomes.send_stale(fetch.entry, fetch.waiters):
             self._pending.waiting -= len(fetch.waiters)
@@ -487,7 +505,7 @@ class Pool:
         self._meter.count(Counter.COALESCED)
         pending.waiting += 1
         fetch.waiters.append(waiter)
-        self._patience.asked_again(fetch, self._meter.now_ns)
+        self._do(fetch, self._tries.asked_again(fetch, self._meter.now_ns))
 
     def sweep(self) -> None:
         """Close ports that are done with, and look who is up."""
@@ -501,6 +519,6 @@ class Pool:
         for fetches in self.under_way:
             for fetch in list(fetches.values()):
                 fetch.candidates.clear()
-                self.failed(fetch)
+                self._fail(fetch)
         for ports in self._ports:
             ports.close()
