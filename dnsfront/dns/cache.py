@@ -123,6 +123,12 @@ class Cache:
         entry.stamp = now_s
         return True
 
+    def take_due(self) -> list[Entry]:
+        """Return the entries that want to be fetched again, each of them once."""
+        due = self.due[:]
+        self.due.clear()
+        return due
+
     def stale_body(self, entry: Entry, now_s: int) -> bytes | None:
         """Return the records of an expired *entry* as stale ones; None if too old."""
         if entry.odd & ODD_STUB:

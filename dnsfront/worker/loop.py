@@ -38,6 +38,8 @@ from dnsfront.worker.peers.handover import Peers
 from dnsfront.worker.peers.inbox import Inbox
 from dnsfront.worker.peers.ownership import Ownership
 from dnsfront.worker.process import descriptors, privileges
+from dnsfront.worker.process.clock import Clock
+from dnsfront.worker.process.faults import Faults
 from dnsfront.worker.process.meter import Meter
 from dnsfront.worker.process.reactor import Reactor
 from dnsfront.worker.transports.listening import Listening
@@ -100,7 +102,9 @@ class WorkerLoop:
         self._is_trimming = False
         self._retiring: list[Pool] = []
         self._health = memoryview(memory.read_only(health_fd)).cast("Q")
+        self._clock = Clock()
         self._meter = Meter(stats.words(stats_fd))
+        self._faults = Faults(self._meter)
         self.ownership = Ownership(spec.worker_id, spec.hash_key, live_fd, load_fd)
         self.ownership.publish(table_fd, start["slots"])
         self.cache = Cache(spec.cache)
@@ -122,11 +126,13 @@ class WorkerLoop:
                 udp_size=spec.edns.udp_size,
             ),
             ownership=self.ownership,
+            clock=self._clock,
             meter=self._meter,
+            faults=self._faults,
             is_steered=spec.steering == "ebpf",
         )
         self._before_round(time.monotonic_ns())
-        self.answering.zones = images.zones(spec.zones)
+        self.answering.serve(images.zones(spec.zones))
         images.keep(spec.zones)
         identify(self.answering, spec)
         self._open_upstreams(spec)
@@ -198,7 +204,7 @@ class WorkerLoop:
             self._expire,
             self._go_on,
             self._take_back,
-            self.answering.go_on,
+            self.answering.delivery.go_on,
             # Ahead of the upstreams: the query behind an answer may be a miss.
             self._serve_tcp,
             self._flush_upstreams,
@@ -269,7 +275,7 @@ class WorkerLoop:
             reactor=self.reactor,
             outcomes=self.answering.outcomes,
             meter=self._meter,
-            faults=self.answering.faults,
+            faults=self._faults,
         )
 
     def _resolvers(self) -> list[Pool]:
@@ -293,11 +299,12 @@ class WorkerLoop:
     # -- a round
 
     def _before_round(self, now_ns: int) -> None:
+        self._clock.set(now_ns)
         self.answering.now_ns = self._meter.now_ns = now_ns
-        self.answering.now_s = now_ns // _NS
+        self.answering.now_s = self._clock.now_s
 
     def _on_fault(self, part: str) -> None:
-        self.answering.caught(part)
+        self._faults.caught(part)
 
     def _after_round(self) -> float | None:
         for part in self._parts:
@@ -347,7 +354,9 @@ class WorkerLoop:
 
     def _wait_s(self) -> float | None:
         """Return how long there is nothing to do but to wait for others."""
-        has_crowd = self.answering.crowds.waiting > 0 or self.peers.has_given_back
+        has_crowd = (
+            self.answering.delivery.crowds.waiting > 0 or self.peers.has_given_back
+        )
         if self._is_trimming or has_crowd or self.streams.has_work:
             return 0
         waits = [resolver.wait_s() for resolver in self._resolvers()]
@@ -359,22 +368,8 @@ class WorkerLoop:
         """Fail what is overdue upstream, and fetch again what soon expires here."""
         for overdue in self._resolvers():
             overdue.expire()
-        resolver = self.answering.resolver
         if self.cache.due:
-            if resolver is not None:
-                self._refetch(resolver)
-            self.cache.due.clear()
-
-    def _refetch(self, resolver: Pool) -> None:
-        """Fetch again what is asked for and about to expire, if that did not fail."""
-        for entry in self.cache.due:
-            view, exact = entry.view, entry.key[:-4] + entry.tail
-            if (
-                exact not in resolver.under_way[view]
-                and self.answering.failure(view, exact) is None
-                and resolver.fetch(view, entry.key, exact, entry, None)
-            ):
-                self._meter.count(Counter.CACHE_PREFETCHES)
+            self.answering.prefetch()
 
     def _on_tick(self, now_ns: int) -> None:
         resolver = self.answering.resolver
@@ -404,7 +399,7 @@ class WorkerLoop:
             return False
         if any(resolver.pending for resolver in self._resolvers()):
             return False
-        if self.answering.crowds.waiting:
+        if self.answering.delivery.crowds.waiting:
             return False
         self.listening.flush_udp()
         self.peers.flush()

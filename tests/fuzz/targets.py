@@ -227,7 +227,7 @@ def _forget(rig: Rig, upstream: FakeUpstream, client: Client) -> None:
     upstream.take_octets()
     _taken(client)
     rig.cache.flush(lambda _name: True)
-    rig.answering.forget_failures()
+    rig.answering.failures.forget()
 
 
 _PLACE: Final = re.compile(r"zone:\d+: |zone: ")

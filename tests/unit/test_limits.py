@@ -22,7 +22,7 @@ from dnsfront.supervisor.admin.http import AdminCounts
 from dnsfront.supervisor.workers import tally, watchdog, worker
 from dnsfront.supervisor.zones import child as zone_child
 from dnsfront.supervisor.zones import files as zone_files
-from dnsfront.worker.answering import answering
+from dnsfront.worker.answering import failures
 from dnsfront.worker.clients import access
 from dnsfront.worker.peers import transfer
 from dnsfront.worker.process import reactor
@@ -32,7 +32,7 @@ from tests.unit.worker_rig import Rig
 ROOT = Path(__file__).parents[2]
 #: Rows about constants: what the row begins with, and the value of its default.
 CONSTANTS = {
-    "failures remembered": answering.MAX_FAILURES,
+    "failures remembered": failures.MAX_FAILURES,
     "queries of one connection under way": framed.MAX_OUTSTANDING,
     "octets of one connection not taken": framed.MAX_UNSENT_OCTETS,
     "queries served in one turn": framed.QUERIES_A_TURN,
@@ -139,16 +139,16 @@ def test_failures_remembered_are_bounded_and_the_oldest_is_forgotten() -> None:
     with Rig() as rig:
         first, last = b"first", b"last"
         for exact in (first, b"second"):
-            rig.answering.remember_failure(0, exact, 2)
-        for number in range(answering.MAX_FAILURES - 2):
-            rig.answering.remember_failure(0, b"%d" % number, 2)
-        rig.answering.remember_failure(0, first, 2)
+            rig.answering.failures.remember(0, exact, 2)
+        for number in range(failures.MAX_FAILURES - 2):
+            rig.answering.failures.remember(0, b"%d" % number, 2)
+        rig.answering.failures.remember(0, first, 2)
         assert rig.count(Limit.FAILURES) == 0
 
-        rig.answering.remember_failure(0, last, 2)
+        rig.answering.failures.remember(0, last, 2)
 
-        assert rig.answering.failure(0, b"second") is None
-        assert rig.answering.failure(0, first) == (2, b"")
-        assert rig.answering.failure(0, last) == (2, b"")
+        assert rig.answering.failures.find(0, b"second") is None
+        assert rig.answering.failures.find(0, first) == (2, b"")
+        assert rig.answering.failures.find(0, last) == (2, b"")
         assert rig.count(Limit.FAILURES) == 1
         assert rig.count(Counter.EXCEPTIONS) == 0

@@ -205,7 +205,7 @@ def chaos(name: str, rtype: str = "TXT") -> dns.message.Message:
 def test_a_server_tells_what_it_may_and_no_more(
     rig: Rig, upstream: FakeUpstream
 ) -> None:
-    rig.answering.identity = identity_records("site-w1", "")
+    rig.answering.local.identity = identity_records("site-w1", "")
 
     for name in ("id.server", "hostname.bind", "ID.Server"):
         told = rig.ask_for(chaos(name))
@@ -225,7 +225,7 @@ def test_a_server_tells_what_it_may_and_no_more(
 
 
 def test_the_version_is_told_where_it_is_to_be(rig: Rig) -> None:
-    rig.answering.identity = identity_records("", "dnsfront 1")
+    rig.answering.local.identity = identity_records("", "dnsfront 1")
 
     told = rig.ask_for(chaos("version.bind"))
 
@@ -242,7 +242,7 @@ def test_a_text_too_long_for_a_record_is_cut() -> None:
 def test_the_internets_names_are_not_the_servers(
     rig: Rig, upstream: FakeUpstream
 ) -> None:
-    rig.answering.identity = identity_records("w1", "x")
+    rig.answering.local.identity = identity_records("w1", "x")
 
     miss(rig, query_for("id.server", "TXT"))
 

@@ -13,7 +13,7 @@ import pytest
 from dnsfront.dns import wire
 from dnsfront.dns.response import parse_response
 from dnsfront.ipc.stats import Counter, Limit
-from dnsfront.worker.answering.crowds import (
+from dnsfront.worker.clients.crowds import (
     ANSWERS_A_ROUND,
     AT_ONCE,
     MAX_HELD_OCTETS,
@@ -103,7 +103,7 @@ def test_large_answer_for_ten_thousand_never_holds_more_memory_than_allowed(
 
     monkeypatch.setattr(FramedConnection, "answered", watched)
     deliver(rig, fetch, *_BIG)
-    rig.until(lambda: not rig.answering.crowds.waiting)
+    rig.until(lambda: not rig.answering.delivery.crowds.waiting)
 
     assert max(charged) <= most
     assert max(held) <= most
@@ -121,7 +121,7 @@ def test_ten_thousand_are_told_in_pieces_and_datagrams_are_served_in_between(
 
     deliver(rig, fetch, "big.example.com 60 TXT small")
     told = [rig.count(Counter.RCODE_0)]
-    while rig.answering.crowds.waiting:
+    while rig.answering.delivery.crowds.waiting:
         other.send(query_for("www.example.test").to_wire())
         rig.round()
         assert len(received(other)) == 1
@@ -143,10 +143,10 @@ def test_ten_thousand_who_get_no_answer_are_told_in_pieces(
 
     fetch.candidates.clear()
     rig.pool._fail(fetch)
-    assert rig.answering.crowds.waiting == 1000
+    assert rig.answering.delivery.crowds.waiting == 1000
     rig.round()
 
-    assert rig.answering.crowds.waiting == 1000 - ANSWERS_A_ROUND
+    assert rig.answering.delivery.crowds.waiting == 1000 - ANSWERS_A_ROUND
     for stream in streams:
         assert {response.rcode() for response in stream.until(100)} == {wire.SERVFAIL}
 
@@ -157,7 +157,7 @@ def test_few_are_told_at_once(stack: ExitStack, upstream: FakeUpstream) -> None:
 
     deliver(rig, fetch, "big.example.com 60 TXT small")
 
-    assert rig.answering.crowds.waiting == 0
+    assert rig.answering.delivery.crowds.waiting == 0
     assert len(stream.until(AT_ONCE)) == AT_ONCE
 
 
@@ -167,7 +167,7 @@ def test_who_is_still_to_be_told_counts_among_those_who_wait(
     rig = rig_with(stack, upstream, pending=10)
     [stream], fetch = crowd(stack, rig, 1, 40)
     deliver(rig, fetch, "big.example.com 60 TXT small")
-    assert rig.answering.crowds.waiting == 40
+    assert rig.answering.delivery.crowds.waiting == 40
 
     assert rig.pool is not None
     rig.pool.join(fetch, fetch.waiters[0])
@@ -238,11 +238,11 @@ def test_answers_that_hold_too_much_until_they_are_told_become_servfail(
 ) -> None:
     rig = rig_with(stack, upstream)
     [stream], fetch = crowd(stack, rig, 1, 20)
-    rig.answering.crowds.octets = MAX_HELD_OCTETS
+    rig.answering.delivery.crowds.octets = MAX_HELD_OCTETS
 
     deliver(rig, fetch, "big.example.com 60 TXT small")
     responses: list[dns.message.Message] = stream.until(20)
 
     assert {response.rcode() for response in responses} == {wire.SERVFAIL}
     assert rig.count(Limit.WAITERS) == 1
-    assert rig.answering.crowds.octets == MAX_HELD_OCTETS
+    assert rig.answering.delivery.crowds.octets == MAX_HELD_OCTETS

@@ -46,7 +46,7 @@ def test_who_waits_for_an_upstream_is_answered_by_the_new_zone(
     resolver = rig.pool
     assert resolver is not None
 
-    rig.answering.zones = zones()
+    rig.answering.serve(zones())
     rig.answering.reclaim(resolver)
     rig.round()
 
@@ -63,7 +63,7 @@ def test_response_that_comes_after_the_zone_is_not_kept(
 ) -> None:
     client = miss(rig)
 
-    rig.answering.zones = zones()
+    rig.answering.serve(zones())
     upstream.answer(ADDRESS)
     rig.round()
 
@@ -75,7 +75,7 @@ def test_other_fetches_go_on(rig: Rig, upstream: FakeUpstream) -> None:
     client = miss(rig, query_for("www.example.net"))
     assert rig.pool is not None
 
-    rig.answering.zones = zones()
+    rig.answering.serve(zones())
     rig.answering.reclaim(rig.pool)
 
     assert rig.pool.pending == 1
@@ -90,7 +90,7 @@ def test_entries_from_another_worker_do_not_hide_a_zone(
     cached(rig, upstream)
     [entry] = rig.cache.entries()
     with Rig() as other:
-        other.answering.zones = zones()
+        other.answering.serve(zones())
 
         assert not other.cache.adopt(entry, other.answering.now_s)
 
@@ -105,7 +105,7 @@ def test_what_is_due_is_not_fetched_for_a_zone(
     rig.cache.due += rig.cache.entries()
     assert rig.pool is not None
 
-    rig.answering.zones = zones()
+    rig.answering.serve(zones())
     rig.answering.reclaim(rig.pool)
 
     assert rig.cache.due == []
@@ -114,10 +114,10 @@ def test_what_is_due_is_not_fetched_for_a_zone(
 def test_names_go_to_the_upstream_when_the_zone_is_gone(
     rig: Rig, upstream: FakeUpstream
 ) -> None:
-    rig.answering.zones = zones()
+    rig.answering.serve(zones())
     assert "192.0.2.99" in rig.ask_for(query_for()).answer[0].to_text()
 
-    rig.answering.zones = None
+    rig.answering.serve(None)
     rig.cache.flush(lambda _qname: True)
 
     client = miss(rig)
@@ -130,7 +130,7 @@ def test_names_go_to_the_upstream_when_the_zone_is_gone(
 def test_ds_at_the_origin_of_a_zone_is_asked_of_the_parent_side(
     rig: Rig, upstream: FakeUpstream
 ) -> None:
-    rig.answering.zones = zones()
+    rig.answering.serve(zones())
     client = miss(rig, query_for("example.com", "DS"))
 
     upstream.answer("example.com. 60 DS 1 8 2 " + 32 * "00")
@@ -147,7 +147,7 @@ def test_ds_at_the_origin_of_a_zone_is_asked_of_the_parent_side(
 
 def test_without_upstreams_ds_at_the_origin_is_denied_by_the_zone() -> None:
     with Rig() as rig:
-        rig.answering.zones = zones()
+        rig.answering.serve(zones())
 
         response = rig.ask_for(query_for("example.com", "DS"))
 
@@ -180,7 +180,7 @@ def test_without_upstreams_ds_at_the_origin_is_denied_by_the_zone() -> None:
 def test_alias_of_an_upstream_ends_in_the_zone_of_ours(
     rig: Rig, upstream: FakeUpstream, records: tuple[str, ...]
 ) -> None:
-    rig.answering.zones = zones()
+    rig.answering.serve(zones())
     client = miss(rig, query_for("alias.test"))
 
     upstream.answer(*records)
@@ -198,7 +198,7 @@ def test_alias_of_an_upstream_ends_in_the_zone_of_ours(
 def test_alias_of_an_upstream_to_a_name_that_our_zone_lacks_is_denied_by_it(
     rig: Rig, upstream: FakeUpstream
 ) -> None:
-    rig.answering.zones = zones()
+    rig.answering.serve(zones())
     client = miss(rig, query_for("alias.test"))
 
     upstream.answer(
@@ -213,7 +213,7 @@ def test_alias_of_an_upstream_to_a_name_that_our_zone_lacks_is_denied_by_it(
 
 
 def test_alias_itself_is_what_was_asked_for(rig: Rig, upstream: FakeUpstream) -> None:
-    rig.answering.zones = zones()
+    rig.answering.serve(zones())
     client = miss(rig, query_for("alias.test", "CNAME"))
 
     upstream.answer("alias.test. 300 CNAME www.example.com.")

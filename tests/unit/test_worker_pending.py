@@ -305,7 +305,7 @@ def test_question_that_failed_leaves_no_count_behind(upstream: FakeUpstream) -> 
             for _ in range(3):
                 rig.wait(TIMEOUT_S)
             assert received_one(client).rcode() == dns.rcode.SERVFAIL
-            rig.answering.forget_failures()
+            rig.answering.failures.forget()
 
         assert pending(rig) == 0
         assert rig.pool is not None

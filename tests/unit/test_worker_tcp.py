@@ -502,12 +502,12 @@ def test_drained_listener_takes_all_who_were_waiting(rig: Rig) -> None:
 def test_query_that_meets_a_fault_is_answered_and_frees_its_place(
     rig: Rig, stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert rig.answering.zones is not None
+    assert rig.answering.local.zones is not None
 
     def fail(_qname: bytes) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(rig.answering.zones, "find", fail)
+    monkeypatch.setattr(rig.answering.local.zones, "find", fail)
     stream.send(*[query_for(f"n{n}.example.test") for n in range(MAX_OUTSTANDING + 1)])
 
     responses = stream.until(MAX_OUTSTANDING + 1)

@@ -493,7 +493,7 @@ def test_wildcard_listener_answers_from_the_address_that_was_asked(
 def test_exception_in_a_query_is_answered_servfail_and_harms_no_other(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    zones = rig.answering.zones
+    zones = rig.answering.local.zones
     assert zones is not None
     zone = zones.find(b"\7example\4test\0")
     assert zone is not None

@@ -491,7 +491,7 @@ def test_failure_of_one_question_is_not_that_of_another(
 def test_forgotten_failures_are_tried_again(rig: Rig, upstream: FakeUpstream) -> None:
     fail(rig, upstream)
 
-    rig.answering.forget_failures()
+    rig.answering.failures.forget()
     miss(rig)
 
     assert len(upstream.take()) == 1

@@ -35,6 +35,8 @@ from dnsfront.worker.clients.access import AccessList
 from dnsfront.worker.peers.handover import Peers
 from dnsfront.worker.peers.inbox import Inbox
 from dnsfront.worker.peers.ownership import Ownership
+from dnsfront.worker.process.clock import Clock
+from dnsfront.worker.process.faults import Faults
 from dnsfront.worker.process.meter import Meter
 from dnsfront.worker.process.reactor import Reactor
 from dnsfront.worker.transports.streams import Streams
@@ -294,7 +296,9 @@ class Rig:
         stats_fd = stats.create()
         self.words = stats.words(stats_fd)
         os.close(stats_fd)
+        self.clock = Clock()
         self.meter = Meter(self.words)
+        self.faults = Faults(self.meter)
         self.ownership = self.load.ownership(worker_id, table=table)
         self.cache = Cache(limits)
         self.access = AccessList(allow)
@@ -303,18 +307,20 @@ class Rig:
             before_round=self._before_round,
             after_round=self._after_round,
             on_tick=lambda _now_ns: None,
-            on_fault=lambda part: self.answering.caught(part),  # noqa: PLW0108 - made later
+            on_fault=self.faults.caught,
         )
         self.answering = Answering(
             worker_id=worker_id,
             cache=self.cache,
             shapes=Shapes(self.cache.views, nsid=b"w%d" % worker_id, udp_size=udp_size),
             ownership=self.ownership,
+            clock=self.clock,
             meter=self.meter,
+            faults=self.faults,
             is_steered=is_steered,
         )
         if zone:
-            self.answering.zones = ZoneSet([load_zone("example.test", zone, "test")])
+            self.answering.serve(ZoneSet([load_zone("example.test", zone, "test")]))
         self.pool: Pool | None = None
         self._bounds = bounds
         self._before_round(0)
@@ -375,7 +381,7 @@ class Rig:
             reactor=self.reactor,
             outcomes=self.answering.outcomes,
             meter=self.meter,
-            faults=self.answering.faults,
+            faults=self.faults,
         )
 
     def inbox_at(self, receiving: socket.socket, peers: Peers) -> Inbox:
@@ -397,13 +403,14 @@ class Rig:
         {0: self.udp}[number].answer_passed(address, control, octets)
 
     def _before_round(self, _real_ns: int) -> None:
+        self.clock.set(self.now_ns)
         self.answering.now_ns = self.meter.now_ns = self.now_ns
-        self.answering.now_s = self.now_ns // NS
+        self.answering.now_s = self.clock.now_s
 
     def _after_round(self) -> float | None:
         if self.pool is not None:
             self.pool.expire()
-        self.answering.go_on()
+        self.answering.delivery.go_on()
         self.streams.work()
         if self.pool is not None:
             self.pool.flush()

@@ -80,11 +80,11 @@ class ConfigOrders:
         identify(self._answering, spec)
         if (spec.upstreams, spec.edns) != (before.upstreams, before.edns):
             self._open_upstreams(spec)
-            self._answering.forget_failures()
+            self._answering.failures.forget()
         # Without upstreams a zone says of its origin what is its parent's to say.
         is_alone, was_alone = not spec.upstreams.servers, not before.upstreams.servers
         if spec.zones != before.zones or is_alone != was_alone:
-            self._answering.zones = zones
+            self._answering.serve(zones)
             self._images.keep(spec.zones)
             yield from self._forget_outdated(before)
         if spec.cache.max_ttl_s < before.cache.max_ttl_s:
@@ -129,7 +129,7 @@ class ConfigOrders:
 def identify(answering: Answering, spec: WorkerSpec) -> None:
     """Tell what *spec* wants told, in messages as long as it allows."""
     answering.shapes.resize(spec.edns.udp_size)
-    answering.identity = identity_records(
+    answering.local.identity = identity_records(
         spec.identity.id.replace("{worker}", spec.name), spec.identity.version
     )
 

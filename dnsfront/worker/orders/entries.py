@@ -89,7 +89,7 @@ class EntryOrders:
                 entries = end.value
                 self._show(entries, entries)
             except Exception:  # noqa: BLE001 - a colder cache there, no worker lost here
-                self._answering.caught("move")
+                self._answering.faults.caught("move")
         return {"op": "moved", "entries": entries}
 
     def _show(self, sent: int, entries: int) -> None:
@@ -111,7 +111,7 @@ class EntryOrders:
         entries = yield from self._cache.flushing(
             lambda entry: is_wanted(entry.key[:-4])
         )
-        self._answering.forget_failures()
+        self._answering.failures.forget()
         return {"op": "flushed", "entries": entries}
 
 

@@ -144,7 +144,7 @@ class Listening:
             self.tcp[number].ready(0)
         if not all(are_empty) or any(self.tcp[n].connections for n in self._leaving):
             return False
-        if self._streams.answering.crowds.waiting:
+        if self._streams.answering.delivery.crowds.waiting:
             return False
         return not any(
             waiter.is_at(leaving)

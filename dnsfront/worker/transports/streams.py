@@ -141,7 +141,7 @@ class Streams:
                 self._give_up(connection)
 
     def _give_up(self, connection: Connection) -> None:
-        self.answering.caught("tcp")
+        self.answering.faults.caught("tcp")
         connection.close()
 
     # -- who is there

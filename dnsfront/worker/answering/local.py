@@ -1,0 +1,157 @@
+"""What this worker answers without an upstream: its zones, and what it is itself.
+
+Types that name no data, classes that are not the Internet's, and ANY over UDP get
+their short answers here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from dnsfront.dns import wire
+from dnsfront.dns.cache import Cache
+from dnsfront.dns.zones.authority import Zone
+from dnsfront.dns.zones.records import DS
+from dnsfront.dns.zones.zone_set import ZoneSet
+from dnsfront.ipc.stats import Source
+from dnsfront.worker.answering.delivery import Delivery
+from dnsfront.worker.clients.waiter import Waiter
+from dnsfront.worker.process.clock import Clock
+from dnsfront.worker.process.faults import Faults
+from dnsfront.worker.process.meter import Meter
+
+#: Types that name no data: transfers, TKEY and TSIG, mailbox relics, OPT.
+_META_TYPES: Final = frozenset((wire.OPT, *range(249, 255)))
+_IN: Final = wire.CLASS_IN.to_bytes(2, "big")
+ANY_IN: Final = wire.ANY.to_bytes(2, "big") + _IN
+_DS_IN: Final = DS.to_bytes(2, "big") + _IN
+#: TXT and ANY of class CHAOS, and the head of the response to them: one answer.
+_CHAOS: Final = frozenset(bytes((0, t, 0, 3)) for t in (wire.TXT, wire.ANY))
+_CHAOS_HEAD: Final = (wire.QR | wire.AA | wire.RA).to_bytes(2, "big") + bytes(
+    (0, 1, 0, 0, 0, 0)
+)
+_SHORT_HEAD: Final = (wire.QR | wire.RA).to_bytes(2, "big")
+#: Types of which nearly all queries are: A, NS, MX, TXT, AAAA, SRV, HTTPS, class IN.
+#: Of these only zones have something to say here.
+PLAIN: Final = frozenset(bytes((0, t)) + _IN for t in (1, 2, 15, 16, 28, 33, 65))
+
+
+class Local:
+    """The zones of this worker, and what else it answers itself.
+
+    `zones` is None without any, which `has_zones` says for those who only ask that.
+    `identity` has the record for each qname of class CHAOS that is answered. Unless
+    *has_upstreams* says so, a zone speaks for its parent too.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        delivery: Delivery,
+        *,
+        has_upstreams: Callable[[], bool],
+        clock: Clock,
+        meter: Meter,
+        faults: Faults,
+    ) -> None:
+        self.zones: ZoneSet | None = None
+        self.has_zones = False
+        self.identity: dict[bytes, bytes] = {}
+        self._cache = cache
+        self._delivery = delivery
+        self._has_upstreams = has_upstreams
+        self._clock = clock
+        self._meter = meter
+        self._faults = faults
+
+    def serve(self, zones: ZoneSet | None) -> None:
+        """Answer from *zones* from now on; see :meth:`Answering.serve`."""
+        self.zones = zones
+        self.has_zones = zones is not None
+        self._cache.is_local = None if zones is None else self.is_ours
+
+    def is_ours(self, canonical: bytes) -> bool:
+        """Return whether a zone of ours answers the question *canonical*."""
+        return self._zone_for(canonical) is not None
+
+    def _zone_for(self, canonical: bytes) -> Zone | None:
+        """Return the zone that answers a question, None where an upstream does."""
+        if self.zones is None:
+            return None
+        if canonical.endswith(_DS_IN) and self._has_upstreams():
+            return self.zones.find_for_ds(canonical[:-4])
+        return self.zones.find(canonical[:-4])
+
+    def message(self, canonical: bytes) -> bytes | None:
+        """Return what a zone of ours says to a question, None where no zone is asked.
+
+        It is a whole message, with an id of 0.
+        """
+        zone = self._zone_for(canonical)
+        if zone is None:
+            return None
+        qtype = int.from_bytes(canonical[-4:-2], "big")
+        sections = zone.respond(canonical[:-4], qtype, wire.CLASS_IN, canonical)
+        return (
+            wire.HEADER.pack(
+                0,
+                wire.QR | wire.RA | sections.rcode,
+                1,
+                sections.answers,
+                sections.authorities,
+                sections.additionals,
+            )
+            + canonical
+            + sections.octets
+        )
+
+    def answer(self, canonical: bytes, key: bytes, waiter: Waiter) -> bool:
+        """Answer what needs no upstream; return whether that was so."""
+        tail = canonical[-4:]
+        if tail[2:] != _IN or int.from_bytes(tail[:2], "big") in _META_TYPES:
+            self._tell_identity(canonical, waiter)
+            return True
+        zone = self._zone_for(canonical)
+        if zone is not None:
+            qtype = int.from_bytes(tail[:2], "big")
+            find = None if self.zones is None else self.zones.find
+            sections = zone.respond(
+                canonical[:-4], qtype, wire.CLASS_IN, canonical, find
+            )
+            entry = self._cache.put_zone(
+                waiter.shape.view, key, tail, sections, self._clock.now_s
+            )
+            self._delivery.send(waiter, entry, Source.ZONE)
+            return True
+        if tail == ANY_IN and not waiter.is_tcp:
+            # RFC 8482, 4.4: over UDP, ANY is a tool of amplification; TCP proves the
+            # client's address.
+            self._meter.sent(wire.NOERROR, Source.MISS, waiter.received_at_ns)
+            shape = waiter.shape
+            waiter.respond(
+                shape.truncated(waiter.identity, waiter.question, _SHORT_HEAD)
+            )
+            return True
+        return False
+
+    def answer_all(self, canonical: bytes, key: bytes, waiters: list[Waiter]) -> None:
+        """Answer *waiters*, whose question an upstream was asked and a zone has now."""
+
+        def tell(waiters: list[Waiter]) -> None:
+            for waiter in waiters:
+                try:
+                    self.answer(canonical, key, waiter)
+                except Exception:  # noqa: BLE001 - the others are answered
+                    self._faults.caught("reclaim")
+                    self._delivery.send_servfail([waiter])
+
+        self._delivery.tell(waiters, tell)
+
+    def _tell_identity(self, canonical: bytes, waiter: Waiter) -> None:
+        """Answer a question that is not about the Internet's data; most are REFUSED."""
+        record = self.identity.get(canonical[:-4])
+        if record is None or canonical[-4:] not in _CHAOS:
+            self._delivery.send_rcode(waiter, wire.REFUSED)
+            return
+        self._delivery.send_message(waiter, _CHAOS_HEAD, record)
