@@ -3,6 +3,8 @@
 SHELL := /bin/bash
 VENV := .venv/bin
 PYTEST := $(VENV)/python -m pytest -p tests.gate
+# Unit tests share nothing, so each CPU runs a part of them.
+UNIT := -n auto --maxprocesses 4 --dist worksteal tests/unit
 C_SOURCES := $(wildcard kern/*.c kern/*.h)
 
 .DEFAULT_GOAL := help
@@ -24,7 +26,7 @@ test: setup ## every test; kernel and system tests want root
 	@$(PYTEST) tests/unit tests/kern tests/system
 
 test-unit: setup ## the tests that need no root and no other program
-	@$(PYTEST) tests/unit
+	@$(PYTEST) $(UNIT)
 
 test-kern: setup ## the kernel programs, in private network namespaces
 	@$(PYTEST) tests/kern
@@ -48,7 +50,7 @@ check: setup ## format, lint, types, layers, docs, unit tests: before every comm
 	$(VENV)/ruff check
 	clang-format --dry-run -Werror $(C_SOURCES)
 	$(VENV)/mypy
-	$(PYTEST) -q tests/unit
+	$(PYTEST) -q $(UNIT)
 
 fmt: setup ## bring all sources into the project's form
 	$(VENV)/ruff format

@@ -32,15 +32,20 @@ class Gate:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if self.idle() and session.exitstatus in _WITHOUT_FAILURE:
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput[_TRIED_AGAIN] = _tried_again()
+        elif self.idle() and session.exitstatus in _WITHOUT_FAILURE:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: object) -> None:
+        """Keep what one of several processes has to tell at the end."""
+        _tried_again().extend(getattr(node, "workeroutput", {}).get(_TRIED_AGAIN, ()))
 
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter
     ) -> None:
-        from tests.waiting import tried_again  # noqa: PLC0415 - or no assert is explained
-
-        for failure in tried_again:
+        for failure in _tried_again():
             terminalreporter.write_line(f"BUSY tried again: {failure}", yellow=True)
         for directory in self.idle():
             terminalreporter.write_line(
@@ -48,6 +53,14 @@ class Gate:
             )
 
 
+def _tried_again() -> list[str]:
+    from tests.waiting import tried_again  # noqa: PLC0415 - or no assert is explained
+
+    return tried_again
+
+
+#: Under which name a process of several hands over the tests that it tried again.
+_TRIED_AGAIN: Final = "dnsfront_tried_again"
 _WITHOUT_FAILURE: Final = {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from pathlib import Path
 
@@ -90,31 +91,34 @@ def module_of(file: str) -> str:
 MODULES = {module_of(file): file for file in FILES}
 
 
-def imports_of(file: str) -> set[str]:
+@functools.cache
+def imports_of(file: str) -> frozenset[str]:
     """Return what *file* imports, in functions and for type checking too."""
-    names = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse((PACKAGE / file).read_text("utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: relative import"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
-def inner_imports_of(file: str) -> set[str]:
+@functools.cache
+def inner_imports_of(file: str) -> frozenset[str]:
     """Return the modules of the package that *file* imports, without the package."""
     modules = set()
     for name in imports_of(file):
         package, _, inner = name.partition(".")
         if package == "dnsfront":
             modules.add(inner if inner in MODULES else inner.rpartition(".")[0])
-    return modules - {""}
+    return frozenset(modules - {""})
 
 
-def foreign_imports_of(file: str) -> set[str]:
+@functools.cache
+def foreign_imports_of(file: str) -> frozenset[str]:
     """Return the libraries that *file* imports, without the standard one."""
-    libraries = {name.partition(".")[0] for name in imports_of(file)}
+    libraries = frozenset(name.partition(".")[0] for name in imports_of(file))
     return libraries - sys.stdlib_module_names - {"dnsfront"}
 
 
@@ -166,7 +170,7 @@ def test_imports_inside_a_room_point_down_its_floors(file: str) -> None:
 
 def reached_from(module: str) -> set[str]:
     """Return the modules that *module* imports, and those that they import."""
-    waiting, reached = inner_imports_of(MODULES[module]), set[str]()
+    waiting, reached = set(inner_imports_of(MODULES[module])), set[str]()
     while waiting:
         reached.add(other := waiting.pop())
         waiting |= inner_imports_of(MODULES[other]) - reached
