@@ -102,8 +102,8 @@ class WorkerLoop:
         self._is_trimming = False
         self._retiring: list[Pool] = []
         self._health = memoryview(memory.read_only(health_fd)).cast("Q")
-        self._clock = Clock()
-        self._meter = Meter(stats.words(stats_fd))
+        self._clock = Clock(time.monotonic_ns())
+        self._meter = Meter(stats.words(stats_fd), self._clock)
         self._faults = Faults(self._meter)
         self.ownership = Ownership(spec.worker_id, spec.hash_key, live_fd, load_fd)
         self.ownership.publish(table_fd, start["slots"])
@@ -112,7 +112,7 @@ class WorkerLoop:
             spec.access.allow, is_silent=spec.access.deny == "drop"
         )
         self.reactor = Reactor(
-            before_round=self._before_round,
+            before_round=self._clock.set,
             after_round=self._after_round,
             on_tick=self._on_tick,
             on_fault=self._on_fault,
@@ -131,7 +131,6 @@ class WorkerLoop:
             faults=self._faults,
             is_steered=spec.steering == "ebpf",
         )
-        self._before_round(time.monotonic_ns())
         self.answering.serve(images.zones(spec.zones))
         images.keep(spec.zones)
         identify(self.answering, spec)
@@ -297,11 +296,6 @@ class WorkerLoop:
         self._take_handed_over()
 
     # -- a round
-
-    def _before_round(self, now_ns: int) -> None:
-        self._clock.set(now_ns)
-        self.answering.now_ns = self._meter.now_ns = now_ns
-        self.answering.now_s = self._clock.now_s
 
     def _on_fault(self, part: str) -> None:
         self._faults.caught(part)

@@ -351,7 +351,7 @@ def test_entry_of_4000_addresses_is_whole_at_its_next_owner() -> None:
             entries,
             owner=lambda _qname: 2,
             own_id=1,
-            now_s=pair.first.answering.now_s,
+            now_s=pair.first.clock.now_s,
             send=pair.first.peers.pass_entries,
         ):
             pass
@@ -360,6 +360,6 @@ def test_entry_of_4000_addresses_is_whole_at_its_next_owner() -> None:
         assert pair.second.count(Counter.CACHE_ADOPTED) == 1
         [entry] = pair.second.cache.entries()
         assert len(entry.body) == 4000 * 16
-        assert pair.second.cache.fresh(entry, pair.second.answering.now_s + 5)
+        assert pair.second.cache.fresh(entry, pair.second.clock.now_s + 5)
         assert len(asked.answer[0]) == 4000
     upstream.close()

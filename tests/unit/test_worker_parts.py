@@ -21,6 +21,7 @@ from dnsfront.ipc.stats import (
     Upstream,
 )
 from dnsfront.worker.clients.access import AccessList
+from dnsfront.worker.process.clock import Clock
 from dnsfront.worker.process.meter import Meter
 from dnsfront.worker.upstreams.choice import order_of
 from dnsfront.worker.upstreams.server import Server
@@ -87,7 +88,7 @@ def test_flood_of_allowed_addresses_is_bounded() -> None:
 
 def meter() -> Meter:
     words = stats.words(stats.create())
-    return Meter(words)
+    return Meter(words, Clock())
 
 
 def histogram(words: memoryview, at: int) -> tuple[list[int], int]:
@@ -96,7 +97,7 @@ def histogram(words: memoryview, at: int) -> tuple[list[int], int]:
 
 def test_responses_count_once_each_after_a_flush() -> None:
     found = meter()
-    found.now_ns = 1_000_000
+    found.clock.set(1_000_000)
 
     for rcode, source in [(0, Source.HIT)] * 3 + [(3, Source.MISS)] * 2:
         found.sent(rcode, source, 0)
@@ -137,7 +138,7 @@ def test_rare_rcodes_share_a_counter(rcode: int) -> None:
 
 def test_upstreams_are_counted_apart() -> None:
     found = meter()
-    found.now_ns = 3_000_000
+    found.clock.set(3_000_000)
 
     for index in (0, 63):
         found.upstream_sent(index, 5)
@@ -157,9 +158,9 @@ def test_upstreams_are_counted_apart() -> None:
 
 def test_counters_go_on_where_a_predecessor_stopped() -> None:
     words = stats.words(stats.create())
-    Meter(words).count(Counter.QUERIES_UDP, 7)
+    Meter(words, Clock()).count(Counter.QUERIES_UDP, 7)
 
-    successor = Meter(words)
+    successor = Meter(words, Clock())
     successor.count(Counter.QUERIES_UDP)
     successor.set_gauge(Counter.PENDING, 4)
     successor.set_gauge(Counter.PENDING, 3)

@@ -297,7 +297,7 @@ class Rig:
         self.words = stats.words(stats_fd)
         os.close(stats_fd)
         self.clock = Clock()
-        self.meter = Meter(self.words)
+        self.meter = Meter(self.words, self.clock)
         self.faults = Faults(self.meter)
         self.ownership = self.load.ownership(worker_id, table=table)
         self.cache = Cache(limits)
@@ -404,8 +404,6 @@ class Rig:
 
     def _before_round(self, _real_ns: int) -> None:
         self.clock.set(self.now_ns)
-        self.answering.now_ns = self.meter.now_ns = self.now_ns
-        self.answering.now_s = self.clock.now_s
 
     def _after_round(self) -> float | None:
         if self.pool is not None:

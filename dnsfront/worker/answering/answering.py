@@ -32,8 +32,8 @@ from dnsfront.worker.upstreams.pool import Pool
 class Answering:
     """What one worker knows about answering; its parts are the files beside this one.
 
-    `resolver` is where misses go, None without upstreams. `now_s` and `now_ns` are the
-    clock's, set before every round of the worker's loop.
+    `resolver` is where misses go, None without upstreams. The fast path reads `cache`,
+    `shapes`, `clock` and `meter` itself.
     """
 
     def __init__(
@@ -49,12 +49,11 @@ class Answering:
         is_steered: bool,
     ) -> None:
         self.cache = cache
+        self.clock = clock
         self.shapes = shapes
         self.meter = meter
         self.faults = faults
         self.resolver: Pool | None = None
-        self.now_s = 0
-        self.now_ns = 0
         self.delivery = Delivery(meter, faults)
         self.failures = Failures(clock, meter)
         self.stale = Stale(cache, self.delivery, clock, meter)
@@ -127,14 +126,14 @@ class Answering:
         waiter.identity = query.identity
         waiter.question = query.question
         waiter.shape = shape
-        waiter.received_at_ns = self.now_ns
+        waiter.received_at_ns = self.clock.now_ns
         key = query.question.lower()
         entry = self.cache.get(shape.view, key, query.question[-4:])
         if entry is not None and waiter.is_tcp and entry.odd & ODD_STUB:
             entry = None
         if (
             entry is not None
-            and self.cache.fresh(entry, self.now_s)
+            and self.cache.fresh(entry, self.clock.now_s)
             and (waiter.is_tcp or not entry.odd & ODD_ANY)
         ):
             is_zone = bool(entry.odd & ODD_ZONE)
@@ -230,7 +229,7 @@ class Answering:
         """Keep an upstream's response and send it to all who wait for it."""
         try:
             entry = self.cache.put(
-                fetch.view, fetch.key, fetch.canonical[-4:], response, self.now_s
+                fetch.view, fetch.key, fetch.canonical[-4:], response, self.clock.now_s
             )
             if entry is None:
                 self.local.answer_all(fetch.canonical, fetch.key, fetch.waiters)
@@ -274,5 +273,6 @@ class Answering:
 
     def adopt(self, parcel: bytes) -> None:
         """Keep cache entries of names that this worker is about to own."""
-        adopted = sum(self.cache.adopt(entry, self.now_s) for entry in unpack(parcel))
+        now_s = self.clock.now_s
+        adopted = sum(self.cache.adopt(entry, now_s) for entry in unpack(parcel))
         self.meter.count(Counter.CACHE_ADOPTED, adopted)

@@ -88,7 +88,7 @@ class ConfigOrders:
             self._images.keep(spec.zones)
             yield from self._forget_outdated(before)
         if spec.cache.max_ttl_s < before.cache.max_ttl_s:
-            yield from self._cache.shortening(self._answering.now_s)
+            yield from self._cache.shortening(self._answering.clock.now_s)
         return {"op": "configured"}
 
     def _limit_clients(self, before: WorkerSpec) -> None:

@@ -56,12 +56,13 @@ class EntryOrders:
         """Send entries to the next owners of their names; late ones arrive cold."""
         self._transfers += 1
         number = self._transfers
-        deadline_ns = self._answering.now_ns + round(order["within_s"] * _NS)
+        clock = self._answering.clock
+        deadline_ns = clock.now_ns + round(order["within_s"] * _NS)
         table_fd, *peer_fds = fds
         table = memory.content(table_fd)
         os.close(table_fd)
         self._show(0, 0)
-        begin = partial(transfer, self._cache.entries(), now_s=self._answering.now_s)
+        begin = partial(transfer, self._cache.entries(), now_s=clock.now_s)
         with _receivers(order, peer_fds) as receivers:
             if receivers is None:
                 steps = begin(
@@ -80,7 +81,7 @@ class EntryOrders:
                 )
             entries = 0
             try:
-                while self._answering.now_ns < deadline_ns:
+                while clock.now_ns < deadline_ns:
                     self._show(*next(steps))
                     yield None
                     if self._transfers > number:

@@ -52,11 +52,11 @@ class ListenerOrders:
 
     def _on_unlisten(self, order: Message, _fds: list[int]) -> Pieces:
         """Leave listeners until nobody waits there, or the time is over."""
-        deadline_ns = self._answering.now_ns + round(order["within_s"] * _NS)
+        deadline_ns = self._answering.clock.now_ns + round(order["within_s"] * _NS)
         self._listening.leave(order["numbers"])
         while (
             not self._listening.has_left(self._resolvers())
-            and self._answering.now_ns < deadline_ns
+            and self._answering.clock.now_ns < deadline_ns
         ):
             yield _LOOK_EVERY_S
         return {"op": "unlistened"}

@@ -27,7 +27,7 @@ class Faults:
 
     def caught(self, part: str) -> None:
         """Take note of the exception at hand, met in *part* of the worker."""
-        now_ns = self._meter.now_ns
+        now_ns = self._meter.clock.now_ns
         self._meter.count(Counter.EXCEPTIONS)
         at_ns, unsaid = self._logged.get(part, (now_ns - _LOG_EVERY_NS, 0))
         if now_ns - at_ns < _LOG_EVERY_NS:

@@ -15,6 +15,7 @@ from dnsfront.ipc.stats import (
     histogram_at,
     upstream_at,
 )
+from dnsfront.worker.process.clock import Clock
 
 _BOUNDS_NS: Final = tuple(round(bound * 1e9) for bound in BUCKET_BOUNDS_S)
 _HISTOGRAMS: Final = tuple(histogram_at(source) for source in Source)
@@ -30,9 +31,9 @@ class Meter:
     comparison.
     """
 
-    def __init__(self, words: memoryview) -> None:
+    def __init__(self, words: memoryview, clock: Clock) -> None:
         self.words = words
-        self.now_ns = 0
+        self.clock = clock
         self._run = (0, 0, 0)
         self._run_length = 0
         self._answers = (0, 0)
@@ -71,12 +72,12 @@ class Meter:
         if self._run_length:
             rcode, source, received_at_ns = self._run
             self.count_rcode(rcode, self._run_length)
-            self.observe(source, self.now_ns - received_at_ns, self._run_length)
+            self.observe(source, self.clock.now_ns - received_at_ns, self._run_length)
             self._run_length = 0
         if self._answers_length:
             index, sent_at_ns = self._answers
             at = upstream_at(index) + Upstream.DURATION
-            self._observe(at, self.now_ns - sent_at_ns, self._answers_length)
+            self._observe(at, self.clock.now_ns - sent_at_ns, self._answers_length)
             self._answers_length = 0
 
     def observe(self, source: int, duration_ns: int, amount: int) -> None:

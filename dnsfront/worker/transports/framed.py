@@ -73,7 +73,7 @@ class FramedConnection(Connection):
         origin: Origin,
         streams: Streams,
     ) -> None:
-        super().__init__(sock, client, address, streams.answering.now_ns)
+        super().__init__(sock, client, address, streams.answering.clock.now_ns)
         self.streams = streams
         self._origin = origin
         self._received = bytearray()
@@ -210,7 +210,7 @@ class FramedConnection(Connection):
         if self._is_ending:
             received.clear()
         if served:
-            self.active_at_ns = answering.now_ns
+            self.active_at_ns = answering.clock.now_ns
         return served
 
     def answered(self, query: TcpWaiter, message: bytes) -> None:
@@ -248,7 +248,7 @@ class FramedConnection(Connection):
         """Send what was answered since the last turn, then go on with what waits."""
         if self._is_closed:
             return
-        self.active_at_ns = self.streams.answering.now_ns
+        self.active_at_ns = self.streams.answering.clock.now_ns
         try:
             self._send()
         except OSError:
@@ -265,7 +265,7 @@ class FramedConnection(Connection):
             return
         del self._unsent[:sent]
         self._is_blocked = bool(self._unsent)
-        self.active_at_ns = self.streams.answering.now_ns
+        self.active_at_ns = self.streams.answering.clock.now_ns
 
     def settle(self) -> None:
         """Close the connection if nothing keeps it open, or wait for what it needs."""
@@ -346,7 +346,7 @@ class FramedConnection(Connection):
             self.close()
             return
         self._is_ending = self._is_lingering = True
-        self.active_at_ns = self.streams.answering.now_ns
+        self.active_at_ns = self.streams.answering.clock.now_ns
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError:

@@ -172,8 +172,8 @@ class UdpListener:
     def _serve(self, count: int) -> None:  # noqa: C901, PLR0912, PLR0915 - see below
         # One function, long and flat: a call per datagram costs more than what is done.
         answering = self._answering
-        started_at_ns = answering.now_ns
-        now_s = answering.now_s
+        clock = answering.clock
+        started_at_ns, now_s = clock.now_ns, clock.now_s
         cache, shapes = answering.cache, answering.shapes
         plain, with_opt, fresh = shapes.plain, shapes.with_opt, cache.fresh
         received, answers = self._received, self._answers
@@ -332,5 +332,5 @@ class UdpListener:
         waiter.identity = octets[:2]
         waiter.question = question
         waiter.shape = shape
-        waiter.received_at_ns = answering.now_ns
+        waiter.received_at_ns = answering.clock.now_ns
         answering.miss(octets, key, entry, waiter)

@@ -87,6 +87,7 @@ class Pool:
         self._forms = edns_forms(udp_size)
         self._outcomes = outcomes
         self._meter = meter
+        self._clock = meter.clock
         self._faults = faults
         self._timers = Timers(timeout_ns)
         self._tries = Tries(timeout_ns)
@@ -122,14 +123,14 @@ class Pool:
             return False
         candidates = self._choice.of(canonical[:-4])
         fetch = Fetch(view, key, canonical, entry, waiters, candidates, self._forms)
-        pending.add(fetch, self._meter.now_ns)
+        pending.add(fetch, self._clock.now_ns)
         self._begin(fetch)
         return True
 
     def _has_room(self, canonical: bytes, waiter: Waiter | None) -> bool:
         """Return whether one more may be fetched, and make room for it."""
         pending = self._pending
-        barrier = pending.barrier(canonical, waiter, self._meter.now_ns)
+        barrier = pending.barrier(canonical, waiter, self._clock.now_ns)
         if barrier is not None:
             self._meter.count(barrier)
             return False
@@ -147,7 +148,7 @@ class Pool:
 
     def _begin(self, fetch: Fetch) -> None:
         """Ask the next server, at the end of this round."""
-        server = self._tries.begin(fetch, self._meter.now_ns)
+        server = self._tries.begin(fetch, self._clock.now_ns)
         self._ports[server.position].queue.append(fetch)
 
     def flush(self) -> None:
@@ -166,7 +167,7 @@ class Pool:
             busy = [ports for ports in self._ports if ports.queue]
 
     def _send_batch(self, ports: Ports) -> None:
-        now_ns = self._meter.now_ns
+        now_ns = self._clock.now_ns
         batch, ports.queue = ports.queue[:BATCH], ports.queue[BATCH:]
         # A late response to an earlier send may have come since they were queued.
         batch = [x for x in batch if not x.is_done and x.abandon_tcp is None]
@@ -194,7 +195,7 @@ class Pool:
                 if fetch.server is server and fetch.abandon_tcp is None
             )
             return
-        port.heard_ns = self._meter.now_ns
+        port.heard_ns = self._clock.now_ns
         if ports.suspect_ns:
             ports.gets_through(port)
         arena, sizes = received.arena, received.sizes
@@ -256,7 +257,7 @@ class Pool:
             self._meter.upstream_answered(server.index, fetch.sent_at_ns)
         rcode = response.rcode
         if not (response.has_opt and server.edns.is_sure) and rcode not in OFFENDED:
-            learn(fetch, server, response, self._meter.now_ns)
+            learn(fetch, server, response, self._clock.now_ns)
         if rcode in RETRY_ELSEWHERE or rcode > wire.RCODE_MASK:
             self._refused(fetch, server, response)
             return
@@ -272,7 +273,7 @@ class Pool:
                 return
             response = whole
         if fetch.shares:
-            self._pending.heard(fetch, self._meter.now_ns)
+            self._pending.heard(fetch, self._clock.now_ns)
         self._finish(fetch)
         self._outcomes.deliver(fetch, response)
 
@@ -283,7 +284,7 @@ class Pool:
         """
         sent_at_ns = fetch.first_sent_ns(server)
         self._meter.upstream_answered(server.index, sent_at_ns)
-        took_ns = self._meter.now_ns - sent_at_ns
+        took_ns = self._clock.now_ns - sent_at_ns
         server.round_trip.took(took_ns, is_repeated=True)
 
     def _whole(
@@ -365,7 +366,7 @@ class Pool:
             except Exception:  # noqa: BLE001 - one response, not the worker
                 self._survive(fetch)
 
-        now_ns = self._meter.now_ns
+        now_ns = self._clock.now_ns
         self._tries.begin_over_tcp(fetch, now_ns)
         self._meter.upstream_sent(server.index, 1)
         try:
@@ -404,7 +405,7 @@ class Pool:
 
     def _repeat(self, fetch: Fetch) -> None:
         ports = self._ports[fetch.server.position]
-        if not ports.repeat(fetch, self._meter.now_ns):
+        if not ports.repeat(fetch, self._clock.now_ns):
             self._fail(fetch)
 
     def _distrust_port(self, fetch: Fetch) -> None:
@@ -432,7 +433,7 @@ class Pool:
 
     def expire(self) -> None:
         """Look at what may be overdue, and at what was refused; not at all at once."""
-        now_ns = self._meter.now_ns
+        now_ns = self._clock.now_ns
         turns = _TURNS
         while self._unheard and turns:
             unheard, sends = self._unheard.popleft()
@@ -461,7 +462,7 @@ class Pool:
             if ports.queue:
                 return 0
         due_ns = self._timers.next_ns()
-        return None if due_ns is None else max(0, due_ns - self._meter.now_ns) / 1e9
+        return None if due_ns is None else max(0, due_ns - self._clock.now_ns) / 1e9
 
     def _send_stale(self, fetch: Fetch) -> None:
         """Answer from stale data while the fetch goes on (RFC 8767, 5)."""
@@ -505,14 +506,14 @@ class Pool:
         self._meter.count(Counter.COALESCED)
         pending.waiting += 1
         fetch.waiters.append(waiter)
-        self._do(fetch, self._tries.asked_again(fetch, self._meter.now_ns))
+        self._do(fetch, self._tries.asked_again(fetch, self._clock.now_ns))
 
     def sweep(self) -> None:
         """Close ports that are done with, and look who is up."""
         self._choice.rank()
         self._pending.sweep()
         for ports in self._ports:
-            ports.sweep(self._meter.now_ns)
+            ports.sweep(self._clock.now_ns)
 
     def close(self) -> None:
         """Close every socket; fetches still under way fail."""
