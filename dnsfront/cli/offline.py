@@ -26,7 +26,7 @@ from dnsfront.errors import (
 )
 from dnsfront.ring.qhash import hash_key
 from dnsfront.ring.table import moves
-from dnsfront.supervisor.admin.placing import MAX_NAMES, place
+from dnsfront.supervisor.reports.lookup import MAX_NAMES, look_up
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -129,7 +129,7 @@ def _computed(
 ) -> Iterator[dict[str, Any]]:
     section = load(arguments.config).ring
     table, key = section.table(), hash_key(section.seed)
-    return (place(name, table, key) for name in names)
+    return (look_up(name, table, key) for name in names)
 
 
 def _asked(

@@ -21,7 +21,7 @@ from dnsfront.config.model import Config
 from dnsfront.dns import messages
 from dnsfront.errors import PrivilegeError, UnavailableError, UsageError, WireError
 from dnsfront.ring.qhash import hash_key
-from dnsfront.supervisor.admin.placing import place
+from dnsfront.supervisor.reports.lookup import look_up
 
 #: Datagrams get lost; each try has an equal part of the time.
 _TRIES: Final = 3
@@ -80,7 +80,7 @@ def _placed(arguments: argparse.Namespace, config: Config) -> dict[str, Any]:
     except (UnavailableError, PrivilegeError) as exc:
         tell(f"query: the owner is the one that {arguments.config} has: {exc}")
         table, key = config.ring.table(), hash_key(config.ring.seed)
-        return {**place(arguments.name, table, key), "by": "file"}
+        return {**look_up(arguments.name, table, key), "by": "file"}
     return {"by": "server", "slots": None, **placed}
 
 

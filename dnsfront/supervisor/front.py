@@ -1,146 +1,145 @@
-"""The parts of one running front end, for those that act and report on it."""
+"""One front end, put together from its parts.
+
+Each part is handed those that it needs. Only what starts and ends a front end knows all
+of them.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from enum import Enum
-from pathlib import Path
-from typing import Final
 
-from dnsfront import logs
-from dnsfront.kernel.steering import Steering
-from dnsfront.supervisor.admin.http import AdminCounts, AdminServer
+from dnsfront.kernel.steering import open_steering
+from dnsfront.ring.qhash import hash_key
+from dnsfront.supervisor.admin.endpoint import AdminEndpoint
+from dnsfront.supervisor.admin.http import PageMaker
+from dnsfront.supervisor.change.apply import Applier
 from dnsfront.supervisor.change.candidate import Candidate
-from dnsfront.supervisor.change.refusal import Refusal
-from dnsfront.supervisor.sockets.groups import SocketGroups
+from dnsfront.supervisor.change.in_force import InForce
+from dnsfront.supervisor.change.outcome import Outcome
+from dnsfront.supervisor.change.progress import Progress
+from dnsfront.supervisor.change.reload import Reloader
+from dnsfront.supervisor.change.settings import Settings
+from dnsfront.supervisor.change.turns import Turns
+from dnsfront.supervisor.host.phase import Life
+from dnsfront.supervisor.reports.metrics import Exposition, exposition
+from dnsfront.supervisor.reports.pages import pages
+from dnsfront.supervisor.reports.readiness import Readiness
+from dnsfront.supervisor.reports.status import Reports
+from dnsfront.supervisor.sockets.datapath import Datapath
+from dnsfront.supervisor.sockets.groups import Inherited, SocketGroups
 from dnsfront.supervisor.sockets.tables import Publisher
-from dnsfront.supervisor.upstreams.health import HealthChecker, ProbeForm
+from dnsfront.supervisor.upstreams.health import HealthChecker
 from dnsfront.supervisor.upstreams.registry import UpstreamRegistry
 from dnsfront.supervisor.workers.broadcast import Broadcast
 from dnsfront.supervisor.workers.roster import Roster
+from dnsfront.supervisor.workers.surroundings import Surroundings
 from dnsfront.supervisor.workers.tally import Tallies
 
 _LOG = logging.getLogger(__name__)
 
-#: Datagrams that may wait for a worker whatever the mean is: some 2 ms of work.
-_BACKLOG_FLOOR: Final = 256
 
-
-class Phase(Enum):
-    """Where in its life the front end is."""
-
-    STARTING = "starting"
-    SERVING = "serving"
-    HANDING_OVER = "handing over"
-    STOPPING = "stopping"
-
-
-@dataclass
-class Progress:
-    """The change under way: its *step*, whom that is about, and when it began.
-
-    *since* is monotonic. With *is_move* the step is told by the entries sent, too.
-    """
-
-    step: str
-    since: float
-    workers: tuple[str, ...] = ()
-    is_move: bool = False
-
-
-@dataclass
-class ReloadCounts:
-    """What came of the reloads so far; *last_success_at* is wall-clock time.
-
-    *refused* is there for as long as what is on disk is not what serves.
-    """
-
-    last_success_at: float
-    success: int = 0
-    failure: int = 0
-    refused: Refusal | None = None
-
-    def succeeded(self) -> None:
-        """Note that what is on disk is in force."""
-        self.success += 1
-        self.last_success_at = time.time()
-        self.refused = None
-
-    def failed(self, error: Exception, config: Path, files: Iterable[Path]) -> None:
-        """Note that *config*, which was read from *files*, is refused for *error*."""
-        self.failure += 1
-        since = time.time() if self.refused is None else self.refused.since
-        self.refused = Refusal.of(error, config, files, since)
-
-
-@dataclass
+@dataclass(frozen=True)
 class Front:
-    """Everything that lives as long as the front end does.
+    """What lives as long as the front end does, the lowest first."""
 
-    *candidate* is what is in force, *degraded* what the lack of a right costs,
-    *drained* the workers that an operator took out until they are put back. *admin* is
-    there once it can show all of this.
-    """
-
-    candidate: Candidate
-    steering: Steering
-    degraded: str | None
-    groups: SocketGroups
-    publisher: Publisher
-    tallies: Tallies
-    roster: Roster
-    broadcast: Broadcast
+    life: Life
+    datapath: Datapath
     upstreams: UpstreamRegistry
     health: HealthChecker
-    reloads: ReloadCounts
-    drained: set[str] = field(default_factory=set)
-    admin: AdminServer | None = None
-    admin_counts: AdminCounts = field(default_factory=AdminCounts)
-    progress: Progress | None = None
-    phase: Phase = Phase.STARTING
-    _warned: frozenset[tuple[str, str]] = frozenset()
+    endpoint: AdminEndpoint
+    roster: Roster
+    broadcast: Broadcast
+    in_force: InForce
+    outcome: Outcome
+    progress: Progress
+    turns: Turns
+    settings: Settings
+    applier: Applier
+    reloader: Reloader
+    readiness: Readiness
+    reports: Reports
+    expose: Exposition
+    pages: dict[str, PageMaker] = field(repr=False)
 
-    @contextmanager
-    def step(
-        self, text: str, workers: Iterable[str] = (), *, is_move: bool = False
-    ) -> Iterator[None]:
-        """Show *text* as what the change does while the body runs."""
-        self.progress = Progress(text, time.monotonic(), tuple(workers), is_move)
-        try:
-            yield
-        finally:
-            self.progress = None
 
-    def apply_settings(self) -> None:
-        """Put in force what of the candidate concerns no worker's process."""
-        config = self.candidate.config
-        logs.set_level(config.log.level)
-        self._warn()
-        permille = round(config.ring.bounded_load * 1000)
-        self.steering.set_bound(permille, _BACKLOG_FLOOR)
-        servers = self.upstreams.assign(config.upstreams.servers)
-        check = config.upstreams.health
-        form = ProbeForm(
-            name=check.name,
-            type=check.type,
-            interval_s=check.interval_s,
-            rise=check.rise,
-            fall=check.fall,
-            timeout_s=config.upstreams.timeout_s,
-        )
-        self.health.watch(servers, form)
+def put_together(
+    wanted: Candidate, stack: AsyncExitStack, inherited: Inherited
+) -> Front:
+    """Return a front end without sockets and workers, its loader already at work.
 
-    def _warn(self) -> None:
-        """Log what is hardly meant in the config, each thing once while it stays."""
-        told = {(x.key, x.text): x for x in self.candidate.config.told}
-        for what, warning in told.items():
-            if what not in self._warned:
-                _LOG.warning(
-                    "config_warning path=%s line=%d key=%s reason=%s",
-                    self.candidate.config.path, warning.line, *what,
-                )  # fmt: skip
-        self._warned = frozenset(told)
+    *stack* takes all of it down.
+
+    Raises:
+        KernelError: the kernel lacks something that no right would give.
+    """
+    in_force, progress, turns, life = InForce(wanted), Progress(), Turns(), Life()
+    outcome = Outcome(last_success_at=time.time())
+    datapath = _datapath(wanted, stack, inherited)
+    tallies = Tallies()
+    stack.callback(tallies.close)
+    upstreams = UpstreamRegistry(lambda: [tally.words for tally in tallies.values()])
+    stack.callback(upstreams.close)
+    health = HealthChecker(upstreams)
+    stack.push_async_callback(health.close)
+    settings = Settings(datapath, upstreams, health)
+    around = Surroundings(datapath, upstreams.health_fd, settings.spec(wanted))
+    roster = Roster(around, tallies)
+    stack.callback(roster.close)
+    broadcast = Broadcast(roster, around)
+    endpoint = AdminEndpoint(lambda: in_force.candidate.config.admin.allow)
+    stack.callback(endpoint.close)
+    applier = Applier(
+        in_force, progress, settings, datapath, roster, broadcast, endpoint
+    )
+    reloader = Reloader(in_force, outcome, progress, turns, applier, broadcast)
+    readiness = Readiness(life, in_force, roster, upstreams)
+    reports = Reports(
+        *(life, in_force, outcome, progress),
+        *(datapath, roster, upstreams, readiness),
+    )
+    expose = exposition(
+        in_force=in_force,
+        outcome=outcome,
+        datapath=datapath,
+        roster=roster,
+        upstreams=upstreams,
+        readiness=readiness,
+        admin=endpoint.counts,
+    )
+    return Front(
+        life=life,
+        datapath=datapath,
+        upstreams=upstreams,
+        health=health,
+        endpoint=endpoint,
+        roster=roster,
+        broadcast=broadcast,
+        in_force=in_force,
+        outcome=outcome,
+        progress=progress,
+        turns=turns,
+        settings=settings,
+        applier=applier,
+        reloader=reloader,
+        readiness=readiness,
+        reports=reports,
+        expose=expose,
+        pages=pages(reports, readiness, outcome, expose),
+    )
+
+
+def _datapath(
+    wanted: Candidate, stack: AsyncExitStack, inherited: Inherited
+) -> Datapath:
+    key = hash_key(wanted.config.ring.seed)
+    steering, degraded = open_steering(slots=wanted.table.slots, hash_key=key)
+    stack.callback(steering.close)
+    if degraded:
+        _LOG.warning("steering_in_user_space reason=%s", degraded)
+    publisher = Publisher(steering)
+    stack.callback(publisher.close)
+    groups = SocketGroups(wanted.listeners(), steering, inherited)
+    return Datapath(steering, degraded, groups, publisher)

@@ -19,15 +19,18 @@ from typing import Any, Final
 from dnsfront import logs
 from dnsfront.errors import DnsfrontError
 from dnsfront.ipc import signals
-from dnsfront.supervisor.admin.commands import Commands
 from dnsfront.supervisor.admin.control_socket import ControlSocket
 from dnsfront.supervisor.change import candidate
 from dnsfront.supervisor.change.candidate import Candidate
 from dnsfront.supervisor.change.reload import Reloader
-from dnsfront.supervisor.front import Front, Phase
+from dnsfront.supervisor.commands import Commands
+from dnsfront.supervisor.front import Front
 from dnsfront.supervisor.host import heap, notify, spawning
+from dnsfront.supervisor.host.phase import Phase
 from dnsfront.supervisor.sockets.listeners import check_free
 from dnsfront.supervisor.start import start, start_after
+from dnsfront.supervisor.takeover.intake import Intake
+from dnsfront.supervisor.takeover.offer import Offer
 from dnsfront.supervisor.takeover.predecessor import Predecessor
 from dnsfront.supervisor.takeover.successor import Succession
 from dnsfront.supervisor.workers.state import Ended
@@ -159,8 +162,8 @@ class _Supervisor:
             predecessor.close()
             self._log_serving(front)
             notify.notify(f"MAINPID={os.getpid()}\n{notify.READY}")
-            rest = candidate.without(self._wanted, front.drained)
-            is_all = rest.worker_names == front.candidate.worker_names
+            rest = candidate.without(self._wanted, front.in_force.drained)
+            is_all = rest.worker_names == front.in_force.candidate.worker_names
             await self._serve(front, control, None if is_all else rest)
 
     async def _end(self, control: ControlSocket) -> None:
@@ -169,10 +172,11 @@ class _Supervisor:
         await control.close()
 
     def _log_serving(self, front: Front) -> None:
+        listen, datapath = front.in_force.candidate.config.listen, front.datapath
         _LOG.info(
             "serving listen=%s workers=%d steering=%s generation=%d start_s=%.2f",
-            ",".join(str(address) for address in front.candidate.config.listen),
-            len(front.roster.names), front.steering.mode, front.publisher.generation,
+            ",".join(map(str, listen)), len(front.roster.names),
+            datapath.steering.mode, datapath.publisher.generation,
             time.monotonic() - self._started_at,
         )  # fmt: skip
 
@@ -186,9 +190,11 @@ class _Supervisor:
         self, front: Front, control: ControlSocket, rest: Candidate | None = None
     ) -> None:
         """Serve until told to stop; *rest* is what the start has left to be applied."""
-        reloader = Reloader(front)
-        succession = Succession(front, reloader, control)
-        commands = Commands(front, reloader, succession, self._stop_and_wait)
+        reloader, succession = front.reloader, _succession(front, control)
+        commands = Commands(
+            *(front.in_force, front.reports, reloader, succession),
+            stop=self._stop_and_wait,
+        )
         await control.serve(commands)
         # To the very end: a worker may hang while it finishes.
         hangs = _watched("watch for hangs", _watch_for_hangs(front))
@@ -200,7 +206,7 @@ class _Supervisor:
         if rest is not None:
             tasks.append(_watched("complete the start", reloader.complete(rest)))
         await _first_of(self._stop_asked.wait(), succession.done.wait())
-        front.phase = Phase.STOPPING
+        front.life.phase = Phase.STOPPING
         if not succession.done.is_set():
             notify.notify(notify.STOPPING)
         _LOG.info("stopping workers=%d", len(front.roster.names))
@@ -209,7 +215,7 @@ class _Supervisor:
         await reloader.close()
         if succession.done.is_set():
             ids = front.roster.ids
-            front.groups.abandon(
+            front.datapath.groups.abandon(
                 {ids[name]: places for name, places in succession.kept.items()}
             )
         self._ended = await front.roster.retire(front.roster.names, succession.kept)
@@ -228,9 +234,21 @@ class _Supervisor:
                 await reloader.reload()
 
 
+def _succession(front: Front, control: ControlSocket) -> Succession:
+    """Return what lets a successor of *front* take over."""
+    datapath, broadcast, endpoint = front.datapath, front.broadcast, front.endpoint
+    return Succession(
+        Offer(front.in_force, datapath, front.roster, endpoint, control),
+        Intake(front.life, datapath, broadcast, endpoint, control),
+        front.turns,
+        front.progress,
+        broadcast,
+    )
+
+
 async def _report_drops(front: Front) -> None:
     while True:
-        front.groups.report_drops()
+        front.datapath.groups.report_drops()
         await asyncio.sleep(_DROPS_EVERY_S)
 
 
@@ -244,7 +262,7 @@ async def _watch_for_hangs(front: Front) -> None:
         # While this process stood still it saw no sign of life of anybody's.
         watched_s += min(loop.time() - looked_at, 2 * _HANGS_EVERY_S)
         looked_at = loop.time()
-        is_serving = front.phase is Phase.SERVING
+        is_serving = front.life.phase is Phase.SERVING
         vitals = {
             worker: signs
             for worker in front.roster

@@ -16,7 +16,7 @@ from dnsfront.ipc import memory, records
 from dnsfront.ipc.channel import Message
 from dnsfront.ipc.spec import Listener, WorkerSpec
 from dnsfront.kernel.userspace import UserspaceSteering
-from dnsfront.supervisor import start
+from dnsfront.supervisor import front, start
 from dnsfront.supervisor.change import candidate
 from dnsfront.supervisor.front import Front
 from dnsfront.supervisor.workers import worker
@@ -177,7 +177,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> type[PlayedProcess]:
     PlayedProcess.by_name = {}
     monkeypatch.setattr(worker, "WorkerProcess", PlayedProcess)
     monkeypatch.setattr(
-        start, "open_steering", lambda **_sizes: (RecordingSteering(), "no CAP_BPF")
+        front, "open_steering", lambda **_sizes: (RecordingSteering(), "no CAP_BPF")
     )
     return PlayedProcess
 

@@ -21,7 +21,7 @@ from dnsfront.errors import (
     PrivilegeError,
     UnavailableError,
 )
-from dnsfront.supervisor.admin.placing import MAX_NAMES
+from dnsfront.supervisor.reports.lookup import MAX_NAMES
 
 STATUS: dict[str, Any] = {
     "generation": 3,

@@ -50,8 +50,10 @@ FLOORS = {
     "supervisor": (
         ("host",),
         ("sockets",),
-        ("zones", "upstreams"),
+        ("admin", "upstreams", "zones"),
         ("workers",),
+        ("change",),
+        ("reports", "takeover"),
     ),
 }
 
@@ -60,7 +62,7 @@ OWNER = {
     "bcc": "kernel/loader.py",
     "dns": "dns/zones/text.py",
     "dnslib": "dns/messages.py",
-    "prometheus_client": "supervisor/admin/metrics.py",
+    "prometheus_client": "supervisor/reports/metrics.py",
     "pydantic": "config/",
     "pydantic_core": "config/",
     "rich": "cli/",

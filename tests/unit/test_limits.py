@@ -17,8 +17,9 @@ from dnsfront.ipc import asking
 from dnsfront.ipc.stats import MAX_UPSTREAMS, Counter, Limit
 from dnsfront.ring.table import MAX_WORKERS
 from dnsfront.supervisor.admin import http as admin
-from dnsfront.supervisor.admin import http_exchange, placing
+from dnsfront.supervisor.admin import http_exchange
 from dnsfront.supervisor.admin.http import AdminCounts
+from dnsfront.supervisor.reports import lookup
 from dnsfront.supervisor.workers import tally, watchdog, worker
 from dnsfront.supervisor.zones import child as zone_child
 from dnsfront.supervisor.zones import files as zone_files
@@ -57,7 +58,7 @@ CONSTANTS = {
     "names of workers that are gone": tally.MAX_GONE,
     "names in a response that are long": response.MAX_ODD_NAMES,
     "records of a response that holds": response.MAX_ODD_RECORDS,
-    "names in one `lookup --live` request": placing.MAX_NAMES,
+    "names in one `lookup --live` request": lookup.MAX_NAMES,
     "upstreams with counters": MAX_UPSTREAMS,
     "octets of a zone file": zone_child.MAX_FILE_OCTETS,
     "time to read a zone": zone_files.WITHIN_S,

@@ -24,8 +24,6 @@ from dnsfront.ipc.stats import (
     upstream_at,
 )
 from dnsfront.kernel.layouts import layout
-from dnsfront.supervisor.admin import metrics
-from dnsfront.supervisor.change.reload import Reloader
 from dnsfront.supervisor.front import Front
 from tests.contract import METRICS
 from tests.unit.supervisor_fakes import (
@@ -54,7 +52,7 @@ def scrape(
         async with running(write_config(directory, more=UPSTREAM)) as front:
             await settle()
             change(front)
-            text, _ = metrics.exposition(front)(accept)
+            text, _ = front.expose(accept)
             return text.decode()
 
     return asyncio.run(run())
@@ -120,13 +118,13 @@ def test_words_of_a_page_become_samples(
     played: type[PlayedProcess], tmp_path: Path
 ) -> None:
     def change(front: Front) -> None:
-        words = front.tallies["w2"].words
+        words = front.roster.tallies["w2"].words
         words[Counter.QUERIES_TCP] = 3
         words[Counter.HANDOVER_TCP] = 2
-        front.tallies["w1"].words[Counter.HANDOVER_TCP] = 5
+        front.roster.tallies["w1"].words[Counter.HANDOVER_TCP] = 5
         words[Counter.RCODE_0 + 3] = 4
         words[Counter.RCODE_0 + 16] = 1
-        front.tallies["w1"].restarts = 6
+        front.roster.tallies["w1"].restarts = 6
 
     found = samples(scrape(tmp_path, change))
 
@@ -145,7 +143,7 @@ def test_buckets_are_cumulative_and_sums_are_seconds(
 ) -> None:
     def change(front: Front) -> None:
         for name in ("w1", "w2"):
-            words = front.tallies[name].words
+            words = front.roster.tallies[name].words
             for at in (histogram_at(Source.HIT), upstream_at(0) + Upstream.DURATION):
                 words[at] = 10
                 words[at + 1] = 5
@@ -191,11 +189,10 @@ def test_counters_of_a_removed_worker_stay_and_go_on_when_it_returns(
         seen = []
         async with running(write_config(tmp_path)) as front:
             await settle()
-            expose = metrics.exposition(front)
-            reloader = Reloader(front)
-            front.tallies["w2"].words[Counter.QUERIES_UDP] = 11
-            front.steering.set_dropped(2, 0)
-            load = vars(front.steering)["_load"]
+            expose, reloader = front.expose, front.reloader
+            front.roster.tallies["w2"].words[Counter.QUERIES_UDP] = 11
+            front.datapath.steering.set_dropped(2, 0)
+            load = vars(front.datapath.steering)["_load"]
             load[load.nbytes // 8 // 128 * 2] = 40  # steered to worker_id 2
             for workers in ("2", "1", "2"):
                 write_config(tmp_path, workers=workers)
@@ -237,8 +234,7 @@ def test_drained_worker_is_up_on_purpose_and_a_removed_one_is_not_there(
         seen = []
         async with running(write_config(tmp_path, workers="3")) as front:
             await settle()
-            expose = metrics.exposition(front)
-            reloader = Reloader(front)
+            expose, reloader = front.expose, front.reloader
             await reloader.drain("w2")
             seen.append(samples(expose("")[0].decode()))
             write_config(tmp_path, workers="1")
@@ -280,9 +276,9 @@ def test_bounds_of_the_admin_endpoint_are_counted_with_the_others(
     played: type[PlayedProcess], tmp_path: Path
 ) -> None:
     def change(front: Front) -> None:
-        front.admin_counts.reached["admin_time"] += 2
-        front.tallies["w1"].words[Limit.PENDING] = 1
-        front.tallies["w2"].words[Limit.PENDING] = 2
+        front.endpoint.counts.reached["admin_time"] += 2
+        front.roster.tallies["w1"].words[Limit.PENDING] = 1
+        front.roster.tallies["w2"].words[Limit.PENDING] = 2
 
     found = samples(scrape(tmp_path, change))
 

@@ -14,7 +14,6 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from dnsfront.supervisor.admin import metrics
 from tests.unit.supervisor_fakes import PlayedProcess, played, running, write_config
 
 __all__ = ["played"]
@@ -80,7 +79,7 @@ def test_rules_name_metrics_that_there_are(
 ) -> None:
     async def scrape() -> str:
         async with running(write_config(tmp_path, more=UPSTREAM)) as front:
-            return metrics.exposition(front)("")[0].decode()
+            return front.expose("")[0].decode()
 
     families = text_string_to_metric_families(asyncio.run(scrape()))
     known = {sample.name for family in families for sample in family.samples}

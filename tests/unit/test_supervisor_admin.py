@@ -10,8 +10,8 @@ import pytest
 
 from dnsfront.config.address import SocketAddress
 from dnsfront.errors import UnavailableError
-from dnsfront.supervisor.admin import page
 from dnsfront.supervisor.admin.http import AdminCounts, AdminServer, Page
+from dnsfront.supervisor.reports import page
 from tests.unit.supervisor_fakes import free_port
 
 ALL = ("0.0.0.0/0", "::/0")

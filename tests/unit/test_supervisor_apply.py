@@ -7,6 +7,7 @@ import errno
 import socket
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,7 @@ from dnsfront.errors import DnsfrontError, KernelError
 from dnsfront.ipc import memory
 from dnsfront.ipc.spec import PoolSettings, UpstreamServer
 from dnsfront.ipc.stats import Counter
-from dnsfront.supervisor.admin import reports
 from dnsfront.supervisor.change import candidate
-from dnsfront.supervisor.change.apply import apply
 from dnsfront.supervisor.change.reload import Reloader
 from dnsfront.supervisor.front import Front
 from tests.unit.supervisor_fakes import (
@@ -41,7 +40,7 @@ def play(path: Path, story: Story) -> None:
         async with running(path) as front:
             await settle()
             PlayedProcess.events.clear()
-            await story(front, Reloader(front))
+            await story(front, front.reloader)
 
     asyncio.run(run())
 
@@ -49,17 +48,17 @@ def play(path: Path, story: Story) -> None:
 def state(front: Front) -> tuple[object, ...]:
     """Return all that a change may change."""
     return (
-        front.candidate,
+        front.in_force.candidate,
         front.roster.names,
         front.roster.ids,
-        front.groups.listeners,
-        len(front.groups),
-        front.publisher.table,
-        front.publisher.generation,
-        front.publisher.slots_moved,
+        front.datapath.groups.listeners,
+        len(front.datapath.groups),
+        front.datapath.publisher.table,
+        front.datapath.publisher.generation,
+        front.datapath.publisher.slots_moved,
         front.roster._around.spec,
-        front.admin,
-        front.steering.live_ids(),
+        front.endpoint.server,
+        front.datapath.steering.live_ids(),
         [PlayedProcess.by_name[name].spec for name in front.roster.names],
     )
 
@@ -71,6 +70,7 @@ def refuse(error: Exception) -> Callable[..., None]:
     return refused
 
 
+STEERING = "datapath.steering"
 NO_KERNEL = KernelError("publish: ENOMEM")
 NO_MEMORY = OSError(errno.EMFILE, "Too many open files")
 
@@ -78,9 +78,9 @@ NO_MEMORY = OSError(errno.EMFILE, "Too many open files")
 @pytest.mark.parametrize(
     ("part", "method", "error"),
     [
-        pytest.param("steering", "publish", NO_KERNEL, id="the kernel takes no table"),
-        pytest.param("steering", "attach", NO_KERNEL, id="no group can be steered"),
-        pytest.param("steering", "add_group", NO_KERNEL, id="no room for a listener"),
+        pytest.param(STEERING, "publish", NO_KERNEL, id="the kernel takes no table"),
+        pytest.param(STEERING, "attach", NO_KERNEL, id="no group can be steered"),
+        pytest.param(STEERING, "add_group", NO_KERNEL, id="no room for a listener"),
         pytest.param("broadcast", "transfer", NO_MEMORY, id="no descriptor to move"),
         pytest.param("broadcast", "read_all", NO_MEMORY, id="workers are not told"),
         pytest.param("health", "watch", NO_MEMORY, id="settings are not taken"),
@@ -107,19 +107,19 @@ def test_a_change_that_is_refused_late_leaves_all_as_it_was(
                 raise error
 
         with monkeypatch.context() as patch:
-            patch.setattr(getattr(front, part), method, once)
+            patch.setattr(attrgetter(part)(front), method, once)
             with pytest.raises(DnsfrontError):
                 await reloader.reload()
         assert calls
         await settle()
 
         assert state(front) == before
-        assert reports.status(front)["config"]["refused"]
+        assert front.reports.status()["config"]["refused"]
 
         change = await reloader.reload()
 
         assert change.added == ("w3",)
-        assert len(front.groups.listeners) == 2
+        assert len(front.datapath.groups.listeners) == 2
 
     play(write_config(tmp_path), story)
     assert played.events
@@ -129,13 +129,13 @@ def test_a_table_that_is_refused_is_not_the_one_in_force(
     played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(front: Front, _reloader: Reloader) -> None:
-        publisher = front.publisher
+        publisher = front.datapath.publisher
         before = publisher.table, publisher.generation, publisher.named()
         other = candidate.read(write_config(tmp_path, workers="3")).table
         ids = {"w1": 1, "w2": 2, "w3": 3}
 
         with monkeypatch.context() as patch:
-            patch.setattr(front.steering, "publish", refuse(NO_KERNEL))
+            patch.setattr(front.datapath.steering, "publish", refuse(NO_KERNEL))
             with pytest.raises(KernelError):
                 await publisher.publish(other, ids)
             patch.undo()
@@ -161,14 +161,14 @@ def test_what_cannot_be_taken_away_does_not_stop_a_change_in_force(
         path = write_config(tmp_path)
         text = path.read_text()
         path.write_text(text.replace('"]', f'", "127.0.0.1:{free_port()}"]', 1))
-        await apply(front, candidate.read(path))
+        await front.applier.apply(candidate.read(path))
         after = candidate.read(write_config(tmp_path))
 
         with monkeypatch.context() as patch:
-            patch.setattr(front.groups, "shut", refuse(NO_KERNEL))
-            await apply(front, after)
+            patch.setattr(front.datapath.groups, "shut", refuse(NO_KERNEL))
+            await front.applier.apply(after)
 
-        assert front.candidate is after
+        assert front.in_force.candidate is after
         assert "change_left_something step=shut" in caplog.text
 
     play(write_config(tmp_path), story)
@@ -181,8 +181,8 @@ def test_a_worker_that_joins_by_half_is_bound_anew(
 ) -> None:
     async def story(front: Front, _reloader: Reloader) -> None:
         worker = next(iter(front.roster))
-        front.groups.leave(worker.worker_id)
-        set_socket = front.steering.set_socket
+        front.datapath.groups.leave(worker.worker_id)
+        set_socket = front.datapath.steering.set_socket
 
         def fail(listener: Any, protocol: int, *rest: Any) -> None:  # noqa: ANN401
             if protocol == failing:
@@ -190,10 +190,10 @@ def test_a_worker_that_joins_by_half_is_bound_anew(
             set_socket(listener, protocol, *rest)
 
         with monkeypatch.context() as patch:
-            patch.setattr(front.steering, "set_socket", fail)
+            patch.setattr(front.datapath.steering, "set_socket", fail)
             with pytest.raises(KernelError):
                 worker.join()
-        assert worker.worker_id not in front.groups
+        assert worker.worker_id not in front.datapath.groups
         played.events.clear()
 
         worker.join()
@@ -242,7 +242,7 @@ def test_a_worker_that_does_not_finish_is_told_with_what_it_had(
 
     async def story(front: Front, reloader: Reloader) -> None:
         front.roster._around.drain_timeout_s = 0.01
-        words = front.tallies["w2"].words
+        words = front.roster.tallies["w2"].words
         words[Counter.PENDING], words[Counter.TCP_OPEN] = 3, 1
 
         change = await reloader.drain("w2")

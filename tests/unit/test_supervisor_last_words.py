@@ -10,11 +10,9 @@ import pytest
 
 from dnsfront.cli.main import main
 from dnsfront.errors import ControlError
-from dnsfront.supervisor.admin.control_socket import ControlSocket
-from dnsfront.supervisor.change.reload import Reloader
 from dnsfront.supervisor.host import last_words
 from dnsfront.supervisor.host.last_words import LastWords
-from dnsfront.supervisor.takeover.successor import Succession
+from dnsfront.supervisor.takeover.spawn import spawn
 from tests.unit.supervisor_fakes import PlayedProcess, played, running, write_config
 
 __all__ = ["played"]
@@ -30,13 +28,8 @@ def test_mistakes_of_a_new_process_are_told_to_who_asked_and_logged_as_lines(
     async def run() -> str:
         async with running(path) as front:
             path.write_text("oops: 1\ncache: {max_entries: none}\n")
-            control = ControlSocket(tmp_path / "c.sock")
-            succession = Succession(front, Reloader(front), control)
-            try:
-                with pytest.raises(ControlError) as refused:
-                    await succession.spawn()
-            finally:
-                await control.close()
+            with pytest.raises(ControlError) as refused:
+                await spawn(front.in_force.candidate.config.path, asyncio.Event())
             return str(refused.value)
 
     first, *mistakes = asyncio.run(run()).splitlines()

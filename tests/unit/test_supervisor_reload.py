@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from dnsfront.errors import ConfigError, ControlError
-from dnsfront.supervisor.admin import reports
 from dnsfront.supervisor.change.reload import Change, Reloader
 from dnsfront.supervisor.front import Front
 from tests.unit.supervisor_fakes import (
@@ -37,13 +36,13 @@ def play(path: Path, story: Story) -> None:
         async with running(path) as front:
             await settle()
             PlayedProcess.events.clear()
-            await story(front, Reloader(front))
+            await story(front, front.reloader)
 
     asyncio.run(run())
 
 
 def owned(front: Front) -> dict[str, int]:
-    return front.candidate.table.slots_of()
+    return front.in_force.candidate.table.slots_of()
 
 
 def test_an_unchanged_config_changes_nothing(played: Played, tmp_path: Path) -> None:
@@ -51,7 +50,7 @@ def test_an_unchanged_config_changes_nothing(played: Played, tmp_path: Path) -> 
         change = await reloader.reload()
         assert change == Change(1, 0, 0, change.seconds, (), ())
         assert played.events == []
-        assert front.reloads.success == 1
+        assert front.outcome.success == 1
 
     play(write_config(tmp_path), story)
 
@@ -109,7 +108,7 @@ def test_a_leaving_worker_owns_nothing_before_it_drains(
             ("not live", 3),
             ("not live", 3),
         ]
-        assert 3 not in front.groups
+        assert 3 not in front.datapath.groups
         assert lost > 0
 
     play(write_config(tmp_path), story)
@@ -134,7 +133,7 @@ def test_settings_reach_every_worker_without_a_restart(
     played: Played, tmp_path: Path
 ) -> None:
     async def story(front: Front, reloader: Reloader) -> None:
-        [before] = [zone.image.digest for zone in front.candidate.zones]
+        [before] = [zone.image.digest for zone in front.in_force.candidate.zones]
         (tmp_path / "zone").write_text(ZONE + "new IN A 192.0.2.1\n")
         write_config(tmp_path, more="cache: {max_entries: 7}\n")
 
@@ -149,7 +148,7 @@ def test_settings_reach_every_worker_without_a_restart(
         assert image.digest != before
         assert image.pack in played.by_name["w2"].packs
         assert spec.name == "w2"
-        assert front.candidate.config.cache.max_entries == 7
+        assert front.in_force.candidate.config.cache.max_entries == 7
 
     play(write_config(tmp_path), story)
 
@@ -158,7 +157,7 @@ def test_every_mistake_is_told_and_nothing_changes(
     played: Played, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story(front: Front, reloader: Reloader) -> None:
-        before = front.candidate
+        before = front.in_force.candidate
         (tmp_path / "zone").write_text("www IN A 192.0.2.1\n")
         write_config(tmp_path, more="cache: {max_entries: many}\nnonsense: 1\n")
 
@@ -168,8 +167,8 @@ def test_every_mistake_is_told_and_nothing_changes(
         keys = {mistake.key for mistake in caught.value.mistakes}
         assert keys == {"zones[0].file", "cache.max_entries", "nonsense"}
         assert caplog.text.count("reload_refused") == 3
-        assert front.candidate is before
-        assert front.reloads.failure == 1
+        assert front.in_force.candidate is before
+        assert front.outcome.failure == 1
         assert played.events == []
 
     play(write_config(tmp_path), story)
@@ -187,7 +186,7 @@ def test_what_needs_a_restart_is_refused_by_its_keys(
             await reloader.reload()
 
         assert played.events == []
-        assert front.publisher.generation == 1
+        assert front.datapath.publisher.generation == 1
 
     play(write_config(tmp_path), story)
 
@@ -205,7 +204,7 @@ def test_a_worker_that_refuses_makes_all_keep_the_old_spec(
         spec = played.by_name["w1"].spec
         assert spec is not None
         assert spec.cache.max_entries == 100_000
-        assert front.candidate.config.cache.max_entries == 100_000
+        assert front.in_force.candidate.config.cache.max_entries == 100_000
 
     play(write_config(tmp_path), story)
 
@@ -221,7 +220,7 @@ def test_a_new_worker_that_does_not_start_is_taken_back(
             await reloader.reload()
 
         assert front.roster.names == ("w1", "w2")
-        assert 3 not in front.groups
+        assert 3 not in front.datapath.groups
         spec = played.by_name["w1"].spec
         assert spec is not None
         assert spec.cache.max_entries == 100_000
@@ -238,9 +237,9 @@ def test_a_drained_worker_stays_out_until_it_is_put_back(
         drained = await reloader.drain("w2")
         assert drained.slots_moved == before["w2"]
         assert (await reloader.reload()).added == ()
-        [_, shown] = reports.status(front)["workers"]
+        [_, shown] = front.reports.status()["workers"]
         assert (shown["state"], shown["slots"], shown["pid"]) == ("drained", 0, None)
-        assert reports.not_ready(front) == []
+        assert front.readiness.lacks() == []
 
         undrained = await reloader.undrain("w2")
 
@@ -282,15 +281,15 @@ def test_a_saved_file_is_reloaded_when_it_has_come_to_rest(
     async def story(front: Front, reloader: Reloader) -> None:
         watching = asyncio.create_task(reloader.watch())
         await settle()
-        assert front.reloads.success == 0
+        assert front.outcome.success == 0
 
         (tmp_path / "zone").write_text(ZONE + "new IN A 192.0.2.1\n")
-        await eventually(lambda: front.reloads.success)
+        await eventually(lambda: front.outcome.success)
         write_config(tmp_path, more="nonsense: 1\n")
-        await eventually(lambda: front.reloads.failure)
+        await eventually(lambda: front.outcome.failure)
         await settle()
 
-        assert (front.reloads.success, front.reloads.failure) == (1, 1)
+        assert (front.outcome.success, front.outcome.failure) == (1, 1)
         assert played.events == [("configure", "w1"), ("configure", "w2")]
         watching.cancel()
 
@@ -306,7 +305,7 @@ def test_a_file_that_is_gone_is_a_mistake_of_the_config(
         with pytest.raises(ConfigError, match="cannot read"):
             await reloader.reload()
 
-        assert front.reloads.failure == 1
+        assert front.outcome.failure == 1
         assert played.events == []
 
     play(write_config(tmp_path), story)
@@ -328,7 +327,7 @@ def test_public_seed_is_warned_of_once_while_it_stays(
 ) -> None:
     async def run() -> None:
         async with running(write_config(tmp_path)) as front:
-            reloader = Reloader(front)
+            reloader = front.reloader
             for workers in ("3", "2"):
                 write_config(tmp_path, workers=workers)
                 await reloader.reload()
@@ -344,15 +343,15 @@ def test_a_worker_is_given_only_the_zones_that_changed(
     played: Played, tmp_path: Path
 ) -> None:
     async def story(front: Front, reloader: Reloader) -> None:
-        [before] = front.candidate.zones
+        [before] = front.in_force.candidate.zones
         assert played.by_name["w1"].packs == [before.pack.name]
 
         write_config(tmp_path, more="cache: {max_entries: 7}\n")
         await reloader.reload()
-        [same] = front.candidate.zones
+        [same] = front.in_force.candidate.zones
         (tmp_path / "zone").write_text(ZONE + "new IN A 192.0.2.1\n")
         await reloader.reload()
-        [after] = front.candidate.zones
+        [after] = front.in_force.candidate.zones
 
         assert same is before
         names = [before.pack.name, after.pack.name]
@@ -364,7 +363,7 @@ def test_a_worker_is_given_only_the_zones_that_changed(
 
 def test_a_respawned_worker_is_given_all_zones(played: Played, tmp_path: Path) -> None:
     async def story(front: Front, _reloader: Reloader) -> None:
-        [zone] = front.candidate.zones
+        [zone] = front.in_force.candidate.zones
         first = played.by_name["w1"]
 
         first.die()

@@ -13,7 +13,6 @@ import pytest
 
 from dnsfront.errors import ConfigError, ControlError, Mistake
 from dnsfront.supervisor import start
-from dnsfront.supervisor.admin import metrics, reports
 from dnsfront.supervisor.change import candidate, sources
 from dnsfront.supervisor.change.refusal import Refusal
 from dnsfront.supervisor.change.reload import Reloader
@@ -52,7 +51,7 @@ def play(
 
     async def run() -> None:
         async with running(path) as front:
-            reloader = Reloader(front)
+            reloader = front.reloader
             watching = asyncio.create_task(reloader.watch())
             if not is_watched:
                 watching.cancel()
@@ -66,12 +65,12 @@ def play(
 
 def refused(front: Front) -> list[dict[str, Any]] | None:
     """Return what `status` says is wrong with what is on disk."""
-    told = reports.status(front)["config"]["refused"]
+    told = front.reports.status()["config"]["refused"]
     return None if told is None else told["mistakes"]
 
 
 def served(front: Front) -> int:
-    return front.candidate.config.cache.max_entries
+    return front.in_force.candidate.config.cache.max_entries
 
 
 def test_a_zone_that_is_mended_is_served_without_touching_the_config(
@@ -82,7 +81,7 @@ def test_a_zone_that_is_mended_is_served_without_touching_the_config(
         await eventually(lambda: refused(front))
         (tmp_path / "zone").write_text(MORE)
         await eventually(lambda: refused(front) is None)
-        assert front.reloads.success == 1
+        assert front.outcome.success == 1
 
     play(write_config(tmp_path), story)
     assert played.events
@@ -97,7 +96,7 @@ def test_a_config_refused_for_a_new_zone_is_served_when_the_zone_is_mended(
         path.write_text(path.read_text().replace("{origin: example.test", both))
         await eventually(lambda: refused(front))
         (tmp_path / "other").write_text("www IN A 192.0.2.1\n")  # no SOA
-        await eventually(lambda: front.reloads.failure == 2)
+        await eventually(lambda: front.outcome.failure == 2)
         (tmp_path / "other").write_text(ZONE.replace("example.", "other."))
         await eventually(lambda: refused(front) is None)
 
@@ -126,7 +125,7 @@ def test_a_file_that_is_saved_while_a_reload_reads_is_read_again(
         entries.clear()
         write_config(tmp_path, more="cache: {max_entries: 8}\n")
         await eventually(lambda: served(front) == 9)
-        assert front.reloads.success == 2
+        assert front.outcome.success == 2
 
     play(tmp_path / "dnsfront.yaml", story)
     assert played.events
@@ -144,7 +143,7 @@ def test_log_names_the_file_that_was_saved(
 
     async def story(front: Front, _reloader: Reloader) -> None:
         (tmp_path / "zone").write_text(MORE)
-        await eventually(lambda: front.reloads.success == 1)
+        await eventually(lambda: front.outcome.success == 1)
         assert named() == [str(tmp_path / "zone")]
         write_config(tmp_path, more="cache: {max_entries: 9}\n")
         await eventually(lambda: served(front) == 9)
@@ -164,7 +163,7 @@ def test_a_file_that_was_saved_during_the_start_is_read_again(
         write_config(tmp_path, more="cache: {max_entries: 9}\n")
         async with start.AsyncExitStack() as stack:
             front = await start.start(wanted, stack)
-            watching = asyncio.create_task(Reloader(front).watch())
+            watching = asyncio.create_task(front.reloader.watch())
             await eventually(lambda: served(front) == 9)
             watching.cancel()
 
@@ -227,7 +226,7 @@ def test_what_is_refused_is_told_until_what_is_on_disk_serves(
 ) -> None:
     async def story(front: Front, reloader: Reloader) -> None:
         path = str(tmp_path / "dnsfront.yaml")
-        pages, expose = start._pages(front), metrics.exposition(front)
+        pages, expose = front.pages, front.expose
         gauge = b"dnsfront_config_last_reload_successful "
         assert gauge + b"1.0" in expose("")[0]
         assert refused(front) is None
@@ -253,7 +252,7 @@ def test_what_is_refused_is_told_until_what_is_on_disk_serves(
                 "want": "a whole number",
             },
         ]
-        since = reports.status(front)["config"]["refused"]["since"]
+        since = front.reports.status()["config"]["refused"]["since"]
         assert gauge + b"0.0" in expose("")[0]
         ready = pages["/readyz"]("")
         assert ready.status == 200

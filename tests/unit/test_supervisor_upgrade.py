@@ -18,8 +18,6 @@ from dnsfront.ipc.channel import Message
 from dnsfront.ipc.identity import Identity
 from dnsfront.ipc.spec import Listener
 from dnsfront.kernel.layouts import described
-from dnsfront.supervisor.admin import reports
-from dnsfront.supervisor.change.reload import Reloader
 from dnsfront.supervisor.front import Front
 from dnsfront.supervisor.workers.state import State
 from dnsfront.worker import loop
@@ -71,18 +69,18 @@ def test_a_respawn_of_other_code_is_refused_with_what_to_do(
         await settle()
 
         assert worker.state is State.FAILED
-        assert 2 not in front.steering.live_ids()
-        [reason] = reports.not_ready(front)
+        assert 2 not in front.datapath.steering.live_ids()
+        [reason] = front.readiness.lacks()
         assert reason.startswith(f"worker w2 is failed: the code on disk {named}")
         assert "`dnsfront restart`" in reason
-        [_, shown] = reports.status(front)["workers"]
+        [_, shown] = front.reports.status()["workers"]
         assert shown["reason"] == worker.refused
 
         # Somebody has put the old code back.
         played.fails_to_start = set()
         worker._respawn()
         await eventually(lambda: worker.state is State.UP)
-        assert reports.not_ready(front) == []
+        assert front.readiness.lacks() == []
 
     play(write_config(tmp_path), story)
 
@@ -97,7 +95,7 @@ def test_a_reload_that_needs_a_worker_of_other_code_says_so(
         with pytest.raises(
             ControlError, match=r"^w3: the code on disk is version 9\.9"
         ):
-            await Reloader(front).reload()
+            await front.reloader.reload()
 
         assert front.roster.names == ("w1", "w2")
 

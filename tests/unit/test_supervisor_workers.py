@@ -13,7 +13,6 @@ import pytest
 from dnsfront.errors import UnavailableError
 from dnsfront.ipc.stats import Counter
 from dnsfront.kernel.pages import LOAD_OCTETS
-from dnsfront.supervisor.admin import reports
 from dnsfront.supervisor.front import Front
 from dnsfront.supervisor.workers.state import State
 from dnsfront.supervisor.workers.tally import MAX_GONE, Tallies
@@ -77,16 +76,17 @@ def test_a_death_clears_the_live_bit_first_and_is_answered_by_a_birth(
     played: Played, tmp_path: Path
 ) -> None:
     async def story(front: Front) -> None:
-        sockets = front.groups.sockets_of(2, front.groups.listeners)
+        groups = front.datapath.groups
+        sockets = groups.sockets_of(2, groups.listeners)
 
         played.by_name["w2"].die()
 
         assert played.events[0] == ("not live", 2)
         assert worker_named(front, "w2").state is State.DOWN
         await eventually(lambda: worker_named(front, "w2").state is State.UP)
-        assert front.tallies["w2"].restarts == 1
-        assert front.groups.sockets_of(2, front.groups.listeners) == sockets
-        assert front.steering.live_ids() == {1, 2}
+        assert front.roster.tallies["w2"].restarts == 1
+        assert groups.sockets_of(2, groups.listeners) == sockets
+        assert front.datapath.steering.live_ids() == {1, 2}
 
     play(write_config(tmp_path), story)
 
@@ -114,16 +114,16 @@ def test_a_worker_that_dies_too_often_is_left_out_and_told(
         await eventually(lambda: worker_named(front, "w2").state is State.FAILED)
 
         # The kernel's own choice must not fill a socket that nobody reads.
-        assert 2 not in front.groups
-        assert reports.not_ready(front) == ["worker w2 is failed"]
-        assert front.tallies["w2"].restarts == 4
+        assert 2 not in front.datapath.groups
+        assert front.readiness.lacks() == ["worker w2 is failed"]
+        assert front.roster.tallies["w2"].restarts == 4
 
         played.fails_to_start = set()
         worker_named(front, "w2")._respawn()
         await settle()
 
-        assert 2 in front.groups
-        assert reports.not_ready(front) == []
+        assert 2 in front.datapath.groups
+        assert front.readiness.lacks() == []
 
     play(write_config(tmp_path), story)
 
@@ -137,7 +137,7 @@ def test_the_last_worker_keeps_its_sockets_when_it_is_left_out(
         played.by_name["w1"].die()
 
         assert worker_named(front, "w1").state is State.FAILED
-        assert 1 in front.groups
+        assert 1 in front.datapath.groups
 
     play(write_config(tmp_path, workers="1"), story)
 
@@ -171,14 +171,14 @@ def test_a_name_long_gone_takes_no_memory_and_no_descriptor(tmp_path: Path) -> N
             front.roster.launch([f"x{number}"])
             front.roster.discard([f"x{number}"])
 
-        assert len(front.tallies) == MAX_GONE + len(front.roster.names)
+        assert len(front.roster.tallies) == MAX_GONE + len(front.roster.names)
 
     play(write_config(tmp_path), story)
 
 
 def test_gauges_of_a_dead_process_are_zero(played: Played, tmp_path: Path) -> None:
     async def story(front: Front) -> None:
-        words = front.tallies["w1"].words
+        words = front.roster.tallies["w1"].words
         words[Counter.CACHE_ENTRIES] = 500
         words[Counter.CACHE_EVICTIONS] = 7
 
@@ -234,7 +234,7 @@ def test_a_start_with_some_workers_serves(played: Played, tmp_path: Path) -> Non
 
     async def story(front: Front) -> None:
         assert worker_named(front, "w1").state is State.UP
-        assert front.publisher.generation == 1
+        assert front.datapath.publisher.generation == 1
 
     play(write_config(tmp_path), story)
 
@@ -243,8 +243,8 @@ def test_a_start_with_some_workers_serves(played: Played, tmp_path: Path) -> Non
 def test_what_others_write_to_load_makes_no_worker_look_hung(tmp_path: Path) -> None:
     async def story(front: Front) -> None:
         worker = worker_named(front, "w1")
-        listener = front.groups.listeners[0]
-        load = front.steering._load  # type: ignore[attr-defined] - the real one
+        listener = front.datapath.groups.listeners[0]
+        load = front.datapath.steering._load  # type: ignore[attr-defined] - the real one
         words = LOAD_OCTETS // 8 * worker.worker_id
 
         load[words] = 1000
@@ -253,11 +253,11 @@ def test_what_others_write_to_load_makes_no_worker_look_hung(tmp_path: Path) -> 
         assert signs is not None
         assert signs.backlog == 0
 
-        [pair] = front.groups.sockets_of(worker.worker_id, [listener])
+        [pair] = front.datapath.groups.sockets_of(worker.worker_id, [listener])
         with socket.socket(type=socket.SOCK_DGRAM) as client:
             # The kernel may choose either socket where no program does.
             other = worker_named(front, "w2")
-            [theirs] = front.groups.sockets_of(other.worker_id, [listener])
+            [theirs] = front.datapath.groups.sockets_of(other.worker_id, [listener])
             theirs.udp.connect(theirs.udp.getsockname())
             client.sendto(b"x", pair.udp.getsockname())
             signs = worker.vitals(is_serving=True)

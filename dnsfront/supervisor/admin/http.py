@@ -13,7 +13,7 @@ import ipaddress
 import logging
 import socket
 from collections import Counter, deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
@@ -65,7 +65,7 @@ class AdminServer:
     def __init__(
         self,
         address: SocketAddress,
-        pages: dict[str, PageMaker],
+        pages: Mapping[str, PageMaker],
         networks: Networks,
         counts: AdminCounts,
         listening: socket.socket | None = None,

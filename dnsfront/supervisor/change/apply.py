@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 
 from dnsfront.errors import ControlError, DnsfrontError
-from dnsfront.ipc.spec import Listener, WorkerSpec
+from dnsfront.ipc.spec import Listener
+from dnsfront.supervisor.admin.endpoint import AdminEndpoint
 from dnsfront.supervisor.admin.http import AdminServer
 from dnsfront.supervisor.change import candidate
 from dnsfront.supervisor.change.candidate import Candidate
-from dnsfront.supervisor.front import Front
+from dnsfront.supervisor.change.in_force import InForce
+from dnsfront.supervisor.change.progress import Progress
+from dnsfront.supervisor.change.settings import Settings
+from dnsfront.supervisor.sockets.datapath import Datapath
 from dnsfront.supervisor.sockets.listeners import address_text, check_free
+from dnsfront.supervisor.workers.broadcast import Broadcast
+from dnsfront.supervisor.workers.roster import Roster
 from dnsfront.supervisor.workers.state import Ended
 
 _LOG = logging.getLogger(__name__)
@@ -40,92 +46,168 @@ class Change:
     ended: tuple[Ended, ...] = ()
 
 
-async def apply(front: Front, after: Candidate) -> Change:
-    """Bring *front* from its candidate to *after*, losing no query.
+@dataclass(frozen=True)
+class _Difference:
+    """Who and what comes and goes with a change."""
 
-    Raises:
-        DnsfrontError: it cannot be done, for the one reason given; then *front* is as
-            it was.
-    """
-    try:
-        return await _apply(front, after)
-    except OSError as exc:
-        raise ControlError(
-            f"the system refuses: {exc.strerror}; want memory and descriptors"
-        ) from exc
+    listeners: tuple[Listener, ...]
+    opening: tuple[Listener, ...]
+    closing: tuple[Listener, ...]
+    joining: tuple[str, ...]
+    leaving: tuple[str, ...]
 
 
-async def _apply(front: Front, after: Candidate) -> Change:
-    roster, broadcast = front.roster, front.broadcast
-    publisher, groups = front.publisher, front.groups
-    before, began_at, entries = front.candidate, time.monotonic(), 0
-    candidate.check_applicable(before, after)
-    joining = [name for name in after.worker_names if name not in roster.names]
-    leaving = [name for name in roster.names if name not in after.worker_names]
-    listeners = groups.numbered(after.listeners())
-    opening = [x for x in listeners if x not in groups.listeners]
-    closing = [x for x in groups.listeners if x not in listeners]
-    async with AsyncExitStack() as undo:
-        admin = _open_admin(front, after, undo)
-        _open(front, listeners, opening, undo)
-        undo.push_async_callback(broadcast.configure, _spec(front, before))
-        groups.want(listeners)
-        await broadcast.configure(_spec(front, after))
-        if opening:
-            await broadcast.listen(opening)
-            undo.push_async_callback(broadcast.unlisten, opening)
-        undo.callback(roster.discard, joining)
-        with front.step("starting workers", joining):
-            await roster.bring_up(joining)
-        groups.attach(opening)
-        if opening:
-            broadcast.read_all()
-        if after.table != before.table:
-            entries = await _transfer(front, after)
-        undo.callback(_restore, front, before)
-        front.candidate = after
-        front.apply_settings()
+class Applier:
+    """Brings a running front end from the candidate in force to another."""
+
+    def __init__(
+        self,
+        in_force: InForce,
+        progress: Progress,
+        settings: Settings,
+        datapath: Datapath,
+        roster: Roster,
+        broadcast: Broadcast,
+        endpoint: AdminEndpoint,
+    ) -> None:
+        self._in_force = in_force
+        self._progress = progress
+        self._settings = settings
+        self._datapath = datapath
+        self._roster = roster
+        self._broadcast = broadcast
+        self._endpoint = endpoint
+
+    async def apply(self, after: Candidate) -> Change:
+        """Put *after* in force, losing no query.
+
+        Raises:
+            DnsfrontError: it cannot be done, for the one reason given; then all is as
+                it was.
+        """
+        try:
+            return await self._apply(after)
+        except OSError as exc:
+            raise ControlError(
+                f"the system refuses: {exc.strerror}; want memory and descriptors"
+            ) from exc
+
+    async def _apply(self, after: Candidate) -> Change:
+        publisher, began_at = self._datapath.publisher, time.monotonic()
+        candidate.check_applicable(self._in_force.candidate, after)
+        what = self._difference(after)
         moved = publisher.slots_moved
-        is_table_new = await publisher.publish(after.table, roster.ids)
-        # What is published is in force: from here on there is only forward.
-        undo.pop_all()
-    _put_in_force(front, admin)
-    if is_table_new:
-        broadcast.announce_table()
-    # Not before the table: the next in the old one's lists has not their entries.
-    roster.withdraw(leaving)
-    if closing:
-        with _forward("shut"):
-            groups.shut(closing)
-        with front.step("closing listeners"):
-            await broadcast.unlisten(closing)
-    with front.step("draining", leaving):
-        ended = await roster.retire(leaving)
-    with _forward("remove"):
-        groups.remove(closing)
-    if opening or closing:
-        _LOG.info(
-            "listen_changed added=%s removed=%s", _texts(opening), _texts(closing)
+        async with AsyncExitStack() as undo:
+            admin = self._open_admin(after, undo)
+            await self._prepare(after, what, undo)
+            entries = await self._transfer(after)
+            undo.callback(self._restore, self._in_force.candidate)
+            self._in_force.candidate = after
+            self._settings.apply(after)
+            is_table_new = await publisher.publish(after.table, self._roster.ids)
+            # What is published is in force: from here on there is only forward.
+            undo.pop_all()
+        if admin is not None:
+            self._endpoint.move_to(admin)
+        if is_table_new:
+            self._broadcast.announce_table()
+        ended = await self._finish(what)
+        if what.opening or what.closing:
+            _LOG.info(
+                "listen_changed added=%s removed=%s",
+                _texts(what.opening), _texts(what.closing),
+            )  # fmt: skip
+        return Change(
+            publisher.generation,
+            publisher.slots_moved - moved,
+            entries,
+            time.monotonic() - began_at,
+            what.joining,
+            what.leaving,
+            tuple(ended),
         )
-    moved = publisher.slots_moved - moved
-    return Change(
-        publisher.generation,
-        moved,
-        entries,
-        time.monotonic() - began_at,
-        tuple(joining),
-        tuple(leaving),
-        tuple(ended),
-    )
 
+    def _difference(self, after: Candidate) -> _Difference:
+        groups, names = self._datapath.groups, self._roster.names
+        listeners = groups.numbered(after.listeners())
+        return _Difference(
+            listeners=listeners,
+            opening=tuple(x for x in listeners if x not in groups.listeners),
+            closing=tuple(x for x in groups.listeners if x not in listeners),
+            joining=tuple(name for name in after.worker_names if name not in names),
+            leaving=tuple(name for name in names if name not in after.worker_names),
+        )
 
-async def _transfer(front: Front, after: Candidate) -> int:
-    """Have cache entries sent to who owns them next; return how many were sent."""
-    with front.step("moving caches", is_move=True):
-        table = after.table.with_worker_ids(front.roster.ids)
-        entries = await front.broadcast.transfer(table)
-    _LOG.info("caches_moved entries=%d", entries)
-    return entries
+    # -- what can be undone
+
+    def _open_admin(self, after: Candidate, undo: AsyncExitStack) -> AdminServer | None:
+        """Return the admin endpoint at its new address, None where that stays."""
+        address = after.config.admin.listen
+        if str(address) == str(self._in_force.candidate.config.admin.listen):
+            return None
+        admin = self._endpoint.server.at(address)
+        undo.callback(admin.close)
+        return admin
+
+    async def _prepare(
+        self, after: Candidate, what: _Difference, undo: AsyncExitStack
+    ) -> None:
+        """Have sockets, spec and workers ready before any table names them.
+
+        Raises:
+            DnsfrontError: something is not to be had, or a worker refuses.
+        """
+        roster, broadcast = self._roster, self._broadcast
+        groups, before = self._datapath.groups, self._in_force.candidate
+        check_free(what.listeners, groups.listeners)
+        undo.callback(groups.want, groups.listeners)
+        groups.add(what.opening)
+        undo.callback(groups.remove, what.opening)
+        undo.push_async_callback(broadcast.configure, self._settings.spec(before))
+        groups.want(what.listeners)
+        await broadcast.configure(self._settings.spec(after))
+        if what.opening:
+            await broadcast.listen(what.opening)
+            undo.push_async_callback(broadcast.unlisten, what.opening)
+        undo.callback(roster.discard, what.joining)
+        with self._progress.show("starting workers", what.joining):
+            await roster.bring_up(what.joining)
+        groups.attach(what.opening)
+        if what.opening:
+            broadcast.read_all()
+
+    async def _transfer(self, after: Candidate) -> int:
+        """Have cache entries sent to who owns them next; return how many were sent."""
+        if after.table == self._in_force.candidate.table:
+            return 0
+        with self._progress.show("moving caches", is_transfer=True):
+            table = after.table.with_worker_ids(self._roster.ids)
+            entries = await self._broadcast.transfer(table)
+        _LOG.info("caches_moved entries=%d", entries)
+        return entries
+
+    def _restore(self, before: Candidate) -> None:
+        """Put the settings of *before* in force again."""
+        self._in_force.candidate = before
+        self._settings.apply(before)
+
+    # -- what is left when the table is in force
+
+    async def _finish(self, what: _Difference) -> Sequence[Ended]:
+        """Let leaving workers and closing listeners finish what they have."""
+        groups = self._datapath.groups
+        # Who is next in the lists of the old table has not got their entries.
+        self._roster.withdraw(what.leaving)
+        if what.closing:
+            with _forward("shut"):
+                groups.shut(what.closing)
+            with self._progress.show("closing listeners"):
+                await self._broadcast.unlisten(what.closing)
+        with self._progress.show("draining", what.leaving):
+            ended = await self._roster.retire(what.leaving)
+        with _forward("remove"):
+            groups.remove(what.closing)
+        return ended
 
 
 @contextmanager
@@ -135,55 +217,6 @@ def _forward(step: str) -> Iterator[None]:
         yield
     except (DnsfrontError, OSError) as exc:
         _LOG.error("change_left_something step=%s reason=%s", step, exc)
-
-
-def _restore(front: Front, before: Candidate) -> None:
-    """Put the settings of *before* in force again."""
-    front.candidate = before
-    front.apply_settings()
-
-
-def _spec(front: Front, wanted: Candidate) -> WorkerSpec:
-    servers = front.upstreams.assign(wanted.config.upstreams.servers)
-    listeners = front.groups.numbered(wanted.listeners())
-    return wanted.spec(listeners, servers, front.steering.mode)
-
-
-def _open(
-    front: Front,
-    listeners: Iterable[Listener],
-    opening: list[Listener],
-    undo: AsyncExitStack,
-) -> None:
-    """Open the sockets of *opening*, which are among *listeners*.
-
-    Raises:
-        DnsfrontError: an address is not to be had, or the kernel refuses.
-    """
-    groups = front.groups
-    check_free(tuple(listeners), groups.listeners)
-    undo.callback(groups.want, groups.listeners)
-    groups.add(opening)
-    undo.callback(groups.remove, opening)
-
-
-def _open_admin(
-    front: Front, after: Candidate, undo: AsyncExitStack
-) -> AdminServer | None:
-    """Return the admin endpoint at its new address, None where that stays."""
-    address = after.config.admin.listen
-    if str(address) == str(front.candidate.config.admin.listen):
-        return None
-    assert front.admin is not None, "serving"
-    admin = front.admin.at(address)
-    undo.callback(admin.close)
-    return admin
-
-
-def _put_in_force(front: Front, admin: AdminServer | None) -> None:
-    if admin is not None and front.admin is not None:
-        front.admin.retire()
-        front.admin = admin
 
 
 def _texts(listeners: Iterable[Listener]) -> str:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from dnsfront.errors import ControlError, DnsfrontError, RingError
 from dnsfront.supervisor.change import candidate
-from dnsfront.supervisor.change.apply import Change, apply
+from dnsfront.supervisor.change.apply import Applier, Change
 from dnsfront.supervisor.change.candidate import Candidate
+from dnsfront.supervisor.change.in_force import InForce
+from dnsfront.supervisor.change.outcome import Outcome
+from dnsfront.supervisor.change.progress import Progress
 from dnsfront.supervisor.change.sources import Sources, Stamp
-from dnsfront.supervisor.front import Front
-from dnsfront.supervisor.host import heap, notify
+from dnsfront.supervisor.change.turns import Turns
+from dnsfront.supervisor.host import notify
+from dnsfront.supervisor.workers.broadcast import Broadcast
 from dnsfront.supervisor.zones.files import ZoneFiles
 
 _LOG = logging.getLogger(__name__)
@@ -25,16 +29,26 @@ _POLL_S: Final = 0.5
 
 
 class Reloader:
-    """Applies changes to *front*, one after the other."""
+    """Applies changes to a running front end, one after the other."""
 
-    def __init__(self, front: Front) -> None:
-        self._front = front
-        self._lock = asyncio.Lock()
-        self._current: asyncio.Task[Any] | None = None
-        self._is_closed = False
+    def __init__(
+        self,
+        in_force: InForce,
+        outcome: Outcome,
+        progress: Progress,
+        turns: Turns,
+        applier: Applier,
+        broadcast: Broadcast,
+    ) -> None:
+        self._in_force = in_force
+        self._outcome = outcome
+        self._progress = progress
+        self._turns = turns
+        self._applier = applier
+        self._broadcast = broadcast
         self._zone_files: ZoneFiles | None = None
         #: The files of the config that was read last, whatever came of it.
-        self._sources = front.candidate.sources
+        self._sources = in_force.candidate.sources
 
     async def reload(self) -> Change:
         """Read the config again and apply what differs.
@@ -43,8 +57,7 @@ class Reloader:
             ConfigError: with every mistake; the running front end is unchanged.
             DnsfrontError: it cannot be applied, for the one reason given; likewise.
         """
-        async with self.turn():
-            front = self._front
+        async with self._turns.take():
             try:
                 change = await self._reload()
             except DnsfrontError as exc:
@@ -56,7 +69,7 @@ class Reloader:
                 fault = ControlError(f"a fault of dnsfront's own: {exc!r}; see the log")
                 self._refuse("reload_refused", fault)
                 raise fault from exc
-            front.reloads.succeeded()
+            self._outcome.succeeded()
             _LOG.info(
                 "reloaded generation=%d slots_moved=%d added=%s removed=%s",
                 change.generation, change.slots_moved,
@@ -66,9 +79,9 @@ class Reloader:
 
     async def complete(self, wanted: Candidate) -> None:
         """Apply what of *wanted* the start has left; a failure is logged."""
-        async with self.turn():
+        async with self._turns.take():
             try:
-                change = await apply(self._front, wanted)
+                change = await self._applier.apply(wanted)
             except DnsfrontError as exc:
                 self._refuse("start_incomplete", exc)
             else:
@@ -85,11 +98,11 @@ class Reloader:
         Raises:
             ControlError: there is no such worker, it is out already, or is the last.
         """
-        async with self.turn():
+        async with self._turns.take():
             self._check_name(name)
-            if name in self._front.drained:
+            if name in self._in_force.drained:
                 raise ControlError(f"{name}: is drained already")
-            return await self._change_drained(self._front.drained | {name})
+            return await self._change_drained(self._in_force.drained | {name})
 
     async def undrain(self, name: str) -> Change:
         """Put the worker *name* back.
@@ -97,11 +110,11 @@ class Reloader:
         Raises:
             ControlError: there is no such worker, it was not drained, or cannot start.
         """
-        async with self.turn():
+        async with self._turns.take():
             self._check_name(name)
-            if name not in self._front.drained:
+            if name not in self._in_force.drained:
                 raise ControlError(f"{name}: is not drained")
-            return await self._change_drained(self._front.drained - {name})
+            return await self._change_drained(self._in_force.drained - {name})
 
     async def flush(self, what: Mapping[str, str]) -> int:
         """Drop what *what* says from all caches, and return how many entries it was.
@@ -111,8 +124,8 @@ class Reloader:
         Raises:
             ControlError: the server is stopping.
         """
-        async with self.turn():
-            return await self._front.broadcast.flush(what)
+        async with self._turns.take():
+            return await self._broadcast.flush(what)
 
     async def watch(self) -> None:
         """Reload whenever the config or a zone file was saved; runs until cancelled."""
@@ -123,7 +136,7 @@ class Reloader:
             now = sources.look()
             # Only what has come to rest: editors write in several steps.
             saved = sources.changed(now) if now == before else []
-            if saved and not self._lock.locked():
+            if saved and not self._turns.is_taken:
                 _LOG.info("config_saved path=%s", ",".join(map(str, saved)))
                 with suppress(DnsfrontError):  # logged and counted
                     await self.reload()
@@ -131,82 +144,56 @@ class Reloader:
 
     async def close(self) -> None:
         """Break off the change that is under way, and refuse those that wait."""
-        self.refuse_more()
         if self._zone_files is not None:
             self._zone_files.stop()
-        if self._current is not None:
-            self._current.cancel()
-        async with self._lock:
-            pass
-
-    def refuse_more(self) -> None:
-        """Refuse the changes that wait for the one under way."""
-        self._is_closed = True
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait until no other change is under way, and be the one that is.
-
-        Raises:
-            ControlError: the server is stopping.
-        """
-        async with self._lock:
-            if self._is_closed:
-                raise ControlError("the server is stopping")
-            self._current = asyncio.current_task()
-            try:
-                yield
-            finally:
-                self._current = None
-                heap.give_back()
+        await self._turns.close()
 
     async def _reload(self) -> Change:
-        front = self._front
-        path = front.candidate.config.path
+        in_force = self._in_force
+        path = in_force.candidate.config.path
         self._sources = Sources()
         self._sources.note(path)  # whatever goes wrong, a change of it is seen
         try:
-            self._zone_files = ZoneFiles(front.candidate.zones)
-            with front.step("reading config and zones"):
+            self._zone_files = ZoneFiles(in_force.candidate.zones)
+            with self._progress.show("reading config and zones"):
                 after = await notify.at_work(
                     asyncio.to_thread(
                         candidate.read,
                         path,
-                        front.drained,
+                        in_force.drained,
                         self._zone_files,
                         self._sources,
                     )
                 )
         except RingError as exc:
-            left = ", ".join(sorted(front.drained))
+            left = ", ".join(sorted(in_force.drained))
             raise ControlError(
                 f"ring.workers: only drained workers are left ({left}); undrain one"
             ) from exc
-        change = await apply(front, after)
+        change = await self._applier.apply(after)
         names = {worker.name for worker in after.config.ring.workers}
-        front.drained &= names
+        in_force.drained &= names
         return change
 
     async def _change_drained(self, drained: set[str]) -> Change:
-        front = self._front
-        config = front.candidate.config
+        in_force = self._in_force
+        config = in_force.candidate.config
         try:
             table = await asyncio.to_thread(candidate.table_without, config, drained)
         except RingError as exc:
             raise ControlError("this is the last worker: who would answer?") from exc
-        change = await apply(front, replace(front.candidate, table=table))
-        front.drained = drained
+        change = await self._applier.apply(replace(in_force.candidate, table=table))
+        in_force.drained = drained
         return change
 
     def _refuse(self, event: str, error: DnsfrontError) -> None:
         """Tell everybody who looks that what is on disk is not what serves."""
-        front = self._front
-        path = front.candidate.config.path
-        front.reloads.failed(error, path, self._sources.files)
+        path = self._in_force.candidate.config.path
+        self._outcome.failed(error, path, self._sources.files)
         for line in str(error).splitlines():
             _LOG.error("%s reason=%s", event, line)
 
     def _check_name(self, name: str) -> None:
-        names = [worker.name for worker in self._front.candidate.config.ring.workers]
+        names = [worker.name for worker in self._in_force.candidate.config.ring.workers]
         if name not in names:
             raise ControlError(f"{name}: no such worker; there are {', '.join(names)}")

@@ -58,7 +58,7 @@ class Broadcast:
 
     def announce_table(self) -> None:
         """Give every worker the table that is in force."""
-        publisher = self._around.publisher
+        publisher = self._around.datapath.publisher
         for worker in self._roster:
             if worker.process is not None:
                 message = {"op": "table", **publisher.named()}
@@ -113,7 +113,7 @@ class Broadcast:
         A worker that dies meanwhile is none: its successor gets them at its start.
         """
         message = {"op": "listen", "listeners": [asdict(x) for x in listeners]}
-        groups = self._around.groups
+        groups = self._around.datapath.groups
         await asyncio.gather(
             *(
                 _ask(

@@ -5,22 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dnsfront.ipc.spec import WorkerSpec
-from dnsfront.kernel.steering import Steering
-from dnsfront.supervisor.sockets.groups import SocketGroups
-from dnsfront.supervisor.sockets.tables import Publisher
+from dnsfront.supervisor.sockets.datapath import Datapath
 
 
 @dataclass
 class Surroundings:
-    """The kernel's objects, the pages and the spec that every worker gets.
+    """The datapath, the page of upstreams' health and the spec that every worker gets.
 
     *spec* is theirs but for the name and the worker_id. *drain_timeout_s* is how long
     whoever leaves has for what is pending.
     """
 
-    steering: Steering
-    groups: SocketGroups
-    publisher: Publisher
+    datapath: Datapath
     health_fd: int
     spec: WorkerSpec
     drain_timeout_s: float = field(init=False)

@@ -61,6 +61,7 @@ class Worker:
         #: When it was told to finish, by the monotonic clock.
         self.draining_since: float | None = None
         self._around = around
+        self._datapath = around.datapath
         self._on_change = on_change
         self._loop = asyncio.get_running_loop()
         self._policy = RespawnPolicy()
@@ -109,8 +110,7 @@ class Worker:
 
     def start(self) -> None:
         """Tell the process who it is and what it serves, once there is a table."""
-        around = self._around
-        if self._process is None or not around.publisher.generation:
+        if self._process is None or not self._datapath.publisher.generation:
             return
         spec = self.spec
         spec_fd = memory.sealed("dnsfront-spec", records.to_json(spec))
@@ -119,13 +119,13 @@ class Worker:
         fds = [
             spec_fd,
             self.tally.fd,
-            around.steering.live_fd,
-            around.steering.load_fd,
-            around.health_fd,
-            around.publisher.fd,
+            self._datapath.steering.live_fd,
+            self._datapath.steering.load_fd,
+            self._around.health_fd,
+            self._datapath.publisher.fd,
             self._handover_receive.fileno(),
         ]
-        for pair in around.groups.sockets_of(self.worker_id, spec.listeners):
+        for pair in self._datapath.groups.sockets_of(self.worker_id, spec.listeners):
             fds += (pair.udp.fileno(), pair.tcp.fileno())
         chosen = users()
         user = None if chosen is None else chosen.of(self.worker_id)
@@ -133,7 +133,7 @@ class Worker:
             "op": "start",
             "user": user,
             **asdict(_OURS),
-            **around.publisher.named(),
+            **self._datapath.publisher.named(),
         }
         self._process.send(start, fds)
         os.close(spec_fd)
@@ -184,10 +184,10 @@ class Worker:
         self._clear_timer()
         self.state = State.UP
         self.refused = None
-        self._around.steering.set_live(self.worker_id, is_live=True)
+        self._datapath.steering.set_live(self.worker_id, is_live=True)
         _LOG.info(
             "worker_ready worker=%s worker_id=%d pid=%s generation=%d",
-            self.name, self.worker_id, self.pid, self._around.publisher.generation,
+            self.name, self.worker_id, self.pid, self._datapath.publisher.generation,
         )  # fmt: skip
         if not self.first_ready.done():
             self.first_ready.set_result(True)
@@ -212,10 +212,9 @@ class Worker:
         if process is None or self.state not in {State.UP, State.DRAINING}:
             return None
         process.ping()
-        around = self._around
         # Every worker can write `load`: what it says of one must not be another's end.
-        backlog = around.steering.backlog(self.worker_id)
-        if backlog and not around.groups.holds_datagrams(self.worker_id):
+        backlog = self._datapath.steering.backlog(self.worker_id)
+        if backlog and not self._datapath.groups.holds_datagrams(self.worker_id):
             backlog = 0
         return Vitals(
             pid=process.pid,
@@ -232,13 +231,13 @@ class Worker:
             "worker_hung worker=%s worker_id=%d pid=%s",
             self.name, self.worker_id, self.pid,
         )  # fmt: skip
-        self._around.steering.set_live(self.worker_id, is_live=False)
+        self._datapath.steering.set_live(self.worker_id, is_live=False)
         if self._process is not None:
             self._process.kill()
 
     def _on_exit(self) -> None:
         # First of all: one write, and the kernel gives its slots to the next in line.
-        self._around.steering.set_live(self.worker_id, is_live=False)
+        self._datapath.steering.set_live(self.worker_id, is_live=False)
         process, self._process = self._process, None
         assert process is not None, "only a process exits"
         self._clear_timer()
@@ -290,11 +289,10 @@ class Worker:
 
         The last worker keeps them: another server could take the address meanwhile.
         """
-        around = self._around
-        if len(around.groups) > 1:
-            self.tally.dropped += around.groups.leave(self.worker_id)
-            self.tally.steered += around.steering.steered(self.worker_id)
-            around.steering.forget(self.worker_id)
+        if len(self._datapath.groups) > 1:
+            self.tally.dropped += self._datapath.groups.leave(self.worker_id)
+            self.tally.steered += self._datapath.steering.steered(self.worker_id)
+            self._datapath.steering.forget(self.worker_id)
 
     def join(self) -> None:
         """Open the sockets and put them where the program can choose them, once.
@@ -302,7 +300,7 @@ class Worker:
         Raises:
             DnsfrontError: an address is not to be had, or the kernel refuses.
         """
-        groups = self._around.groups
+        groups = self._datapath.groups
         if self.worker_id not in groups:
             groups.bind(self.worker_id)
             try:
@@ -318,10 +316,12 @@ class Worker:
         """Give the worker no datagram that another could take."""
         self.state = State.DRAINING
         self._clear_timer()
-        around = self._around
-        around.steering.set_live(self.worker_id, is_live=False)
-        if around.steering.mode == "userspace" and self.worker_id in around.groups:
-            around.groups.shut_worker(self.worker_id)
+        self._datapath.steering.set_live(self.worker_id, is_live=False)
+        if (
+            self._datapath.steering.mode == "userspace"
+            and self.worker_id in self._datapath.groups
+        ):
+            self._datapath.groups.shut_worker(self.worker_id)
         self._on_change()
 
     async def drain(
@@ -361,10 +361,10 @@ class Worker:
         if self._process is not None:
             self._process.close()
             self._process = None
-        steering = self._around.steering
+        steering = self._datapath.steering
         steering.set_live(self.worker_id, is_live=False)
         self.tally.reset_gauges()
-        self.tally.dropped += self._around.groups.leave(self.worker_id)
+        self.tally.dropped += self._datapath.groups.leave(self.worker_id)
         self.tally.steered += steering.steered(self.worker_id)
         steering.forget(self.worker_id)
         self._handover_receive.close()

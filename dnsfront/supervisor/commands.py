@@ -9,11 +9,12 @@ from typing import Any
 
 from dnsfront.dns.wire import qname_from_text, qname_to_text
 from dnsfront.errors import ControlError, WireError
-from dnsfront.supervisor.admin import reports
-from dnsfront.supervisor.admin.placing import MAX_NAMES
 from dnsfront.supervisor.change.apply import Change
+from dnsfront.supervisor.change.in_force import InForce
 from dnsfront.supervisor.change.reload import Reloader
-from dnsfront.supervisor.front import Front
+from dnsfront.supervisor.reports.lookup import MAX_NAMES
+from dnsfront.supervisor.reports.status import Reports
+from dnsfront.supervisor.takeover.spawn import spawn
 from dnsfront.supervisor.takeover.successor import Succession
 from dnsfront.supervisor.workers.state import Ended
 
@@ -31,12 +32,14 @@ class Commands:
 
     def __init__(
         self,
-        front: Front,
+        in_force: InForce,
+        reports: Reports,
         reloader: Reloader,
         succession: Succession,
         stop: Callable[[], Awaitable[Sequence[Ended]]],
     ) -> None:
-        self._front = front
+        self._in_force = in_force
+        self._reports = reports
         self._reloader = reloader
         self._succession = succession
         self._stop = stop
@@ -73,15 +76,18 @@ class Commands:
 
     def _tell(self, request: Request) -> dict[str, Any]:
         """Return what is asked for of what is in force; nothing changes."""
-        if request["command"] == "lookup":
-            return {"placed": reports.lookup(self._front, _names(request))}
-        tell = reports.ring if request["command"] == "ring" else reports.status
-        return tell(self._front)
+        match request["command"]:
+            case "lookup":
+                return {"placed": self._reports.lookup(_names(request))}
+            case "ring":
+                return self._reports.ring()
+        return self._reports.status()
 
     async def _succeed(self, request: Request) -> dict[str, Any]:
         """Let a successor take over: the one that asks for it, or a new one."""
         if request["command"] == "restart":
-            return {"pid": await self._succession.spawn()}
+            path = self._in_force.candidate.config.path
+            return {"pid": await spawn(path, self._succession.done)}
         return {"channel": self._succession.begin(request)}
 
     async def _flush(self, request: Request) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -33,8 +34,13 @@ from dnsfront.ipc.stats import (
     histogram_at,
 )
 from dnsfront.kernel.layouts import layout
-from dnsfront.supervisor.admin import reports
-from dnsfront.supervisor.front import Front
+from dnsfront.supervisor.admin.http import AdminCounts
+from dnsfront.supervisor.change.in_force import InForce
+from dnsfront.supervisor.change.outcome import Outcome
+from dnsfront.supervisor.reports.readiness import DRAINED, Readiness
+from dnsfront.supervisor.sockets.datapath import Datapath
+from dnsfront.supervisor.upstreams.registry import UpstreamRegistry
+from dnsfront.supervisor.workers.roster import Roster
 from dnsfront.supervisor.workers.state import State
 
 #: Mnemonics of RFC 6895, 2.3 in the order of the words of a page.
@@ -101,10 +107,23 @@ _PORT_REASONS: Final = {
 Exposition = Callable[[str], tuple[bytes, str]]
 
 
-def exposition(front: Front) -> Exposition:
+def exposition(
+    *,
+    in_force: InForce,
+    outcome: Outcome,
+    datapath: Datapath,
+    roster: Roster,
+    upstreams: UpstreamRegistry,
+    readiness: Readiness,
+    admin: AdminCounts,
+) -> Exposition:
     """Return a function from an Accept header to the metrics and their content type."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_FrontCollector(front))
+    registry.register(
+        _FrontCollector(
+            in_force, outcome, datapath, roster, upstreams, readiness, admin
+        )
+    )
 
     def expose(accept: str) -> tuple[bytes, str]:
         encode, content_type = choose_encoder(accept)
@@ -113,11 +132,17 @@ def exposition(front: Front) -> Exposition:
     return expose
 
 
+@dataclass(frozen=True, eq=False)
 class _FrontCollector(Collector):
-    """Reads one front end; nothing is left between two scrapes."""
+    """Reads the parts of one front end; nothing is left between two scrapes."""
 
-    def __init__(self, front: Front) -> None:
-        self._front = front
+    in_force: InForce
+    outcome: Outcome
+    datapath: Datapath
+    roster: Roster
+    upstreams: UpstreamRegistry
+    readiness: Readiness
+    admin: AdminCounts
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric family."""
@@ -134,7 +159,7 @@ class _FrontCollector(Collector):
         yield from self._reload_metrics()
 
     def _pages(self) -> list[tuple[str, memoryview]]:
-        return [(name, tally.words) for name, tally in self._front.tallies.items()]
+        return [(name, tally.words) for name, tally in self.roster.tallies.items()]
 
     def _page_metrics(self) -> Iterator[Metric]:
         pages = self._pages()
@@ -168,7 +193,7 @@ class _FrontCollector(Collector):
                     limit.name.lower(): sum(page[limit] for _, page in pages)
                     for limit in Limit
                 },
-                **self._front.admin_counts.reached,
+                **self.admin.reached,
             },
         )
         yield self._responses(pages)
@@ -201,16 +226,15 @@ class _FrontCollector(Collector):
         return family
 
     def _worker_metrics(self) -> Iterator[Metric]:
-        front = self._front
-        tallies = front.tallies.items()
+        tallies = self.roster.tallies.items()
         steered = {name: tally.steered for name, tally in tallies}
         dropped = {name: tally.dropped for name, tally in tallies}
         backlogs = dict.fromkeys(steered, 0)
-        for worker in front.roster:
+        for worker in self.roster:
             name, worker_id = worker.name, worker.worker_id
-            steered[name] += front.steering.steered(worker_id)
-            dropped[name] += front.groups.dropped(worker_id)
-            backlogs[name] = front.steering.backlog(worker_id)
+            steered[name] += self.datapath.steering.steered(worker_id)
+            dropped[name] += self.datapath.groups.dropped(worker_id)
+            backlogs[name] = self.datapath.steering.backlog(worker_id)
         restarts = {name: tally.restarts for name, tally in tallies}
         yield _counter("steered", "Datagrams steered to it.", "worker", steered)
         yield _counter(
@@ -224,9 +248,9 @@ class _FrontCollector(Collector):
 
     def _state_metrics(self) -> Iterator[Metric]:
         """Yield how configured workers are; of others there is nothing to expect."""
-        states = reports.states(self._front)
+        states = self.readiness.states()
         # Who was told to leave, and nobody else, drains or is drained.
-        serving = {State.UP.value, State.DRAINING.value, reports.DRAINED}
+        serving = {State.UP.value, State.DRAINING.value, DRAINED}
         yield _gauge(
             "worker_up",
             "1 for a configured worker that serves, or was drained on purpose.",
@@ -237,7 +261,7 @@ class _FrontCollector(Collector):
             "cache_max_size_bytes",
             "What cache.max_size allows.",
             "worker",
-            dict.fromkeys(states, self._front.candidate.config.cache.max_size_octets),
+            dict.fromkeys(states, self.in_force.candidate.config.cache.max_size_octets),
         )
         family = GaugeMetricFamily(
             "dnsfront_worker_state",
@@ -245,15 +269,14 @@ class _FrontCollector(Collector):
             labels=("worker", "state"),
         )
         for name, state in states.items():
-            for value in (*State, reports.DRAINED):
+            for value in (*State, DRAINED):
                 family.add_metric((name, str(value)), int(state == value))
         yield family
 
     def _upstream_metrics(self) -> Iterator[Metric]:
-        front = self._front
-        known = front.upstreams.texts()
-        servers = front.candidate.config.upstreams.servers
-        counts = {text: front.upstreams.counts(index) for text, index in known.items()}
+        known = self.upstreams.texts()
+        servers = self.in_force.candidate.config.upstreams.servers
+        counts = {text: self.upstreams.counts(index) for text, index in known.items()}
 
         def total(field: Upstream) -> dict[str, int]:
             return {text: words[field] for text, words in counts.items()}
@@ -293,7 +316,7 @@ class _FrontCollector(Collector):
             "upstream_up",
             "1 for an upstream that is asked: it answers queries, or at least probes.",
             "upstream",
-            {s.text: int(front.upstreams.is_up(known[s.text])) for s in servers},
+            {s.text: int(self.upstreams.is_up(known[s.text])) for s in servers},
         )
         durations = HistogramMetricFamily(
             "dnsfront_upstream_duration_seconds",
@@ -309,7 +332,7 @@ class _FrontCollector(Collector):
             "steering_info",
             "1 for how names are steered: by ebpf, or in userspace, which costs more.",
             "mode",
-            {self._front.steering.mode: 1},
+            {self.datapath.steering.mode: 1},
         )
         comments = layout("steering").comments
         outcomes = "; ".join(f"{name}: {text}" for name, text in comments.items())
@@ -317,7 +340,7 @@ class _FrontCollector(Collector):
             "steering",
             f"Datagrams and connections by what the program did. {outcomes}",
             "outcome",
-            self._front.steering.counters(),
+            self.datapath.steering.counters(),
         )
         # Nothing answers in the kernel yet; the names are there for dashboards.
         yield CounterMetricFamily(
@@ -328,23 +351,22 @@ class _FrontCollector(Collector):
         )
 
     def _ring_metrics(self) -> Iterator[Metric]:
-        front = self._front
-        owned = front.candidate.table.slots_of()
-        slots = {name: owned.get(name, 0) for name in front.tallies}
+        owned = self.in_force.candidate.table.slots_of()
+        slots = {name: owned.get(name, 0) for name in self.roster.tallies}
         yield _gauge("ring_slots", "Slots that it owns.", "worker", slots)
         yield GaugeMetricFamily(
             "dnsfront_ring_generation",
             "Number of the published slot table.",
-            value=front.publisher.generation,
+            value=self.datapath.publisher.generation,
         )
         yield CounterMetricFamily(
             "dnsfront_ring_slots_moved",
             "Slots that got another owner.",
-            value=front.publisher.slots_moved,
+            value=self.datapath.publisher.slots_moved,
         )
 
     def _reload_metrics(self) -> Iterator[Metric]:
-        reloads = self._front.reloads
+        reloads = self.outcome
         yield _counter(
             "config_reloads",
             "Reloads of the config, and what came of them.",

@@ -13,7 +13,7 @@ from dnsfront.ring.table import SlotTable
 MAX_NAMES: Final = 400
 
 
-def place(
+def look_up(
     name: str, table: SlotTable, key: bytes, live: Collection[str] | None = None
 ) -> dict[str, Any]:
     """Return the slot of *name*, of how many, its owner, and its preference list.

@@ -1,0 +1,66 @@
+"""What of a config concerns no worker's process, and the spec that concerns all."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from dnsfront import logs
+from dnsfront.ipc.spec import WorkerSpec
+from dnsfront.supervisor.change.candidate import Candidate
+from dnsfront.supervisor.sockets.datapath import Datapath
+from dnsfront.supervisor.upstreams.health import HealthChecker, ProbeForm
+from dnsfront.supervisor.upstreams.registry import UpstreamRegistry
+
+_LOG = logging.getLogger(__name__)
+
+#: Datagrams that may wait for a worker whatever the mean is: some 2 ms of work.
+_BACKLOG_FLOOR: Final = 256
+
+
+class Settings:
+    """Puts the settings of a candidate in force: steering, probes, and the log."""
+
+    def __init__(
+        self, datapath: Datapath, upstreams: UpstreamRegistry, health: HealthChecker
+    ) -> None:
+        self._datapath = datapath
+        self._upstreams = upstreams
+        self._health = health
+        self._warned: frozenset[tuple[str, str]] = frozenset()
+
+    def apply(self, candidate: Candidate) -> None:
+        """Put in force what of *candidate* concerns no worker's process."""
+        config = candidate.config
+        logs.set_level(config.log.level)
+        self._warn(candidate)
+        permille = round(config.ring.bounded_load * 1000)
+        self._datapath.steering.set_bound(permille, _BACKLOG_FLOOR)
+        servers = self._upstreams.assign(config.upstreams.servers)
+        check = config.upstreams.health
+        form = ProbeForm(
+            name=check.name,
+            type=check.type,
+            interval_s=check.interval_s,
+            rise=check.rise,
+            fall=check.fall,
+            timeout_s=config.upstreams.timeout_s,
+        )
+        self._health.watch(servers, form)
+
+    def spec(self, candidate: Candidate) -> WorkerSpec:
+        """Return what all workers act on when *candidate* is in force."""
+        servers = self._upstreams.assign(candidate.config.upstreams.servers)
+        listeners = self._datapath.groups.numbered(candidate.listeners())
+        return candidate.spec(listeners, servers, self._datapath.steering.mode)
+
+    def _warn(self, candidate: Candidate) -> None:
+        """Log what is hardly meant in the config, each thing once while it stays."""
+        told = {(x.key, x.text): x for x in candidate.config.told}
+        for what, warning in told.items():
+            if what not in self._warned:
+                _LOG.warning(
+                    "config_warning path=%s line=%d key=%s reason=%s",
+                    candidate.config.path, warning.line, *what,
+                )  # fmt: skip
+        self._warned = frozenset(told)

@@ -1,0 +1,188 @@
+"""What the front end tells about itself: status, the ring, and where names belong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from dnsfront.errors import ControlError, WireError
+from dnsfront.ipc.stats import Counter, Upstream
+from dnsfront.ring.qhash import hash_key
+from dnsfront.supervisor.change.in_force import InForce
+from dnsfront.supervisor.change.outcome import Outcome
+from dnsfront.supervisor.change.progress import Progress
+from dnsfront.supervisor.host.phase import Life
+from dnsfront.supervisor.reports.lookup import look_up
+from dnsfront.supervisor.reports.readiness import Readiness
+from dnsfront.supervisor.sockets.datapath import Datapath
+from dnsfront.supervisor.upstreams.registry import UpstreamRegistry
+from dnsfront.supervisor.workers.roster import Roster
+from dnsfront.supervisor.workers.tally import Tally
+from dnsfront.supervisor.workers.worker import Worker
+
+
+class Reports:
+    """Looks at every part, and changes none."""
+
+    def __init__(
+        self,
+        life: Life,
+        in_force: InForce,
+        outcome: Outcome,
+        progress: Progress,
+        datapath: Datapath,
+        roster: Roster,
+        upstreams: UpstreamRegistry,
+        readiness: Readiness,
+    ) -> None:
+        self._life = life
+        self._in_force = in_force
+        self._outcome = outcome
+        self._progress = progress
+        self._datapath = datapath
+        self._roster = roster
+        self._upstreams = upstreams
+        self._readiness = readiness
+
+    def status(self) -> dict[str, Any]:
+        """Return the shape of `dnsfront status --json`."""
+        config, table = self._in_force.candidate.config, self._in_force.candidate.table
+        owned = table.slots_of()
+        running = {worker.name: worker for worker in self._roster}
+        configured = {worker.name: worker for worker in config.ring.workers}
+        workers = [
+            {
+                "name": name,
+                "slots": owned.get(name, 0),
+                "share": owned.get(name, 0) / table.slots,
+                "standby": name in configured and configured[name].standby,
+                **self._process(name, running.get(name)),
+                **_traffic(self._roster.tallies.of(name)),
+            }
+            for name in [*configured, *(running.keys() - configured.keys())]
+        ]
+        return {
+            "generation": self._datapath.publisher.generation,
+            "phase": self._life.phase.value,
+            "config": self._config(),
+            "listen": [str(address) for address in config.listen],
+            "workers": workers,
+            "upstreams": self._servers(),
+            "kernel": {
+                "steering": self._datapath.steering.mode,
+                "answers": "off",
+                "reason": self._datapath.degraded,
+            },
+            "change": self._change(),
+            "not_ready": self._readiness.lacks(),
+        }
+
+    def _config(self) -> dict[str, Any]:
+        refused = self._outcome.refused
+        return {
+            "path": str(self._in_force.candidate.config.path),
+            "refused": None if refused is None else refused.summary(),
+            "notes": [] if refused is None else refused.lines(),
+        }
+
+    def _change(self) -> dict[str, Any] | None:
+        """Return how far the change under way is, None where there is none."""
+        step = self._progress.step
+        if step is None:
+            return None
+        words = [self._roster.tallies.of(name).words for name in self._roster.names]
+        moved = words if step.is_transfer else []
+        return {
+            "step": step.text,
+            "for_s": time.monotonic() - step.since,
+            "workers": list(step.workers),
+            "entries": sum(word[Counter.MOVE_ENTRIES] for word in moved),
+            "entries_sent": sum(word[Counter.MOVE_SENT] for word in moved),
+        }
+
+    def ring(self) -> dict[str, Any]:
+        """Return the shape of `dnsfront ring --json`, of the table that is in force."""
+        candidate = self._in_force.candidate
+        generation = self._datapath.publisher.generation
+        summary = candidate.table.summary(candidate.config.ring.workers)
+        return {**summary, "generation": generation}
+
+    def lookup(self, names: Iterable[str]) -> list[dict[str, Any]]:
+        """Return the shape of `dnsfront lookup --json`; owners are those that serve.
+
+        Raises:
+            ControlError: one of *names* is none.
+        """
+        ids = self._datapath.steering.live_ids()
+        live = {worker.name for worker in self._roster if worker.worker_id in ids}
+        table = self._in_force.candidate.table
+        key = hash_key(self._in_force.candidate.config.ring.seed)
+        try:
+            return [look_up(name, table, key, live) for name in names]
+        except WireError as exc:
+            raise ControlError(f"lookup: {exc}") from exc
+
+    def _process(self, name: str, worker: Worker | None) -> dict[str, Any]:
+        if worker is None:
+            return {
+                "worker_id": None,
+                "pid": None,
+                "state": self._readiness.absence(name),
+                "reason": None,
+                "backlog": 0,
+                "draining_for_s": None,
+                "drain_within_s": None,
+            }
+        since = worker.draining_since
+        return {
+            "worker_id": worker.worker_id,
+            "pid": worker.pid,
+            "state": worker.state.value,
+            "reason": worker.refused,
+            "backlog": self._datapath.steering.backlog(worker.worker_id),
+            "draining_for_s": None if since is None else time.monotonic() - since,
+            "drain_within_s": None if since is None else self._roster.drain_timeout_s,
+        }
+
+    def _servers(self) -> list[dict[str, Any]]:
+        servers = self._in_force.candidate.config.upstreams.servers
+        indexed = self._upstreams.assign(servers)
+        return [
+            {
+                "address": server.text,
+                "up": self._upstreams.is_up(index.index),
+                **_why_down(self._upstreams.why_down(index.index)),
+                "requests": counts[Upstream.REQUESTS],
+                "failures": counts[Upstream.FAILURES],
+            }
+            for server, index in zip(servers, indexed, strict=True)
+            for counts in [self._upstreams.counts(index.index)]
+        ]
+
+
+def hit_ratio(tally: Tally) -> float | None:
+    """Return hits over cache requests, None before the first request."""
+    requests = tally.words[Counter.CACHE_REQUESTS]
+    return tally.words[Counter.CACHE_HITS] / requests if requests else None
+
+
+def _traffic(tally: Tally) -> dict[str, Any]:
+    words = tally.words
+    return {
+        "queries": words[Counter.QUERIES_UDP] + words[Counter.QUERIES_TCP],
+        "hit_ratio": hit_ratio(tally),
+        "cache_entries": words[Counter.CACHE_ENTRIES],
+        "cache_bytes": words[Counter.CACHE_OCTETS],
+        "pending": words[Counter.PENDING],
+        "connections": words[Counter.TCP_OPEN],
+        "restarts": tally.restarts,
+    }
+
+
+def _why_down(why: tuple[str, float] | None) -> dict[str, Any]:
+    if why is None:
+        return {"down_by": None, "down_since": None}
+    reason, since_s = why
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since_s))
+    return {"down_by": reason, "down_since": since}

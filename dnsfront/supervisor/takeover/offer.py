@@ -1,0 +1,69 @@
+"""What a running front end offers to its successor."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from dnsfront.supervisor.admin.control_socket import ControlSocket
+from dnsfront.supervisor.admin.endpoint import AdminEndpoint
+from dnsfront.supervisor.change.in_force import InForce
+from dnsfront.supervisor.sockets.datapath import Datapath
+from dnsfront.supervisor.sockets.groups import PROTOCOLS
+from dnsfront.supervisor.takeover.conversation import Conversation
+from dnsfront.supervisor.workers.roster import Roster
+
+
+class Offer:
+    """The sockets, the sockarrays and the state that a successor goes on with."""
+
+    def __init__(
+        self,
+        in_force: InForce,
+        datapath: Datapath,
+        roster: Roster,
+        endpoint: AdminEndpoint,
+        control: ControlSocket,
+    ) -> None:
+        self._in_force = in_force
+        self._datapath = datapath
+        self._roster = roster
+        self._endpoint = endpoint
+        self._control = control
+
+    async def send(self, conversation: Conversation) -> None:
+        """Send all that the successor needs to serve in our place.
+
+        Raises:
+            UnavailableError: it is gone.
+        """
+        groups, in_force = self._datapath.groups, self._in_force
+        for worker in self._roster:
+            if worker.worker_id not in groups:
+                continue
+            pairs = groups.sockets_of(worker.worker_id, groups.listeners)
+            message = {
+                "op": "worker",
+                "name": worker.name,
+                "worker_id": worker.worker_id,
+                "listeners": [asdict(pair.listener) for pair in pairs],
+            }
+            fds = [s.fileno() for pair in pairs for s in (pair.udp, pair.tcp)]
+            await conversation.send(message, fds)
+        for listener in groups.listeners:
+            for protocol in PROTOCOLS:
+                fd = self._datapath.steering.sockarray_fd(listener, protocol)
+                if fd is None:
+                    continue
+                message = {
+                    "op": "group",
+                    "listener": asdict(listener),
+                    "protocol": protocol,
+                }
+                await conversation.send(message, [fd])
+        message = {
+            "op": "offer",
+            "admin": str(in_force.candidate.config.admin.listen),
+            "drained": sorted(in_force.drained),
+        }
+        fds = [self._control.fileno(), self._endpoint.server.fileno()]
+        await conversation.send(message, fds)
