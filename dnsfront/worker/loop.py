@@ -21,7 +21,7 @@ from dnsfront.dns.shape import Shapes
 from dnsfront.ipc import channel, memory, records, signals, stats
 from dnsfront.ipc.identity import Identity
 from dnsfront.ipc.spec import WorkerSpec
-from dnsfront.ipc.stats import Counter, Health, Limit
+from dnsfront.ipc.stats import Counter, Limit
 from dnsfront.kernel.layouts import described
 from dnsfront.worker.answering.answering import Answering
 from dnsfront.worker.answering.images import Images
@@ -29,6 +29,7 @@ from dnsfront.worker.clients.access import AccessList
 from dnsfront.worker.orders.config import (
     ConfigOrders,
     client_descriptors,
+    forward,
     identify,
 )
 from dnsfront.worker.orders.entries import EntryOrders
@@ -44,8 +45,7 @@ from dnsfront.worker.process.meter import Meter
 from dnsfront.worker.process.reactor import Reactor
 from dnsfront.worker.transports.listening import Listening
 from dnsfront.worker.transports.streams import Streams
-from dnsfront.worker.upstreams.choice import order_of
-from dnsfront.worker.upstreams.pool import Pool
+from dnsfront.worker.upstreams.forwarding import Forwarding
 
 _NS: Final = 1_000_000_000
 #: More batches than fit into the hand-over socket, whose messages may never end.
@@ -100,8 +100,6 @@ class WorkerLoop:
         self._is_serving = False
         self._is_draining = False
         self._is_trimming = False
-        self._retiring: list[Pool] = []
-        self._health = memoryview(memory.read_only(health_fd)).cast("Q")
         self._clock = Clock(time.monotonic_ns())
         self._meter = Meter(stats.words(stats_fd), self._clock)
         self._faults = Faults(self._meter)
@@ -117,6 +115,13 @@ class WorkerLoop:
             on_tick=self._on_tick,
             on_fault=self._on_fault,
         )
+        health = memoryview(memory.read_only(health_fd)).cast("Q")
+        self.forwarding = Forwarding(
+            health=health.__getitem__,
+            reactor=self.reactor,
+            meter=self._meter,
+            faults=self._faults,
+        )
         self.answering = Answering(
             worker_id=spec.worker_id,
             cache=self.cache,
@@ -126,6 +131,7 @@ class WorkerLoop:
                 udp_size=spec.edns.udp_size,
             ),
             ownership=self.ownership,
+            forwarding=self.forwarding,
             clock=self._clock,
             meter=self._meter,
             faults=self._faults,
@@ -134,7 +140,7 @@ class WorkerLoop:
         self.answering.serve(images.zones(spec.zones))
         images.keep(spec.zones)
         identify(self.answering, spec)
-        self._open_upstreams(spec)
+        forward(self.forwarding, spec)
         self.peers = Peers(spec.worker_id)
         free = descriptors.left()
         self.streams = Streams(
@@ -188,13 +194,11 @@ class WorkerLoop:
             access=self.access,
             streams=self.streams,
             free=free,
-            open_upstreams=self._open_upstreams,
-            resolvers=self._resolvers,
+            forwarding=self.forwarding,
         )
         listeners = ListenerOrders(
             listening=self.listening,
             answering=self.answering,
-            resolvers=self._resolvers,
             catch_up=self._catch_up,
         )
         for orders in (entries, config, listeners):
@@ -255,33 +259,6 @@ class WorkerLoop:
     def _on_ping(self, _order: channel.Message, _fds: list[int]) -> channel.Message:
         return {"op": "pong"}
 
-    def _open_upstreams(self, spec: WorkerSpec) -> None:
-        """Ask the upstreams of *spec*; fetches under way end where they began."""
-        if self.answering.resolver is not None:
-            self._retiring.append(self.answering.resolver)
-        self.answering.resolver = None
-        pool = spec.upstreams
-        if not pool.servers:
-            return
-        self.answering.resolver = Pool(
-            pool.servers,
-            order=order_of(pool.policy, pool.servers, spec.hash_key),
-            is_up=lambda index: self._health[index] == Health.UP,
-            is_on_trial=lambda index: self._health[index] == Health.TRIAL,
-            timeout_s=pool.timeout_s,
-            udp_size=spec.edns.udp_size,
-            limits=spec.limits,
-            reactor=self.reactor,
-            outcomes=self.answering.outcomes,
-            meter=self._meter,
-            faults=self._faults,
-        )
-
-    def _resolvers(self) -> list[Pool]:
-        """Return who has fetches under way: the one of now, and those of before."""
-        resolver = self.answering.resolver
-        return self._retiring if resolver is None else [resolver, *self._retiring]
-
     def _take_handed_over(self) -> bool:
         """Take what other workers passed here; return whether there was any."""
         return self._inbox.receive() > 0
@@ -326,8 +303,7 @@ class WorkerLoop:
         self.streams.work()
 
     def _flush_upstreams(self) -> None:
-        for resolver in self._resolvers():
-            resolver.flush()
+        self.forwarding.flush()
 
     def _flush_udp(self) -> None:
         for udp in self.listening.all_udp:
@@ -353,23 +329,21 @@ class WorkerLoop:
         )
         if self._is_trimming or has_crowd or self.streams.has_work:
             return 0
-        waits = [resolver.wait_s() for resolver in self._resolvers()]
+        waits = [self.forwarding.wait_s()]
         if self._orders.is_under_way:
             waits.append(self._orders.wait_s())
         return min((wait_s for wait_s in waits if wait_s is not None), default=None)
 
     def _expire(self) -> None:
         """Fail what is overdue upstream, and fetch again what soon expires here."""
-        for overdue in self._resolvers():
-            overdue.expire()
+        self.forwarding.expire()
         if self.cache.due:
             self.answering.prefetch()
 
     def _on_tick(self, now_ns: int) -> None:
-        resolver = self.answering.resolver
         self._meter.set_gauge(Counter.CACHE_ENTRIES, len(self.cache))
         self._meter.set_gauge(Counter.CACHE_OCTETS, self.cache.residents.octets)
-        self._meter.set_gauge(Counter.PENDING, resolver.pending if resolver else 0)
+        self._meter.set_gauge(Counter.PENDING, self.forwarding.pending)
         self._meter.set_gauge(Counter.TCP_OPEN, self.listening.connections)
         if self.peers.failed:
             self._meter.count(Counter.HANDOVER_FAILED, self.peers.failed)
@@ -378,11 +352,7 @@ class WorkerLoop:
         if self._inbox.refused:
             self._meter.count(Counter.HANDOVER_REFUSED, self._inbox.refused)
             self._inbox.refused = 0
-        if resolver is not None:
-            resolver.sweep()
-        for retiring in [x for x in self._retiring if not x.pending]:
-            retiring.close()
-            self._retiring.remove(retiring)
+        self.forwarding.sweep()
         self.listening.expire(now_ns)
 
     def _is_drained(self) -> bool:
@@ -391,7 +361,7 @@ class WorkerLoop:
             return False
         if self._take_handed_over():
             return False
-        if any(resolver.pending for resolver in self._resolvers()):
+        if not self.forwarding.is_idle:
             return False
         if self.answering.delivery.crowds.waiting:
             return False

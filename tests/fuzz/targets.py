@@ -217,11 +217,11 @@ def _serve_streams(choices: Choices, rig: Rig, upstream: FakeUpstream) -> None:
 
 def _forget(rig: Rig, upstream: FakeUpstream, client: Client) -> None:
     """Have nothing under way that the next input could meet."""
-    resolver = rig.pool
-    if resolver is not None:
-        resolver.sweep()
+    pool = rig.pool
+    if pool is not None:
+        pool.sweep()
     for _ in range(_TRIES):
-        if resolver is None or not resolver.pending:
+        if pool is None or not pool.pending:
             break
         rig.wait(1)
     upstream.take_octets()

@@ -75,7 +75,7 @@ def deliver(rig: Rig, fetch: Fetch, *records: str) -> None:
     query = query_for("big.example.com", "TXT")
     octets = said_to(query, *records).to_wire(max_size=65535)
     end = wire.HEADER_OCTETS + len(fetch.canonical)
-    rig.pool._finish(fetch)
+    rig.pool._fetching.finish(fetch)
     rig.answering.deliver(fetch, parse_response(octets, end))
 
 
@@ -142,7 +142,7 @@ def test_ten_thousand_who_get_no_answer_are_told_in_pieces(
     assert rig.pool is not None
 
     fetch.candidates.clear()
-    rig.pool._fail(fetch)
+    rig.pool._fetching.fail(fetch)
     assert rig.answering.delivery.crowds.waiting == 1000
     rig.round()
 

@@ -43,15 +43,15 @@ def test_who_waits_for_an_upstream_is_answered_by_the_new_zone(
     rig: Rig, upstream: FakeUpstream
 ) -> None:
     client = miss(rig)
-    resolver = rig.pool
-    assert resolver is not None
+    pool = rig.pool
+    assert pool is not None
 
     rig.answering.serve(zones())
-    rig.answering.reclaim(resolver)
+    rig.answering.reclaim()
     rig.round()
 
     assert "192.0.2.99" in received_one(client).answer[0].to_text()
-    assert resolver.pending == 0
+    assert pool.pending == 0
     upstream.answer(ADDRESS)
     rig.round()
     assert client.receive() == []
@@ -76,7 +76,7 @@ def test_other_fetches_go_on(rig: Rig, upstream: FakeUpstream) -> None:
     assert rig.pool is not None
 
     rig.answering.serve(zones())
-    rig.answering.reclaim(rig.pool)
+    rig.answering.reclaim()
 
     assert rig.pool.pending == 1
     upstream.answer("www.example.net. 300 A 192.0.2.7")
@@ -106,7 +106,7 @@ def test_what_is_due_is_not_fetched_for_a_zone(
     assert rig.pool is not None
 
     rig.answering.serve(zones())
-    rig.answering.reclaim(rig.pool)
+    rig.answering.reclaim()
 
     assert rig.cache.due == []
 

@@ -60,11 +60,11 @@ class Crowd:
     def busy(self, source: str = "127.0.0.1") -> Stream:
         """Return a connection that waits for an answer."""
         stream = self.connect(source)
-        resolver = self.rig.pool
-        assert resolver is not None
-        number = resolver.pending + 1
+        pool = self.rig.pool
+        assert pool is not None
+        number = pool.pending + 1
         stream.send(away(number))
-        self.rig.until(lambda: resolver.pending == number)
+        self.rig.until(lambda: pool.pending == number)
         return stream
 
     def is_served(self, stream: Stream) -> bool:

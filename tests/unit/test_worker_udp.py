@@ -353,7 +353,7 @@ def test_client_that_is_gone_harms_nobody(rig: Rig) -> None:
 
 def test_ttls_of_a_hit_count_down(rig: Rig) -> None:
     upstream = FakeUpstream()
-    rig.pool = rig.answering.resolver = rig._pool([upstream], "ordered")
+    rig.forward_to([upstream])
     client = rig.client()
     rig.ask(query_for().to_wire(), client)
     upstream.answer("www.example.com. 300 A 192.0.2.1")
@@ -398,7 +398,7 @@ def test_long_answer_is_cut_to_the_clients_size(size: int) -> None:
 
 def test_any_is_cut_over_udp_where_it_would_be_forwarded(rig: Rig) -> None:
     upstream = FakeUpstream()
-    rig.pool = rig.answering.resolver = rig._pool([upstream], "ordered")
+    rig.forward_to([upstream])
 
     response = rig.ask_for(query_for(rtype="ANY"))
 
@@ -577,7 +577,7 @@ def test_datagrams_are_told_to_the_kernel_program_as_taken(rig: Rig) -> None:
 
 def test_waiting_clients_of_one_question_may_come_by_any_shape(rig: Rig) -> None:
     upstream = FakeUpstream()
-    rig.pool = rig.answering.resolver = rig._pool([upstream], "ordered")
+    rig.forward_to([upstream])
     plain, edns, nsid = rig.client(), rig.client(), rig.client()
     rig.ask(query_for().to_wire(), plain)
     rig.ask(query_for(payload=1232).to_wire(), edns)

@@ -402,26 +402,25 @@ def test_batch_larger_than_one_system_call_is_answered(
     assert sum(rig.words[stats.upstream_at(0) + stats.Upstream.DURATION :][:16]) == 200
 
 
-def test_closed_resolver_leaves_no_descriptor_and_no_waiting_client(
+def test_closed_pool_leaves_no_descriptor_and_no_waiting_client(
     upstream: FakeUpstream,
 ) -> None:
     rig = Rig()
     before = open_descriptors()
-    rig.pool = rig.answering.resolver = rig._pool([upstream], "ordered")
+    rig.forward_to([upstream])
     clients = [miss(rig, query_for(f"n{number}.test")) for number in range(40)]
     opened = open_descriptors() - before
     truncated = upstream.take()[0]
     upstream.send(said_to(truncated[0], flags=dns.flags.TC).to_wire(), truncated[1])
     rig.round()
 
-    rig.pool.close()
+    rig.forwarding.close()
     rig.round()
 
     assert len(opened) > 16
     for client in clients:
         assert received_one(client).rcode() == dns.rcode.SERVFAIL
         client.close()
-    rig.pool = None
     gc.collect()
     assert not open_descriptors() & opened
     rig.close()

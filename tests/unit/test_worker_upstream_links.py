@@ -295,7 +295,7 @@ def test_connection_that_fell_silent_is_not_used_again(rig: Rig, peer: Peer) -> 
 def test_nothing_is_left_open(upstream: FakeUpstream, end: str) -> None:
     rig = Rig()
     before = open_descriptors()
-    rig.pool = rig.answering.resolver = rig._pool([upstream], "ordered")
+    rig.forward_to([upstream])
     peer = Peer(rig, upstream)
     use(rig, peer)
     peer.close()
@@ -303,13 +303,12 @@ def test_nothing_is_left_open(upstream: FakeUpstream, end: str) -> None:
         rig.wait(600)
         rig.pool.sweep()
     else:
-        rig.pool.close()
+        rig.forwarding.close()
 
     rig.round()
 
     clients = {f"socket:[{inode}]" for inode in _inodes(rig)}
     assert open_descriptors() - before <= clients
-    rig.pool = None
     rig.close()
 
 

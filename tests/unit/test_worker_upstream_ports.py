@@ -40,7 +40,7 @@ def replaced(rig: Rig, reason: Upstream) -> int:
 
 def ports_of(rig: Rig) -> Ports:
     assert rig.pool is not None
-    [ports] = rig.pool._ports
+    [ports] = rig.pool._fetching.sending.ports
     return ports
 
 

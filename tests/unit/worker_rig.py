@@ -13,7 +13,7 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 import dns.flags
 import dns.message
@@ -27,8 +27,8 @@ from dnsfront.dns.shape import Shapes
 from dnsfront.dns.zones.zone_set import ZoneSet
 from dnsfront.ipc import memory, stats
 from dnsfront.ipc.spec import Limits as Bounds
-from dnsfront.ipc.spec import UpstreamServer
-from dnsfront.ipc.stats import RCODES, Counter
+from dnsfront.ipc.spec import PoolSettings, UpstreamServer
+from dnsfront.ipc.stats import RCODES, Counter, Health
 from dnsfront.ipc.stats import Upstream as Word
 from dnsfront.worker.answering.answering import Answering
 from dnsfront.worker.clients.access import AccessList
@@ -43,7 +43,7 @@ from dnsfront.worker.transports.streams import Streams
 from dnsfront.worker.transports.tcp import TcpListener
 from dnsfront.worker.transports.udp import UdpListener
 from dnsfront.worker.upstreams import pool as upstream
-from dnsfront.worker.upstreams.choice import order_of
+from dnsfront.worker.upstreams.forwarding import Forwarding
 from dnsfront.worker.upstreams.pool import Pool
 from tests.unit.asking import load_zone
 
@@ -79,6 +79,7 @@ www A 192.0.2.80
 """
 
 T = TypeVar("T")
+Policy = Literal["chash", "ordered", "least_outstanding"]
 
 
 def eventually(check: Callable[[], T | None], step: Callable[[], object]) -> T:
@@ -277,7 +278,7 @@ class Rig:
         zone: str = "",
         limits: CacheSettings = LIMITS,
         allow: Sequence[str] = ("127.0.0.0/8", "::1/128"),
-        policy: str = "ordered",
+        policy: Policy = "ordered",
         worker_id: int = 1,
         table: bytes = b"\1\0\0\0",
         load: Load | None = None,
@@ -309,11 +310,18 @@ class Rig:
             on_tick=lambda _now_ns: None,
             on_fault=self.faults.caught,
         )
+        self.forwarding = Forwarding(
+            health=self._health,
+            reactor=self.reactor,
+            meter=self.meter,
+            faults=self.faults,
+        )
         self.answering = Answering(
             worker_id=worker_id,
             cache=self.cache,
             shapes=Shapes(self.cache.views, nsid=b"w%d" % worker_id, udp_size=udp_size),
             ownership=self.ownership,
+            forwarding=self.forwarding,
             clock=self.clock,
             meter=self.meter,
             faults=self.faults,
@@ -321,11 +329,10 @@ class Rig:
         )
         if zone:
             self.answering.serve(ZoneSet([load_zone("example.test", zone, "test")]))
-        self.pool: Pool | None = None
         self._bounds = bounds
         self._before_round(0)
         if upstreams:
-            self.pool = self.answering.resolver = self._pool(upstreams, policy)
+            self.forward_to(upstreams, policy)
         receiving, self.handover_send = socket.socketpair(
             socket.AF_UNIX, socket.SOCK_DGRAM
         )
@@ -368,21 +375,27 @@ class Rig:
             clock=lambda: self.now_ns,
         )
 
-    def _pool(self, upstreams: Sequence[FakeUpstream], policy: str) -> Pool:
-        specs = tuple(upstream.spec for upstream in upstreams)
-        return Pool(
-            specs,
-            order=order_of(policy, specs, KEY),
-            is_up=lambda index: index not in self.down | self.on_trial,
-            is_on_trial=self.on_trial.__contains__,
-            timeout_s=TIMEOUT_S,
+    def _health(self, index: int) -> Health:
+        if index in self.on_trial:
+            return Health.TRIAL
+        return Health.DOWN if index in self.down else Health.UP
+
+    def forward_to(
+        self, upstreams: Sequence[FakeUpstream], policy: Policy = "ordered"
+    ) -> None:
+        """Have misses go to *upstreams*."""
+        servers = tuple(upstream.spec for upstream in upstreams)
+        self.forwarding.replace(
+            PoolSettings(policy, TIMEOUT_S, servers),
+            hash_key=KEY,
             udp_size=self._udp_size,
             limits=self._bounds,
-            reactor=self.reactor,
-            outcomes=self.answering.outcomes,
-            meter=self.meter,
-            faults=self.faults,
         )
+
+    @property
+    def pool(self) -> Pool | None:
+        """The pool that misses go to."""
+        return self.forwarding.find(b"\0")
 
     def inbox_at(self, receiving: socket.socket, peers: Peers) -> Inbox:
         """Return an inbox for what this worker is to answer."""
@@ -406,13 +419,11 @@ class Rig:
         self.clock.set(self.now_ns)
 
     def _after_round(self) -> float | None:
-        if self.pool is not None:
-            self.pool.expire()
+        self.forwarding.expire()
         self.answering.delivery.go_on()
         self.streams.work()
-        if self.pool is not None:
-            self.pool.flush()
-            self.wait_s = self.pool.wait_s()
+        self.forwarding.flush()
+        self.wait_s = self.forwarding.wait_s()
         self.udp.flush()
         self.peers.flush()
         self.meter.flush()
@@ -480,8 +491,7 @@ class Rig:
         for client in self._clients:
             client.close()
         self.streams.close()
-        if self.pool is not None:
-            self.pool.close()
+        self.forwarding.close()
         self.peers.replace({})
         for sock in (
             self._receiving,

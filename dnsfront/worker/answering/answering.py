@@ -25,15 +25,15 @@ from dnsfront.worker.process.clock import Clock
 from dnsfront.worker.process.faults import Faults
 from dnsfront.worker.process.meter import Meter
 from dnsfront.worker.upstreams.fetch import Fetch
+from dnsfront.worker.upstreams.forwarding import Forwarding
 from dnsfront.worker.upstreams.outcomes import Outcomes
-from dnsfront.worker.upstreams.pool import Pool
 
 
 class Answering:
     """What one worker knows about answering; its parts are the files beside this one.
 
-    `resolver` is where misses go, None without upstreams. The fast path reads `cache`,
-    `shapes`, `clock` and `meter` itself.
+    Misses go where *forwarding* says. The fast path reads `cache`, `shapes`, `clock`
+    and `meter` itself.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Answering:
         cache: Cache,
         shapes: Shapes,
         ownership: Ownership,
+        forwarding: Forwarding,
         clock: Clock,
         meter: Meter,
         faults: Faults,
@@ -53,19 +54,19 @@ class Answering:
         self.shapes = shapes
         self.meter = meter
         self.faults = faults
-        self.resolver: Pool | None = None
+        self.forwarding = forwarding
         self.delivery = Delivery(meter, faults)
         self.failures = Failures(clock, meter)
         self.stale = Stale(cache, self.delivery, clock, meter)
         self.local = Local(
             cache,
             self.delivery,
-            has_upstreams=lambda: self.resolver is not None,
+            is_forwarded=lambda qname: forwarding.find(qname) is not None,
             clock=clock,
             meter=meter,
             faults=faults,
         )
-        self.outcomes = Outcomes(
+        forwarding.outcomes = Outcomes(
             deliver=self.deliver,
             fail=self.stale.fail,
             send_stale=self.stale.send,
@@ -177,13 +178,14 @@ class Answering:
     ) -> None:
         question, view = waiter.question, waiter.shape.view
         tail = question[-4:]
-        canonical = key if key.endswith(tail) else key[:-4] + tail
-        resolver = self.resolver
-        if resolver is not None:
-            fetch = resolver.under_way[view].get(canonical)
+        qname = key[:-4]
+        canonical = key if key.endswith(tail) else qname + tail
+        pool = self.forwarding.find(qname)
+        if pool is not None:
+            fetch = pool.under_way[view].get(canonical)
             if fetch is not None and (waiter.is_tcp or tail != ANY_IN):
                 self.meter.count(Counter.CACHE_REQUESTS)
-                resolver.join(fetch, waiter)
+                pool.join(fetch, waiter)
                 return
         if entry is None:
             if wire.question_end(question, 0) != len(question):
@@ -192,14 +194,14 @@ class Answering:
                 return
         elif entry.tail != tail:
             entry = None
-        if not waiter.is_ours and self._handed_over(key[:-4], octets, waiter):
+        if not waiter.is_ours and self._handed_over(qname, octets, waiter):
             return
         local = self.local
         if (tail not in PLAIN or local.has_zones) and local.answer(
             canonical, key, waiter
         ):
             return
-        if resolver is None:
+        if pool is None:
             error = wire.EDE_NOT_AUTHORITATIVE
             self.stale.fail(entry, [waiter], wire.REFUSED, error)
             return
@@ -212,7 +214,7 @@ class Answering:
             cached = wire.EDE_CACHED_ERROR if rcode == wire.SERVFAIL else None
             self.stale.fail(entry, [waiter], rcode, cached, errors)
             return
-        resolver.fetch(view, key, canonical, entry, waiter)
+        pool.fetch(view, key, canonical, entry, waiter)
 
     def _handed_over(self, qname: bytes, octets: bytes, waiter: Waiter) -> bool:
         owner = self._ownership.owner(qname)
@@ -242,15 +244,14 @@ class Answering:
 
     def prefetch(self) -> None:
         """Fetch again what is asked for and about to expire, if that did not fail."""
-        due, resolver = self.cache.take_due(), self.resolver
-        if resolver is None:
-            return
-        for entry in due:
-            view, canonical = entry.view, entry.key[:-4] + entry.tail
+        for entry in self.cache.take_due():
+            view, qname = entry.view, entry.key[:-4]
+            canonical, pool = qname + entry.tail, self.forwarding.find(qname)
             if (
-                canonical not in resolver.under_way[view]
+                pool is not None
+                and canonical not in pool.under_way[view]
                 and self.failures.find(view, canonical) is None
-                and resolver.fetch(view, entry.key, canonical, entry, None)
+                and pool.fetch(view, entry.key, canonical, entry, None)
             ):
                 self.meter.count(Counter.CACHE_PREFETCHES)
 
@@ -260,15 +261,16 @@ class Answering:
         What is cached of their names is the caller's to forget.
         """
         self.local.serve(zones)
-        self.outcomes.local_message = None if zones is None else self.local.message
+        message = None if zones is None else self.local.message
+        self.forwarding.outcomes.local_message = message
 
-    def reclaim(self, resolver: Pool) -> None:
-        """Answer what *resolver* asks and a zone of ours answers now.
+    def reclaim(self) -> None:
+        """Answer what upstreams are asked and a zone of ours answers now.
 
         What is cached of such names is the caller's to forget.
         """
         self.cache.take_due()
-        for fetch in resolver.take_back(self.local.is_ours):
+        for fetch in self.forwarding.take_back(self.local.is_ours):
             self.local.answer_all(fetch.canonical, fetch.key, fetch.waiters)
 
     def adopt(self, parcel: bytes) -> None:

@@ -41,8 +41,8 @@ class Local:
     """The zones of this worker, and what else it answers itself.
 
     `zones` is None without any, which `has_zones` says for those who only ask that.
-    `identity` has the record for each qname of class CHAOS that is answered. Unless
-    *has_upstreams* says so, a zone speaks for its parent too.
+    `identity` has the record for each qname of class CHAOS that is answered. Where
+    a qname *is_forwarded*, its zone does not speak for its parent.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Local:
         cache: Cache,
         delivery: Delivery,
         *,
-        has_upstreams: Callable[[], bool],
+        is_forwarded: Callable[[bytes], bool],
         clock: Clock,
         meter: Meter,
         faults: Faults,
@@ -60,7 +60,7 @@ class Local:
         self.identity: dict[bytes, bytes] = {}
         self._cache = cache
         self._delivery = delivery
-        self._has_upstreams = has_upstreams
+        self._is_forwarded = is_forwarded
         self._clock = clock
         self._meter = meter
         self._faults = faults
@@ -79,7 +79,7 @@ class Local:
         """Return the zone that answers a question, None where an upstream does."""
         if self.zones is None:
             return None
-        if canonical.endswith(_DS_IN) and self._has_upstreams():
+        if canonical.endswith(_DS_IN) and self._is_forwarded(canonical[:-4]):
             return self.zones.find_for_ds(canonical[:-4])
         return self.zones.find(canonical[:-4])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from collections.abc import Set as AbstractSet
 
 from dnsfront import logs
@@ -23,14 +23,13 @@ from dnsfront.worker.clients.access import AccessList
 from dnsfront.worker.orders.orders import MAX_REASON, Handler, Pieces
 from dnsfront.worker.process import descriptors
 from dnsfront.worker.transports.streams import Streams
-from dnsfront.worker.upstreams.pool import Pool
+from dnsfront.worker.upstreams.forwarding import Forwarding
 
 
 class ConfigOrders:
     """Has the spec in force, of which *spec* is the first, and changes it.
 
-    *free* is how many descriptors the worker had left, *open_upstreams* has misses go
-    to the upstreams of a spec, *resolvers* returns all that have fetches under way.
+    *free* is how many descriptors the worker had left.
     """
 
     def __init__(
@@ -43,8 +42,7 @@ class ConfigOrders:
         access: AccessList,
         streams: Streams,
         free: int,
-        open_upstreams: Callable[[WorkerSpec], None],
-        resolvers: Callable[[], list[Pool]],
+        forwarding: Forwarding,
     ) -> None:
         self._spec = spec
         self._images = images
@@ -53,8 +51,7 @@ class ConfigOrders:
         self._access = access
         self._streams = streams
         self._free = free
-        self._open_upstreams = open_upstreams
-        self._resolvers = resolvers
+        self._forwarding = forwarding
         self.handlers: dict[str, Handler] = {
             "images": self._on_images,
             "configure": self._on_configure,
@@ -79,7 +76,7 @@ class ConfigOrders:
         self._limit_clients(before)
         identify(self._answering, spec)
         if (spec.upstreams, spec.edns) != (before.upstreams, before.edns):
-            self._open_upstreams(spec)
+            forward(self._forwarding, spec)
             self._answering.failures.forget()
         # Without upstreams a zone says of its origin what is its parent's to say.
         is_alone, was_alone = not spec.upstreams.servers, not before.upstreams.servers
@@ -99,14 +96,12 @@ class ConfigOrders:
             self._access.replace(spec.access.allow, is_silent=is_silent)
             self._streams.keep_out(self._access)
         self._streams.configure(spec.limits, client_descriptors(self._free, spec))
-        if self._answering.resolver is not None:
-            self._answering.resolver.bound(spec.limits)
+        self._forwarding.bound(spec.limits)
 
     def _forget_outdated(self, before: WorkerSpec) -> Generator[None, None, None]:
         """Forget what zones of *before*, or of now, have a say in, a piece a round."""
         # From now on no response of an upstream gets in; those that did go.
-        for resolver in self._resolvers():
-            self._answering.reclaim(resolver)
+        self._answering.reclaim()
         origins = {
             wire.qname_from_text(zone.origin)
             for zone in (*before.zones, *self._spec.zones)
@@ -131,6 +126,16 @@ def identify(answering: Answering, spec: WorkerSpec) -> None:
     answering.shapes.resize(spec.edns.udp_size)
     answering.local.identity = identity_records(
         spec.identity.id.replace("{worker}", spec.name), spec.identity.version
+    )
+
+
+def forward(forwarding: Forwarding, spec: WorkerSpec) -> None:
+    """Have misses go to the upstreams of *spec*."""
+    forwarding.replace(
+        spec.upstreams,
+        hash_key=spec.hash_key,
+        udp_size=spec.edns.udp_size,
+        limits=spec.limits,
     )
 
 

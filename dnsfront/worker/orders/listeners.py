@@ -10,7 +10,6 @@ from dnsfront.ipc.spec import Listener
 from dnsfront.worker.answering.answering import Answering
 from dnsfront.worker.orders.orders import Handler, Pieces
 from dnsfront.worker.transports.listening import Listening
-from dnsfront.worker.upstreams.pool import Pool
 
 _NS: Final = 1_000_000_000
 #: How often a listener that leaves is looked at.
@@ -20,8 +19,7 @@ _LOOK_EVERY_S: Final = 0.01
 class ListenerOrders:
     """Opens, leaves and closes listeners, and pauses all of them.
 
-    *catch_up* takes what peers handed over until now, *resolvers* returns all that
-    have fetches under way.
+    *catch_up* takes what peers handed over until now.
     """
 
     def __init__(
@@ -29,12 +27,10 @@ class ListenerOrders:
         *,
         listening: Listening,
         answering: Answering,
-        resolvers: Callable[[], list[Pool]],
         catch_up: Callable[[], None],
     ) -> None:
         self._listening = listening
         self._answering = answering
-        self._resolvers = resolvers
         self._catch_up = catch_up
         self.handlers: dict[str, Handler] = {
             "listen": self._on_listen,
@@ -54,10 +50,8 @@ class ListenerOrders:
         """Leave listeners until nobody waits there, or the time is over."""
         deadline_ns = self._answering.clock.now_ns + round(order["within_s"] * _NS)
         self._listening.leave(order["numbers"])
-        while (
-            not self._listening.has_left(self._resolvers())
-            and self._answering.clock.now_ns < deadline_ns
-        ):
+        clock = self._answering.clock
+        while not self._listening.has_left() and clock.now_ns < deadline_ns:
             yield _LOOK_EVERY_S
         return {"op": "unlistened"}
 

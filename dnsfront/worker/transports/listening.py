@@ -19,7 +19,6 @@ from dnsfront.worker.process.reactor import Reactor
 from dnsfront.worker.transports.streams import Streams
 from dnsfront.worker.transports.tcp import TcpListener
 from dnsfront.worker.transports.udp import UdpListener
-from dnsfront.worker.upstreams.pool import Pool
 
 
 class Listening:
@@ -136,7 +135,7 @@ class Listening:
             self._unwatch(number)
             self.tcp[number].drain(is_kept=False)
 
-    def has_left(self, resolvers: Iterable[Pool]) -> bool:
+    def has_left(self) -> bool:
         """Take what the leaving ones still hold; return whether nobody waits there."""
         leaving = [self.udp[number] for number in self._leaving]
         are_empty = [udp.drain() for udp in leaving]
@@ -146,13 +145,7 @@ class Listening:
             return False
         if self._streams.answering.delivery.crowds.waiting:
             return False
-        return not any(
-            waiter.is_at(leaving)
-            for resolver in resolvers
-            for fetches in resolver.under_way
-            for fetch in fetches.values()
-            for waiter in fetch.waiters
-        )
+        return not self._streams.answering.forwarding.is_awaited_at(leaving)
 
     def close(self) -> None:
         """Close the leaving ones, and the connections that are left there."""

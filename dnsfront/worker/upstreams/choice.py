@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from dnsfront.ipc.spec import MAX_TRIES, UpstreamServer
+from dnsfront.ipc.stats import Health
 from dnsfront.ring import table
 from dnsfront.ring.placement import Worker
 from dnsfront.ring.qhash import qname_hash, slot_of
@@ -58,32 +59,33 @@ def _chash(servers: Sequence[UpstreamServer], key: bytes) -> Order:
 class Choice:
     """The servers of one pool.
 
-    *order* names them for a qname, best first; *is_up* tells what the health checks
-    think of the upstream with an index, *is_on_trial* whether one question may show
-    that it answers again.
+    *order* names them for a qname, best first; *health* returns what the health checks
+    say of the upstream with an index. One question may show of a server on trial that
+    it answers again.
     """
 
     def __init__(
         self,
         servers: Sequence[Server],
         order: Order,
-        is_up: Callable[[int], bool],
-        is_on_trial: Callable[[int], bool] | None,
+        health: Callable[[int], int],
     ) -> None:
         self._servers = servers
         self._order = order
-        self._is_up = is_up
-        self._is_on_trial = is_on_trial
+        self._health = health
         self.rank()
 
     def rank(self) -> None:
         """Note who is up; the only server there is needs no further choice."""
-        self._up = [server for server in self._servers if self._is_up(server.index)]
-        self._trials: list[Server] = []
-        if self._up and self._is_on_trial is not None:
-            self._trials = [x for x in self._servers if self._is_on_trial(x.index)]
+        words = [self._health(server.index) for server in self._servers]
+        self._up = self._with(words, Health.UP)
+        self._trials = self._with(words, Health.TRIAL) if self._up else []
         only = list(self._servers) if len(self._servers) == 1 else []
         self._only = only * (MAX_TRIES if self._up else 1)
+
+    def _with(self, words: list[int], health: Health) -> list[Server]:
+        pairs = zip(self._servers, words, strict=True)
+        return [server for server, word in pairs if word == health]
 
     def of(self, qname: bytes) -> list[Server]:
         """Return the servers of up to three tries, the first of them last.
