@@ -10,7 +10,7 @@ from dnsfront.errors import ControlError
 from tests.soak import model
 from tests.soak.clients import SERVICE
 from tests.soak.jail import HOST, WORLD
-from tests.soak.operations import OFTEN, RARELY, SOMETIMES, WAYS, Operation
+from tests.soak.operations import FEW_PENDING, OFTEN, RARELY, SOMETIMES, WAYS, Operation
 from tests.soak.resolvers import ADDRESSES
 from tests.soak.world import BrokenError, World, home, is_running
 from tests.system.front import Address
@@ -60,7 +60,7 @@ CHOICES: Final[dict[str, list[Any]]] = {
     "log.level": ["debug", "info", "warning"],
     "limits.tcp_connections": [20, 1000],
     "limits.tcp_connections_per_client": [10, 100],
-    "limits.pending": [200, 20_000],
+    "limits.pending": [FEW_PENDING, 20_000],
     "limits.pending_per_zone": [50, 2000],
     "limits.tcp_idle": ["1s", "10s"],
     "limits.tcp_queries_per_connection": [0, 5],

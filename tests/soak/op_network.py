@@ -15,7 +15,7 @@ import dns.message
 from tests.soak.clients import SERVICE
 from tests.soak.jail import CLIENTS, UPSTREAMS
 from tests.soak.model import CUT, FAILED, LATE, LOST, STALE
-from tests.soak.operations import OFTEN, RARELY, SOMETIMES, Operation
+from tests.soak.operations import FEW_PENDING, OFTEN, RARELY, SOMETIMES, Operation
 from tests.soak.resolvers import ADDRESSES, BAD_MODES, GOOD_MODES
 from tests.soak.world import ADMIN, BrokenError, World
 
@@ -234,6 +234,9 @@ class RandomNames(Operation):
         if not self.is_silent:
             # They may take all the pending queries that their zone may have.
             excuse = world.excuse((FAILED, STALE), "random names of the same zone")
+        elif world.config.get("limits", {}).get("pending", 0) == FEW_PENDING:
+            # Or all that their client may have, from whose address the others ask too.
+            excuse = world.excuse((FAILED, STALE), "random names of the same client")
         seed = world.queries_fresh = world.queries_fresh + 1
         over_at = time.monotonic() + self.seconds
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:

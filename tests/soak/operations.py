@@ -21,6 +21,9 @@ OFTEN: Final = 20
 SOMETIMES: Final = 10
 RARELY: Final = 4
 
+#: A `limits.pending` so low that random names of one client take all it may have.
+FEW_PENDING: Final = 200
+
 
 @dataclass(frozen=True)
 class Operation:
