@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from dnsfront import __version__
-from dnsfront.ipc import records, replies, stats
+from dnsfront.ipc import messages, records, stats
 from dnsfront.ipc.spec import WorkerSpec
 
-#: Goes up with every change to a message of `ipc/channel.py` that no field, reply or
+#: Goes up with every change to a message of `ipc/messages.py` that no field, reply or
 #: layout shows.
 CHANNEL_VERSION: Final = 1
 
@@ -43,7 +43,7 @@ class Identity:
             stats.BUCKET_BOUNDS_S,
             [[(word.name, int(word)) for word in words] for words in _WORDS],
             records.layout(WorkerSpec),
-            replies.shapes(),
+            messages.layout(),
         ]
         digest = hashlib.blake2b(repr(told).encode(), digest_size=8)
         return cls(__version__, digest.hexdigest())

@@ -11,7 +11,16 @@ from collections.abc import Callable
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache, partial
 from types import NoneType, UnionType
-from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    Final,
+    Literal,
+    TypeGuard,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 MAX_TEXT: Final = 4096
 MAX_COUNT: Final = 1 << 53
@@ -48,11 +57,11 @@ def from_plain(kind: type[R], plain: object) -> R:
     return reader(plain)
 
 
-@cache
-def layout(kind: type) -> str:
+def layout(kind: Any) -> str:  # noqa: ANN401 - a class
     """Return the fields of *kind*, and of all records in it, as text."""
     hints = get_type_hints(kind)
-    return f"{kind.__name__}({', '.join(f'{k}: {_text(v)}' for k, v in hints.items())})"
+    told = [f"{x.name}: {_text(hints[x.name])}" for x in fields(kind)]
+    return f"{kind.__name__}({', '.join(told)})"
 
 
 def _text(hint: Any) -> str:  # noqa: ANN401 - a type, or what stands for one
@@ -65,6 +74,8 @@ def _text(hint: Any) -> str:  # noqa: ANN401 - a type, or what stands for one
 @cache
 def _reader(hint: Any) -> _Reader:  # noqa: ANN401 - a type, or what stands for one
     """Return what checks a value of type *hint*, and returns it."""
+    # A NewType is what it is made of.
+    hint = getattr(hint, "__supertype__", hint)
     if hint in _SIMPLE:
         return partial(_simple, _SIMPLE[hint])
     if isinstance(hint, type) and is_dataclass(hint):
@@ -83,17 +94,18 @@ def _reader(hint: Any) -> _Reader:  # noqa: ANN401 - a type, or what stands for 
     return partial(_optional, _reader(arguments[0]))
 
 
-def _is_count(value: object) -> bool:
+def is_count(value: object) -> TypeGuard[int]:
+    """Return whether *value* is a number of something, and not too large for one."""
     # JSON's true is an int to Python.
     return type(value) is int and 0 <= value <= MAX_COUNT
 
 
 def _is_measure(value: object) -> bool:
-    return (type(value) is float and 0 <= value <= MAX_COUNT) or _is_count(value)
+    return (type(value) is float and 0 <= value <= MAX_COUNT) or is_count(value)
 
 
 _SIMPLE: Final[dict[Any, Callable[[Any], bool]]] = {
-    int: _is_count,
+    int: is_count,
     float: _is_measure,
     bool: lambda value: isinstance(value, bool),
     str: lambda value: isinstance(value, str) and len(value) <= MAX_TEXT,
@@ -111,13 +123,13 @@ def _optional(reader: _Reader, value: Any) -> Any:  # noqa: ANN401 - JSON
 
 
 def _tuple(reader: _Reader, value: Any) -> Any:  # noqa: ANN401 - JSON
-    if not isinstance(value, list):
+    if not isinstance(value, list | tuple):
         raise ShapeError("no list")
     return tuple(map(reader, value))
 
 
 def _fixed_tuple(readers: list[_Reader], value: Any) -> Any:  # noqa: ANN401 - JSON
-    if not isinstance(value, list) or len(value) != len(readers):
+    if not isinstance(value, list | tuple) or len(value) != len(readers):
         raise ShapeError("no list of the right length")
     return tuple(reader(x) for reader, x in zip(readers, value, strict=True))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from dnsfront.dns.wire import qname_from_text, qname_to_text
 from dnsfront.errors import ControlError, WireError
+from dnsfront.ipc.messages import Flush
 from dnsfront.supervisor.change.apply import Change
 from dnsfront.supervisor.change.in_force import InForce
 from dnsfront.supervisor.change.reload import Reloader
@@ -92,11 +93,11 @@ class Commands:
 
     async def _flush(self, request: Request) -> int:
         """Flush one qname, one zone or, with neither, everything."""
-        keys: tuple[str, ...] = ("qname", "zone")
-        what = {key: _name(request, key) for key in keys if key in request}
-        if len(what) > 1:
+        keys = [key for key in ("qname", "zone") if key in request]
+        if len(keys) > 1:
             raise ControlError("flush: got qname and zone, want one of them")
-        entries = await self._reloader.flush(what)
+        name = _name(request, keys[0]) if keys else None
+        entries = await self._reloader.flush(Flush(name, is_suffix=keys == ["zone"]))
         _LOG.info("flushed entries=%d", entries)
         return entries
 

@@ -12,14 +12,25 @@ import os
 import signal
 import socket
 import time
-from dataclasses import asdict
 from typing import Final
 
 from dnsfront import logs
 from dnsfront.dns.cache import Cache
 from dnsfront.dns.shape import Shapes
-from dnsfront.ipc import channel, memory, records, signals, stats
+from dnsfront.ipc import channel, memory, messages, records, signals, stats
 from dnsfront.ipc.identity import Identity
+from dnsfront.ipc.messages import (
+    Drain,
+    Drained,
+    KnowPeers,
+    MapImages,
+    OtherCode,
+    Ping,
+    Pong,
+    Ready,
+    Start,
+    UseTable,
+)
 from dnsfront.ipc.spec import WorkerSpec
 from dnsfront.ipc.stats import Counter, Limit
 from dnsfront.kernel.layouts import described
@@ -61,25 +72,31 @@ def main(control_fd: int) -> int:
     # A stop comes over the channel: who signals the whole group gets a drain too.
     signals.ignore(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     control = socket.socket(fileno=control_fd)
+    received = channel.receive(control)
+    if received is None:
+        return os.EX_UNAVAILABLE
+    ours = Identity.here(described())
+    if Identity.told(received[0]) != ours:
+        told, _none = messages.pack(OtherCode(ours.version, ours.layout))
+        channel.send(control, told)
+        control.close()
+        return os.EX_SOFTWARE
+    start = messages.order_in(*received)
+    assert isinstance(start, Start), "the first order"
+    spec = records.from_json(WorkerSpec, memory.content(start.spec_fd))
+    os.close(start.spec_fd)
     images = Images()
-    while True:
+    while images.are_missing(spec.zones):
         received = channel.receive(control)
         if received is None:
             return os.EX_UNAVAILABLE
-        message, fds = received
-        if message["op"] == "start":
-            break
-        images.take(message["packs"], fds)
-    ours = Identity.here(described())
-    if Identity.told(message) != ours:
-        channel.send(control, {"op": "other_code", **asdict(ours)})
-        control.close()
-        return os.EX_SOFTWARE
-    worker = WorkerLoop(control, message, fds, images)
+        order = messages.order_in(*received)
+        assert isinstance(order, MapImages), "what the first spec names"
+        images.take(order.packs, order.memory_fds)
+    worker = WorkerLoop(control, start, spec, images)
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
-    user = message["user"]
-    privileges.drop(None if user is None else (user[0], user[1]))
+    privileges.drop(start.user)
     worker.run()
     return os.EX_OK
 
@@ -90,21 +107,21 @@ class WorkerLoop:
     def __init__(
         self,
         control: socket.socket,
-        start: channel.Message,
-        fds: list[int],
+        start: Start,
+        spec: WorkerSpec,
         images: Images,
     ) -> None:
-        spec_fd, stats_fd, live_fd, load_fd, health_fd, table_fd, handover_fd = fds[:7]
-        spec = records.from_json(WorkerSpec, memory.content(spec_fd))
         logs.set_up(spec.log.level, spec.name)
         self._is_serving = False
         self._is_draining = False
         self._is_trimming = False
         self._clock = Clock(time.monotonic_ns())
-        self._meter = Meter(stats.words(stats_fd), self._clock)
+        self._meter = Meter(stats.words(start.stats_fd), self._clock)
         self._faults = Faults(self._meter)
-        self.ownership = Ownership(spec.worker_id, spec.hash_key, live_fd, load_fd)
-        self.ownership.publish(table_fd, start["slots"])
+        self.ownership = Ownership(
+            spec.worker_id, spec.hash_key, start.live_fd, start.load_fd
+        )
+        self.ownership.publish(start.table_fd, start.slots)
         self.cache = Cache(spec.cache)
         self.access = AccessList(
             spec.access.allow, is_silent=spec.access.deny == "drop"
@@ -115,7 +132,7 @@ class WorkerLoop:
             on_tick=self._on_tick,
             on_fault=self._on_fault,
         )
-        health = memoryview(memory.read_only(health_fd)).cast("Q")
+        health = memoryview(memory.read_only(start.health_fd)).cast("Q")
         self.forwarding = Forwarding(
             health=health.__getitem__,
             reactor=self.reactor,
@@ -158,9 +175,9 @@ class WorkerLoop:
             reactor=self.reactor,
             streams=self.streams,
         )
-        self.listening.add(spec.listeners, fds[7:])
+        self.listening.add(spec.listeners, start.socket_fds)
         self._inbox = Inbox(
-            socket.socket(fileno=handover_fd),
+            socket.socket(fileno=start.handover_fd),
             self.peers,
             on_datagram=self.listening.answer_passed,
             on_query=self.answering.query,
@@ -169,15 +186,12 @@ class WorkerLoop:
         self._orders = Orders(
             control, on_end=self.reactor.stop, on_fault=self._on_fault
         )
-        self._orders.handle(
-            {
-                "peers": self._on_peers,
-                "table": self._on_table,
-                "drain": self._on_drain,
-                "ping": self._on_ping,
-            }
-        )
-        entries = EntryOrders(
+        self._orders.on(KnowPeers, self._on_peers)
+        self._orders.on(UseTable, self._on_table)
+        self._orders.on(Drain, self._on_drain)
+        self._orders.on(Ping, lambda _order: Pong())
+        EntryOrders(
+            self._orders,
             worker_id=spec.worker_id,
             cache=self.cache,
             answering=self.answering,
@@ -186,7 +200,8 @@ class WorkerLoop:
             meter=self._meter,
             catch_up=self._catch_up,
         )
-        config = ConfigOrders(
+        ConfigOrders(
+            self._orders,
             spec,
             images=images,
             cache=self.cache,
@@ -196,13 +211,12 @@ class WorkerLoop:
             free=free,
             forwarding=self.forwarding,
         )
-        listeners = ListenerOrders(
+        ListenerOrders(
+            self._orders,
             listening=self.listening,
             answering=self.answering,
             catch_up=self._catch_up,
         )
-        for orders in (entries, config, listeners):
-            self._orders.handle(orders.handlers)
         self._parts: Final = (
             self._expire,
             self._go_on,
@@ -214,7 +228,13 @@ class WorkerLoop:
             self._flush_udp,
             self._flush_counts,
         )
-        for fd in (spec_fd, stats_fd, live_fd, load_fd, health_fd, table_fd):
+        for fd in (
+            start.stats_fd,
+            start.live_fd,
+            start.load_fd,
+            start.health_fd,
+            start.table_fd,
+        ):
             os.close(fd)
 
     def run(self) -> None:
@@ -222,14 +242,15 @@ class WorkerLoop:
         self.reactor.watch(self._orders.fileno(), self._orders.ready)
         # Before it serves: a predecessor sends its cache.
         self.reactor.watch(self._inbox.fileno(), self._on_handover)
-        self._orders.tell({"op": "ready", **asdict(Identity.here(described()))})
+        ours = Identity.here(described())
+        self._orders.tell(Ready(ours.version, ours.layout))
         self.reactor.run()
 
     # -- what the supervisor orders
 
-    def _on_peers(self, order: channel.Message, fds: list[int]) -> None:
-        sockets = [socket.socket(fileno=fd) for fd in fds]
-        self.peers.replace(dict(zip(order["ids"], sockets, strict=True)))
+    def _on_peers(self, order: KnowPeers) -> None:
+        sockets = [socket.socket(fileno=fd) for fd in order.socket_fds]
+        self.peers.replace(dict(zip(order.ids, sockets, strict=True)))
         self._serve()
 
     def _serve(self) -> None:
@@ -245,19 +266,15 @@ class WorkerLoop:
             self.listening.settle()
         self.listening.watch()
 
-    def _on_table(self, order: channel.Message, fds: list[int]) -> None:
-        [table_fd] = fds
-        self.ownership.publish(table_fd, order["slots"])
-        os.close(table_fd)
+    def _on_table(self, order: UseTable) -> None:
+        self.ownership.publish(order.table_fd, order.slots)
+        os.close(order.table_fd)
 
-    def _on_drain(self, order: channel.Message, _fds: list[int]) -> None:
+    def _on_drain(self, order: Drain) -> None:
         """Finish what there is, but for what waits at the listeners kept, and end."""
         self._is_draining = True
-        self.listening.drain(order["kept"])
+        self.listening.drain(order.kept)
         self.listening.unwatch()
-
-    def _on_ping(self, _order: channel.Message, _fds: list[int]) -> channel.Message:
-        return {"op": "pong"}
 
     def _take_handed_over(self) -> bool:
         """Take what other workers passed here; return whether there was any."""
@@ -284,7 +301,7 @@ class WorkerLoop:
             except Exception:  # noqa: BLE001 - the other parts have their turn
                 self._on_fault(part.__name__)
         if self._is_draining and self._is_drained():
-            self._orders.tell({"op": "drained"})
+            self._orders.tell(Drained())
             self.reactor.stop()
         return self._wait_s()
 

@@ -13,7 +13,25 @@ from typing import Any
 import pytest
 
 from dnsfront.ipc import memory, records
-from dnsfront.ipc.channel import Message
+from dnsfront.ipc.messages import (
+    Configure,
+    Configured,
+    Drain,
+    Flush,
+    Flushed,
+    KnowPeers,
+    MapImages,
+    Order,
+    Ready,
+    Refused,
+    Said,
+    Start,
+    Transfer,
+    Transferred,
+    TransferToSuccessor,
+    order_in,
+    pack,
+)
 from dnsfront.ipc.spec import Listener, WorkerSpec
 from dnsfront.kernel.userspace import UserspaceSteering
 from dnsfront.supervisor import front, start
@@ -81,7 +99,7 @@ class PlayedProcess:
         self,
         name: str,
         *,
-        on_message: Callable[[Message], None],
+        on_message: Callable[[Said], None],
         on_exit: Callable[[], None],
     ) -> None:
         self.name = name
@@ -95,41 +113,39 @@ class PlayedProcess:
         self.events.append(("spawned", name))
         self.by_name[name] = self
 
-    def send(self, message: Message, fds: list[int] | None = None) -> None:
-        op = message["op"]
-        if op == "images":
-            assert fds is not None
-            assert len(fds) == len(message["packs"])
-            self.packs += message["packs"]
+    def send(self, order: Order[Any]) -> None:
+        assert order_in(*pack(order)) == order
+        if isinstance(order, MapImages):
+            assert len(order.memory_fds) == len(order.packs)
+            self.packs += order.packs
             return
-        self.events.append((op, self.name, *message.get("ids", ())))
+        ids = order.ids if isinstance(order, KnowPeers) else ()
+        self.events.append((order.op, self.name, *ids))
         soon = asyncio.get_running_loop().call_soon
-        if op == "start":
-            assert fds
-            self.spec = records.from_json(WorkerSpec, memory.content(fds[0]))
+        if isinstance(order, Start):
+            self.spec = records.from_json(WorkerSpec, memory.content(order.spec_fd))
             if self.name in self.fails_to_start:
                 soon(self.die)
             else:
-                soon(self._on_message, {"op": "ready", **self.identity})
-        elif op == "drain":
+                soon(self._on_message, Ready(**self.identity))
+        elif isinstance(order, Drain):
             soon(self.die)
 
-    async def ask(
-        self, message: Message, fds: list[int] | None = None, *, timeout_s: float
-    ) -> Message | None:
+    async def ask(self, order: Order[Any], *, timeout_s: float) -> Said | None:
         del timeout_s
-        self.events.append((message["op"], self.name))
-        if message["op"] == "flush":
-            return {"op": "flushed", "entries": 3}
-        if message["op"] == "move":
-            return {"op": "moved", "entries": 2}
-        if message["op"] != "configure":
-            return {"op": "done"}
-        assert fds
+        assert order_in(*pack(order)) == order
+        self.events.append((order.op, self.name))
+        if isinstance(order, Flush):
+            return Flushed(3)
+        if isinstance(order, Transfer | TransferToSuccessor):
+            return Transferred(2)
+        if not isinstance(order, Configure):
+            [reply] = order.replies.values()
+            return reply()
         if self.refuses == self.name:
-            return {"op": "refused", "reason": "too much"}
-        self.spec = records.from_json(WorkerSpec, memory.content(fds[0]))
-        return {"op": "configured"}
+            return Refused("too much")
+        self.spec = records.from_json(WorkerSpec, memory.content(order.spec_fd))
+        return Configured()
 
     def ping(self) -> None:
         self.events.append(("ping", self.name))

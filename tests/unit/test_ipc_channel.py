@@ -49,7 +49,7 @@ def test_an_order_whose_descriptors_do_not_fit_is_told_as_failed(
 ) -> None:
     ours, theirs = ends
     orders = Orders(theirs, on_end=pytest.fail, on_fault=pytest.fail)
-    channel.send(ours, {"op": "move", "id": 7, "within_s": 2}, [0, 0, 0])
+    channel.send(ours, {"op": "transfer", "id": 7, "timeout_s": 2}, [0, 0, 0])
 
     with room_for(1), pytest.raises(channel.CutMessageError):
         orders.ready(0)
@@ -64,7 +64,7 @@ def test_descriptors_of_a_cut_message_are_closed(
 ) -> None:
     ours, theirs = ends
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
-    channel.send(ours, {"op": "images"}, [0, 0, 0])
+    channel.send(ours, {"op": "map_images"}, [0, 0, 0])
 
     with room_for(1), pytest.raises(ValueError, match="was cut"):
         channel.receive(theirs)

@@ -15,6 +15,7 @@ import pytest
 
 from dnsfront.errors import DnsfrontError, KernelError
 from dnsfront.ipc import memory
+from dnsfront.ipc.messages import Drain, Flush, Order
 from dnsfront.ipc.spec import PoolSettings, UpstreamServer
 from dnsfront.ipc.stats import Counter
 from dnsfront.supervisor.change import candidate
@@ -130,7 +131,7 @@ def test_a_table_that_is_refused_is_not_the_one_in_force(
 ) -> None:
     async def story(front: Front, _reloader: Reloader) -> None:
         publisher = front.datapath.publisher
-        before = publisher.table, publisher.generation, publisher.named()
+        before = publisher.table, publisher.generation, publisher.slots
         other = candidate.read(write_config(tmp_path, workers="3")).table
         ids = {"w1": 1, "w2": 2, "w3": 3}
 
@@ -143,7 +144,7 @@ def test_a_table_that_is_refused_is_not_the_one_in_force(
             with pytest.raises(OSError, match="Too many"):
                 await publisher.publish(other, ids)
 
-        assert (publisher.table, publisher.generation, publisher.named()) == before
+        assert (publisher.table, publisher.generation, publisher.slots) == before
         assert memory.content(publisher.fd) == publisher._octets
         assert await publisher.publish(other, ids)
 
@@ -212,13 +213,15 @@ def test_a_flush_waits_for_the_change_under_way(played: Played, tmp_path: Path) 
             if reloading.done() or front.roster.names[-1] == "w3":
                 break
 
-        flushed = await reloader.flush({})
+        flushed = await reloader.flush(Flush(None, is_suffix=False))
 
         assert reloading.done()
         assert flushed == 9
         ops = [event[0] for event in played.events]
         assert ops.index("flush") > max(
-            at for at, op in enumerate(ops) if op in {"move", "settle", "published"}
+            at
+            for at, op in enumerate(ops)
+            if op in {"transfer", "catch_up", "published"}
         )
 
     play(write_config(tmp_path), story)
@@ -229,9 +232,9 @@ def test_a_worker_that_does_not_finish_is_told_with_what_it_had(
 ) -> None:
     send = PlayedProcess.send
 
-    def deaf(self: PlayedProcess, message: Any, fds: Any = None) -> None:  # noqa: ANN401
-        if message["op"] != "drain":
-            send(self, message, fds)
+    def deaf(self: PlayedProcess, order: Order[Any]) -> None:
+        if not isinstance(order, Drain):
+            send(self, order)
 
     def kill(self: PlayedProcess) -> None:
         self.ending = "signal=9"

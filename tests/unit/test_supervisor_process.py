@@ -9,7 +9,17 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from dnsfront.ipc.channel import Message
+from dnsfront.ipc.messages import (
+    Configure,
+    Configured,
+    Descriptor,
+    Drained,
+    Flush,
+    Flushed,
+    Ready,
+    Resume,
+    Said,
+)
 from dnsfront.supervisor.workers.process import WorkerProcess
 from tests.unit.supervisor_fakes import eventually
 
@@ -20,15 +30,16 @@ READY = {"op": "ready", "version": "1", "layout": "2"}
 def say(**message): channel.send(json.dumps(message).encode())
 def hear(): return json.loads(channel.recv(65536) or "null")
 """
-READY = {"op": "ready", "version": "1", "layout": "2"}
-FLUSH = {"op": "flush"}
+READY = Ready("1", "2")
+FLUSH = Flush(None, is_suffix=False)
+CONFIGURE = Configure(Descriptor(0))
 
 
 class Life:
     """One process that runs *script*, and what was heard of it."""
 
     def __init__(self) -> None:
-        self.messages: list[Message] = []
+        self.messages: list[Said] = []
         self.gone = asyncio.Event()
         self.process = WorkerProcess(
             "w1", on_message=self.messages.append, on_exit=self.gone.set
@@ -66,7 +77,7 @@ def live(
 def test_last_words_are_heard_before_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(life: Life) -> None:
         assert await life.end() == "status=0"
-        assert life.messages == [READY, {"op": "drained"}]
+        assert life.messages == [READY, Drained()]
 
     live(monkeypatch, 'say(**READY); say(op="drained")', story)
 
@@ -75,10 +86,10 @@ def test_an_unread_message_does_not_hide_the_last_words(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def story(life: Life) -> None:
-        life.process.send({"op": "never read"})
-        life.process.send({"op": "never read"})
+        life.process.send(Resume())
+        life.process.send(Resume())
         await life.end()
-        assert life.messages == [{"op": "drained"}]
+        assert life.messages == [Drained()]
 
     live(monkeypatch, 'hear(); say(op="drained")', story)
 
@@ -97,8 +108,8 @@ def test_a_request_gets_the_reply_with_its_id(
         first, second = await asyncio.gather(
             *(life.process.ask(FLUSH, timeout_s=10) for _ in range(2))
         )
-        assert first == {"op": "flushed", "id": 1, "entries": 10}
-        assert second == {"op": "flushed", "id": 2, "entries": 20}
+        assert first == Flushed(10)
+        assert second == Flushed(20)
 
     script = """
 one, two = hear(), hear()
@@ -152,15 +163,15 @@ def test_each_ping_is_answered_while_another_request_is_under_way(
 
     async def story(life: Life) -> None:
         process = life.process
-        asking = asyncio.create_task(process.ask({"op": "configure"}, timeout_s=10))
+        asking = asyncio.create_task(process.ask(CONFIGURE, timeout_s=10))
         await asyncio.sleep(0)
         for number in (1, 2):
             process.ping()
             process.ping()  # one at a time
             assert process.pings == number
             await eventually(lambda: process.pongs == process.pings)
-        life.process.send({"op": "go on"})
-        assert await asking == {"op": "configured", "id": 1}
+        life.process.send(Resume())
+        assert await asking == Configured()
 
     script = """
 configure = hear()
@@ -183,7 +194,7 @@ def test_nothing_is_left_of_a_request_that_was_answered(
     monkeypatch: pytest.MonkeyPatch, reply: str
 ) -> None:
     async def story(life: Life) -> None:
-        assert await life.process.ask({"op": "configure"}, timeout_s=10)
+        assert await life.process.ask(CONFIGURE, timeout_s=10)
         assert not life.process._requests
 
     live(monkeypatch, f"hear(); say({reply}); hear()", story)
@@ -215,7 +226,7 @@ def test_a_worker_that_fails_at_an_order_is_ended(
         pytest.param("b'{\"op\": []}'", "of its own accord", id="op of a wrong type"),
         pytest.param('b\'{"op": "pong"}\'', "'pong' of its own", id="unasked"),
         pytest.param('b\'{"op": "pong", "id": 9}\'', "'pong' of", id="other id"),
-        pytest.param('b\'{"op": "moved", "id": 1}\'', "to flush", id="other reply"),
+        pytest.param('b\'{"op": "closed", "id": 1}\'', "to flush", id="other reply"),
         pytest.param(
             'b\'{"op": "flushed", "id": 1, "entries": "9"}\'',
             "flushed with a wrong entries",
@@ -225,6 +236,16 @@ def test_a_worker_that_fails_at_an_order_is_ended(
             'b\'{"op": "flushed", "id": 1, "entries": -9}\'',
             "flushed with a wrong entries",
             id="a count below nothing",
+        ),
+        pytest.param(
+            'b\'{"op": "flushed", "id": 1}\'',
+            "flushed with a wrong entries",
+            id="a missing field",
+        ),
+        pytest.param(
+            'b\'{"op": "flushed", "id": 1, "entries": 9, "more": 1}\'',
+            "flushed with a surplus more",
+            id="a surplus field",
         ),
     ],
 )

@@ -66,18 +66,18 @@ def test_a_new_worker_is_ready_before_it_owns_slots(
         assert change.added == ("w3",)
         assert change.generation == 2
         assert change.slots_moved == owned(front)["w3"] > 0
-        events = [event for event in played.events if event[0] != "peers"]
+        events = [event for event in played.events if event[0] != "know_peers"]
         assert events == [
             ("spawned", "w3"),
             *[("socket", 3)] * 2,
             ("start", "w3"),
             ("live", 3),
-            *[("move", name) for name in ("w1", "w2", "w3")],
-            *[("settle", name) for name in ("w1", "w2", "w3")],
+            *[("transfer", name) for name in ("w1", "w2", "w3")],
+            *[("catch_up", name) for name in ("w1", "w2", "w3")],
             ("published", frozenset({1, 2, 3})),
-            ("table", "w1"),
-            ("table", "w2"),
-            ("table", "w3"),
+            ("use_table", "w1"),
+            ("use_table", "w2"),
+            ("use_table", "w3"),
         ]
 
     play(write_config(tmp_path), story)
@@ -96,13 +96,13 @@ def test_a_leaving_worker_owns_nothing_before_it_drains(
         change = await reloader.reload()
 
         assert change.removed == ("w3",)
-        events = [event for event in played.events if event[0] != "peers"]
+        events = [event for event in played.events if event[0] != "know_peers"]
         assert events == [
-            *[("move", name) for name in ("w1", "w3")],
-            *[("settle", name) for name in ("w1", "w3")],
+            *[("transfer", name) for name in ("w1", "w3")],
+            *[("catch_up", name) for name in ("w1", "w3")],
             ("published", frozenset({1})),
-            ("table", "w1"),
-            ("table", "w3"),
+            ("use_table", "w1"),
+            ("use_table", "w3"),
             ("not live", 3),
             ("drain", "w3"),
             ("not live", 3),

@@ -16,6 +16,7 @@ from dnsfront.errors import ControlError
 from dnsfront.ipc import identity, stats
 from dnsfront.ipc.channel import Message
 from dnsfront.ipc.identity import Identity
+from dnsfront.ipc.messages import OtherCode, Ready
 from dnsfront.ipc.spec import Listener
 from dnsfront.kernel.layouts import described
 from dnsfront.supervisor.front import Front
@@ -46,18 +47,22 @@ def play(path: Path, story: Callable[[Front], Coroutine[Any, Any, None]]) -> Non
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("op", ["ready", "other_code"])
+@pytest.mark.parametrize("kind", [Ready, OtherCode])
 @pytest.mark.parametrize(
     ("told", "named"),
     [
         (NEWER, "is version 9.9, this"),
         ({"version": __version__, "layout": "other"}, "is another build of it, this"),
-        ({}, "is version unknown, this"),
+        ({"version": "", "layout": ""}, "is version unknown, this"),
     ],
     ids=["another version", "another layout", "from before it was told"],
 )
 def test_a_respawn_of_other_code_is_refused_with_what_to_do(
-    played: Played, tmp_path: Path, op: str, told: dict[str, str], named: str
+    played: Played,
+    tmp_path: Path,
+    kind: type[Ready | OtherCode],
+    told: dict[str, str],
+    named: str,
 ) -> None:
     async def story(front: Front) -> None:
         played.fails_to_start = {"w2"}
@@ -65,7 +70,7 @@ def test_a_respawn_of_other_code_is_refused_with_what_to_do(
         await eventually(lambda: played.events.count(("spawned", "w2")))
         worker = next(worker for worker in front.roster if worker.name == "w2")
         if worker.process is not None:
-            worker._on_message({"op": op, **told})
+            worker._on_message(kind(**told))
         await settle()
 
         assert worker.state is State.FAILED

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dnsfront.errors import UnavailableError
+from dnsfront.ipc.messages import Flush
 from dnsfront.ipc.stats import Counter
 from dnsfront.kernel.pages import LOAD_OCTETS
 from dnsfront.supervisor.front import Front
@@ -67,8 +68,8 @@ def test_the_start_goes_in_the_order_that_loses_nothing(
         ("start", "w2"),
         ("live", 1),
         ("live", 2),
-        ("peers", "w1", 2),
-        ("peers", "w2", 1),
+        ("know_peers", "w1", 2),
+        ("know_peers", "w2", 1),
     ]
 
 
@@ -98,8 +99,8 @@ def test_the_others_hear_of_a_death(played: Played, tmp_path: Path) -> None:
         played.by_name["w3"].die()
         await settle()
 
-        assert ("peers", "w1", 2) in played.events
-        assert ("peers", "w2", 1) in played.events
+        assert ("know_peers", "w1", 2) in played.events
+        assert ("know_peers", "w2", 1) in played.events
 
     play(write_config(tmp_path, workers="3"), story)
 
@@ -205,7 +206,7 @@ def test_a_worker_that_is_late_is_killed(
 
 def test_a_flush_sums_what_all_workers_dropped(played: Played, tmp_path: Path) -> None:
     async def story(front: Front) -> None:
-        assert await front.broadcast.flush({"zone": "example.test."}) == 6
+        assert await front.broadcast.flush(Flush("example.test.", is_suffix=True)) == 6
 
     play(write_config(tmp_path), story)
     assert played.refuses is None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from dnsfront.errors import ControlError, DnsfrontError, RingError
+from dnsfront.ipc.messages import Flush
 from dnsfront.supervisor.change import candidate
 from dnsfront.supervisor.change.apply import Applier, Change
 from dnsfront.supervisor.change.candidate import Candidate
@@ -116,8 +117,8 @@ class Reloader:
                 raise ControlError(f"{name}: is not drained")
             return await self._change_drained(self._in_force.drained - {name})
 
-    async def flush(self, what: Mapping[str, str]) -> int:
-        """Drop what *what* says from all caches, and return how many entries it was.
+    async def flush(self, order: Flush) -> int:
+        """Drop what *order* says from all caches, and return how many entries it was.
 
         It has its turn: entries that a change moves are in a cache when it begins.
 
@@ -125,7 +126,7 @@ class Reloader:
             ControlError: the server is stopping.
         """
         async with self._turns.take():
-            return await self._broadcast.flush(what)
+            return await self._broadcast.flush(order)
 
     async def watch(self) -> None:
         """Reload whenever the config or a zone file was saved; runs until cancelled."""

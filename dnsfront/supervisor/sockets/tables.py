@@ -59,10 +59,10 @@ class Publisher:
         """A descriptor of the table for workers, valid until the next one."""
         return self._fd
 
-    def named(self) -> dict[str, int]:
-        """Return the fields that tell a worker which table it gets."""
-        slots = 0 if self.table is None else self.table.slots
-        return {"generation": self.generation, "slots": slots}
+    @property
+    def slots(self) -> int:
+        """How many slots the table has, 0 before the first one."""
+        return 0 if self.table is None else self.table.slots
 
     def close(self) -> None:
         """Give up the descriptor."""

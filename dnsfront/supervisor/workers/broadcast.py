@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Final, TypeVar
 
 from dnsfront.errors import ControlError
-from dnsfront.ipc import memory, records, replies
-from dnsfront.ipc.channel import Message
+from dnsfront.ipc import memory, records
+from dnsfront.ipc.messages import (
+    CatchUp,
+    Close,
+    Configure,
+    Configured,
+    Descriptor,
+    Flush,
+    Listen,
+    Order,
+    Pause,
+    Refused,
+    Resume,
+    Transfer,
+    Transferred,
+    TransferToSuccessor,
+    Unlisten,
+    UseTable,
+    descriptor,
+)
 from dnsfront.ipc.spec import Listener, WorkerSpec
 from dnsfront.supervisor.workers.roster import Roster
 from dnsfront.supervisor.workers.surroundings import Surroundings
@@ -20,6 +37,8 @@ from dnsfront.supervisor.workers.worker import READY_TIMEOUT_S, Worker
 _ORDER_TIMEOUT_S: Final = 5.0
 _TRANSFER_TIMEOUT_S: Final = 2.0
 _PAUSE_TIMEOUT_S: Final = 1.0
+
+R = TypeVar("R")
 
 
 class Broadcast:
@@ -51,9 +70,9 @@ class Broadcast:
         workers = [worker for worker in self._roster if worker.process is not None]
         answers = await asyncio.gather(*(_configure(worker) for worker in workers))
         return [
-            f"{worker.name}: {reason}"
+            f"{worker.name}: {reply.reason}"
             for worker, reply in zip(workers, answers, strict=True)
-            if reply is not None and (reason := replies.refusal(reply)) is not None
+            if isinstance(reply, Refused)
         ]
 
     def announce_table(self) -> None:
@@ -61,8 +80,8 @@ class Broadcast:
         publisher = self._around.datapath.publisher
         for worker in self._roster:
             if worker.process is not None:
-                message = {"op": "table", **publisher.named()}
-                worker.process.send(message, [publisher.fd])
+                fd = Descriptor(publisher.fd)
+                worker.process.send(UseTable(publisher.generation, publisher.slots, fd))
 
     async def transfer(self, table: bytes) -> int:
         """Have every worker send its entries to who owns them under the next *table*.
@@ -74,36 +93,42 @@ class Broadcast:
             self._roster.peering.tell()  # whoever is to receive must be known by then
         table_fd = memory.sealed("dnsfront-next-table", table)
         try:
-            entries = await self._transfer({}, [table_fd])
+            order = Transfer(_TRANSFER_TIMEOUT_S, Descriptor(table_fd))
+            entries = await self._transfer(order)
         finally:
             os.close(table_fd)
         await self.catch_up()
         return entries
 
     async def transfer_to(
-        self, ids: Sequence[int], hash_key_hex: str, fds: Sequence[int]
+        self, ids: Iterable[int], hash_key_hex: str, fds: Iterable[int]
     ) -> int:
         """Have every worker send all its entries to another instance's workers.
 
         *fds* are that instance's table and the send end of the handover socket of each
         of *ids*. Returns how many were sent.
         """
-        return await self._transfer({"ids": ids, "hash_key_hex": hash_key_hex}, fds)
+        table_fd, *socket_fds = map(Descriptor, fds)
+        order = TransferToSuccessor(
+            _TRANSFER_TIMEOUT_S,
+            hash_key_hex,
+            tuple(ids),
+            table_fd,
+            tuple(socket_fds),
+        )
+        return await self._transfer(order)
 
-    async def _transfer(self, to: Message, fds: Sequence[int]) -> int:
-        message = {"op": "move", "within_s": _TRANSFER_TIMEOUT_S, **to}
+    async def _transfer(self, order: Order[Transferred]) -> int:
         timeout_s = _TRANSFER_TIMEOUT_S + _ORDER_TIMEOUT_S
-        replies_ = await self._ask_all(message, timeout_s, fds)
-        return sum(int(reply["entries"]) for reply in replies_)
+        return sum(x.entries for x in await self._ask_all(order, timeout_s))
 
     async def catch_up(self) -> None:
         """Return when every worker has taken what was handed over to it until now."""
-        await self._ask_all({"op": "settle"}, _ORDER_TIMEOUT_S)
+        await self._ask_all(CatchUp(), _ORDER_TIMEOUT_S)
 
-    async def flush(self, what: Mapping[str, str]) -> int:
-        """Drop cache entries, as *what* says; return how many there were."""
-        flushed = await self._ask_all({"op": "flush", **what}, _ORDER_TIMEOUT_S)
-        return sum(int(reply["entries"]) for reply in flushed)
+    async def flush(self, order: Flush) -> int:
+        """Drop cache entries, as *order* says; return how many there were."""
+        return sum(x.entries for x in await self._ask_all(order, _ORDER_TIMEOUT_S))
 
     # -- listeners
 
@@ -112,20 +137,19 @@ class Broadcast:
 
         A worker that dies meanwhile is none: its successor gets them at its start.
         """
-        message = {"op": "listen", "listeners": [asdict(x) for x in listeners]}
         groups = self._around.datapath.groups
+
+        def order_for(worker: Worker) -> Listen:
+            fds = (
+                descriptor(sock)
+                for pair in groups.sockets_of(worker.worker_id, listeners)
+                for _protocol, sock in pair.by_protocol()
+            )
+            return Listen(tuple(listeners), tuple(fds))
+
         await asyncio.gather(
             *(
-                _ask(
-                    worker,
-                    message,
-                    _ORDER_TIMEOUT_S,
-                    [
-                        sock.fileno()
-                        for pair in groups.sockets_of(worker.worker_id, listeners)
-                        for _protocol, sock in pair.by_protocol()
-                    ],
-                )
+                _ask(worker, order_for(worker), _ORDER_TIMEOUT_S)
                 for worker in self._roster.up
             )
         )
@@ -136,42 +160,37 @@ class Broadcast:
 
     async def unlisten(self, listeners: Sequence[Listener]) -> None:
         """Have every worker answer what came to *listeners*, and close them."""
-        numbers = [listener.number for listener in listeners]
+        numbers = tuple(listener.number for listener in listeners)
         timeout_s = self._around.drain_timeout_s
-        leave = {"op": "unlisten", "numbers": numbers, "within_s": timeout_s}
-        await self._ask_all(leave, timeout_s + _ORDER_TIMEOUT_S)
+        await self._ask_all(Unlisten(numbers, timeout_s), timeout_s + _ORDER_TIMEOUT_S)
         # Not before all of them have: one may have passed something to another.
-        await self._ask_all({"op": "close"}, _ORDER_TIMEOUT_S)
+        await self._ask_all(Close(), _ORDER_TIMEOUT_S)
 
     async def pause(self) -> None:
         """Have no worker take anything from a listening socket any more."""
-        await self._ask_all({"op": "pause"}, _PAUSE_TIMEOUT_S)
+        await self._ask_all(Pause(), _PAUSE_TIMEOUT_S)
 
     def resume(self) -> None:
         """Have all workers take from their listening sockets again."""
         for worker in self._roster.up:
             if worker.process is not None:
-                worker.process.send({"op": "resume"})
+                worker.process.send(Resume())
 
-    async def _ask_all(
-        self, message: Message, timeout_s: float, fds: Sequence[int] = ()
-    ) -> list[Message]:
+    async def _ask_all(self, order: Order[R], timeout_s: float) -> list[R]:
         """Return the reply of every worker that is up, and lives to tell."""
         answers = await asyncio.gather(
-            *(_ask(worker, message, timeout_s, fds) for worker in self._roster.up)
+            *(_ask(worker, order, timeout_s) for worker in self._roster.up)
         )
         return [answer for answer in answers if answer is not None]
 
 
-async def _ask(
-    worker: Worker, message: Message, timeout_s: float, fds: Sequence[int]
-) -> Message | None:
+async def _ask(worker: Worker, order: Order[R], timeout_s: float) -> R | None:
     if worker.process is None:
         return None
-    return await worker.process.ask(message, list(fds), timeout_s=timeout_s)
+    return await worker.process.ask(order, timeout_s=timeout_s)
 
 
-async def _configure(worker: Worker) -> Message | None:
+async def _configure(worker: Worker) -> Configured | Refused | None:
     """Return what *worker* says; None where its next process gets the spec anyway."""
     if worker.process is None:
         return None
@@ -179,8 +198,7 @@ async def _configure(worker: Worker) -> Message | None:
     worker.share_images(spec.zones)
     spec_fd = memory.sealed("dnsfront-spec", records.to_json(spec))
     try:
-        return await worker.process.ask(
-            {"op": "configure"}, [spec_fd], timeout_s=READY_TIMEOUT_S
-        )
+        order = Configure(Descriptor(spec_fd))
+        return await worker.process.ask(order, timeout_s=READY_TIMEOUT_S)
     finally:
         os.close(spec_fd)

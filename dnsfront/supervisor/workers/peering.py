@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+from dnsfront.ipc.messages import KnowPeers, descriptor
 from dnsfront.supervisor.workers.state import State
 from dnsfront.supervisor.workers.worker import Worker
 
@@ -38,8 +39,10 @@ class Peering:
                 continue
             peers = [peer for peer in running if peer is not worker]
             worker.process.send(
-                {"op": "peers", "ids": [peer.worker_id for peer in peers]},
-                [peer.handover_send.fileno() for peer in peers],
+                KnowPeers(
+                    tuple(peer.worker_id for peer in peers),
+                    tuple(descriptor(peer.handover_send) for peer in peers),
+                )
             )
 
     def hold(self) -> None:

@@ -8,10 +8,11 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
-from dnsfront.ipc import channel, replies
-from dnsfront.ipc.channel import Message
+from dnsfront.ipc import channel, messages
+from dnsfront.ipc.messages import Failed, Order, Ping, Pong, Said
+from dnsfront.ipc.records import ShapeError
 from dnsfront.supervisor.host.spawning import Process, spawn
 
 _LOG = logging.getLogger(__name__)
@@ -20,21 +21,23 @@ _LOG = logging.getLogger(__name__)
 _EXIT_AFTER_EOF_S: Final = 2.0
 _PING_EVERY_S: Final = 1.0
 
+R = TypeVar("R")
+
 
 @dataclass(frozen=True)
 class _Request:
     """A request under way; its *timer* ends a worker that leaves it unanswered."""
 
-    op: str
-    reply: asyncio.Future[Message | None]
+    kind: type[Order[Any]]
+    reply: asyncio.Future[Any]
     timer: asyncio.TimerHandle | None
 
-    def answer(self, message: Message | None) -> None:
-        """Give *message* to whoever waits, if anybody still does."""
+    def answer(self, said: Said | None) -> None:
+        """Give the reply to whoever waits, if anybody still does."""
         if self.timer is not None:
             self.timer.cancel()
         if not self.reply.done():
-            self.reply.set_result(message)
+            self.reply.set_result(said)
 
 
 class WorkerProcess:
@@ -48,7 +51,7 @@ class WorkerProcess:
         self,
         name: str,
         *,
-        on_message: Callable[[Message], None],
+        on_message: Callable[[Said], None],
         on_exit: Callable[[], None],
     ) -> None:
         """Start the process; it waits for its first message.
@@ -62,7 +65,7 @@ class WorkerProcess:
         self._on_exit = on_exit
         self._ids = itertools.count(1)
         self._requests: dict[int, _Request] = {}
-        self._said: set[str] = set()
+        self._said: set[type[Said]] = set()
         #: How often it was asked for a sign of life, and how often it gave one.
         self.pings = 0
         self.pongs = 0
@@ -81,30 +84,32 @@ class WorkerProcess:
         self._loop.add_reader(self._pidfd, self._reap)
         self._loop.add_reader(self._channel, self._read)
 
-    def send(self, message: Message, fds: list[int] | None = None) -> None:
-        """Send *message*; a worker that does not take it is ended, and then exits."""
+    def send(self, order: Order[Any], number: int | None = None) -> None:
+        """Send *order*; a worker that does not take it is ended, and then exits.
+
+        Both sides keep their own copy of each of its descriptors.
+        """
         try:
-            channel.send(self._channel, message, fds)
+            channel.send(self._channel, *messages.pack(order, number))
         except (BrokenPipeError, ConnectionResetError):
             # It has closed its end: it is about to exit, and that is noticed anyway.
-            _LOG.debug("worker_leaving worker=%s op=%s", self._name, message["op"])
+            _LOG.debug("worker_leaving worker=%s op=%s", self._name, order.op)
         except OSError as exc:
             if self._channel.fileno() >= 0:
                 _LOG.warning(
                     "worker_unreachable worker=%s pid=%d op=%s error=%s",
-                    self._name, self.pid, message["op"], exc.strerror,
+                    self._name, self.pid, order.op, exc.strerror,
                 )  # fmt: skip
                 self.kill()
 
-    async def ask(
-        self, message: Message, fds: list[int] | None = None, *, timeout_s: float
-    ) -> Message | None:
-        """Send *message* and return the reply, None if the worker exits before it.
+    async def ask(self, order: Order[R], *, timeout_s: float) -> R | None:
+        """Send *order* and return the reply, None if the worker exits before it.
 
         A worker that is silent for *timeout_s*, or fails, is ended: nobody knows what
-        it did of the request.
+        it did of the order.
         """
-        return await self._request(message, fds, timeout_s)
+        reply: R | None = await self._request(order, timeout_s)
+        return reply
 
     def ping(self) -> None:
         """Ask for a sign of life, if the last one is some time ago."""
@@ -112,22 +117,24 @@ class WorkerProcess:
         if self.pings == self.pongs and now - self._pinged_at >= _PING_EVERY_S:
             self.pings += 1
             self._pinged_at = now
-            self._request({"op": "ping"}, None, None)
+            self._request(Ping(), None)
 
     def _request(
-        self, message: Message, fds: list[int] | None, timeout_s: float | None
-    ) -> asyncio.Future[Message | None]:
-        """Send *message* and return the future of its reply, None for the exit."""
-        reply: asyncio.Future[Message | None] = self._loop.create_future()
+        self, order: Order[Any], timeout_s: float | None
+    ) -> asyncio.Future[Any]:
+        """Send *order* and return the future of its reply, None for the exit."""
+        reply: asyncio.Future[Any] = self._loop.create_future()
         if self._channel.fileno() < 0:
             reply.set_result(None)
             return reply
-        number, op = next(self._ids), message["op"]
+        number = next(self._ids)
         timer = None
         if timeout_s is not None:
-            timer = self._loop.call_later(timeout_s, self._on_silence, op, timeout_s)
-        self._requests[number] = _Request(op, reply, timer)
-        self.send({**message, "id": number}, fds)
+            timer = self._loop.call_later(
+                timeout_s, self._on_silence, order.op, timeout_s
+            )
+        self._requests[number] = _Request(type(order), reply, timer)
+        self.send(order, number)
         return reply
 
     def _on_silence(self, op: str, timeout_s: float) -> None:
@@ -178,36 +185,39 @@ class WorkerProcess:
             self._stop_reading()
             self._loop.call_later(_EXIT_AFTER_EOF_S, self.kill)
             return False
-        message, fds = received
+        plain, fds = received
         for fd in fds:
             os.close(fd)
-        return self._hear(message)
+        return self._hear(plain)
 
-    def _hear(self, message: Message) -> bool:
-        """Act on *message*; return whether there may be more."""
-        number = replies.request_of(message)
+    def _hear(self, plain: object) -> bool:
+        """Act on a packet; return whether there may be more."""
+        number = messages.number_in(plain)
         request = None if number is None else self._requests.get(number)
-        op = None if request is None else request.op
-        fault = replies.fault_in(message, op)
-        if fault is None and request is None and message["op"] in self._said:
-            fault = f"{message['op']} twice"
-        if fault is not None:
-            self._distrust(fault)
+        try:
+            if request is not None:
+                said = messages.reply_in(plain, request.kind)
+            else:
+                said = messages.unasked_in(plain)
+                if type(said) in self._said:
+                    raise ShapeError(f"{said.op} twice")
+        except ShapeError as exc:
+            self._distrust(str(exc))
             return False
-        if message["op"] == "failed":
+        if isinstance(said, Failed):
             _LOG.error(
                 "worker_failed worker=%s pid=%d op=%s reason=%s",
-                self._name, self.pid, op, message["reason"],
+                self._name, self.pid, request and request.kind.op, said.reason,
             )  # fmt: skip
             self._give_up()
             return False
         if number is None or request is None:
-            self._said.add(message["op"])
-            self._on_message(message)
+            self._said.add(type(said))
+            self._on_message(said)
             return True
         del self._requests[number]
-        self.pongs += message["op"] == "pong"
-        request.answer(message)
+        self.pongs += isinstance(said, Pong)
+        request.answer(said)
         return True
 
     def _distrust(self, fault: str) -> None:

@@ -8,13 +8,24 @@ import os
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Final
 
 from dnsfront.errors import DnsfrontError
-from dnsfront.ipc import channel, memory, records
-from dnsfront.ipc.channel import Message
+from dnsfront.ipc import memory, records
 from dnsfront.ipc.identity import Identity
+from dnsfront.ipc.messages import (
+    MAX_IMAGES,
+    Descriptor,
+    Drain,
+    Drained,
+    MapImages,
+    OtherCode,
+    Ready,
+    Said,
+    Start,
+    descriptor,
+)
 from dnsfront.ipc.spec import Place, WorkerSpec, ZoneImage
 from dnsfront.ipc.stats import Counter
 from dnsfront.kernel.layouts import described
@@ -114,29 +125,30 @@ class Worker:
             return
         spec = self.spec
         spec_fd = memory.sealed("dnsfront-spec", records.to_json(spec))
+        datapath, chosen = self._datapath, users()
+        start = Start(
+            version=_OURS.version,
+            layout=_OURS.layout,
+            user=None if chosen is None else chosen.of(self.worker_id),
+            generation=datapath.publisher.generation,
+            slots=datapath.publisher.slots,
+            spec_fd=Descriptor(spec_fd),
+            stats_fd=Descriptor(self.tally.fd),
+            live_fd=Descriptor(datapath.steering.live_fd),
+            load_fd=Descriptor(datapath.steering.load_fd),
+            health_fd=Descriptor(self._around.health_fd),
+            table_fd=Descriptor(datapath.publisher.fd),
+            handover_fd=descriptor(self._handover_receive),
+            socket_fds=tuple(
+                descriptor(sock)
+                for pair in datapath.groups.sockets_of(self.worker_id, spec.listeners)
+                for sock in (pair.udp, pair.tcp)
+            ),
+        )
+        self._process.send(start)
+        os.close(spec_fd)
         self._shared = set()
         self.share_images(spec.zones)
-        fds = [
-            spec_fd,
-            self.tally.fd,
-            self._datapath.steering.live_fd,
-            self._datapath.steering.load_fd,
-            self._around.health_fd,
-            self._datapath.publisher.fd,
-            self._handover_receive.fileno(),
-        ]
-        for pair in self._datapath.groups.sockets_of(self.worker_id, spec.listeners):
-            fds += (pair.udp.fileno(), pair.tcp.fileno())
-        chosen = users()
-        user = None if chosen is None else chosen.of(self.worker_id)
-        start = {
-            "op": "start",
-            "user": user,
-            **asdict(_OURS),
-            **self._datapath.publisher.named(),
-        }
-        self._process.send(start, fds)
-        os.close(spec_fd)
         self._set_timer(READY_TIMEOUT_S, self._on_late)
 
     def share_images(self, zones: Iterable[ZoneImage]) -> None:
@@ -147,19 +159,19 @@ class Worker:
         wanted = {zone.pack for zone in zones}
         new = sorted(wanted - self._shared)
         self._shared = wanted
-        for at in range(0, len(new), channel.MAX_IMAGES):
-            packs = new[at : at + channel.MAX_IMAGES]
+        for at in range(0, len(new), MAX_IMAGES):
+            packs = tuple(new[at : at + MAX_IMAGES])
             if self._process is not None:
-                fds = [pack_named(name).fd for name in packs]
-                self._process.send({"op": "images", "packs": packs}, fds)
+                fds = tuple(Descriptor(pack_named(name).fd) for name in packs)
+                self._process.send(MapImages(packs, fds))
 
-    def _on_message(self, message: Message) -> None:
-        match message.get("op"):
-            case "ready" if Identity.told(message) == _OURS:
+    def _on_message(self, said: Said) -> None:
+        match said:
+            case Ready(version, layout) if Identity(version, layout) == _OURS:
                 self._on_ready()
-            case "ready" | "other_code":
-                self._refuse(Identity.told(message))
-            case "drained":
+            case Ready(version, layout) | OtherCode(version, layout):
+                self._refuse(Identity(version, layout))
+            case Drained():
                 _LOG.debug("worker_drained worker=%s", self.name)
 
     def _refuse(self, other: Identity) -> None:
@@ -340,8 +352,8 @@ class Worker:
             return None
         self._gone = self._loop.create_future()
         listeners = self._around.spec.listeners
-        numbers = [x.number for x in listeners if x.place in kept]
-        self._process.send({"op": "drain", "kept": numbers})
+        numbers = tuple(x.number for x in listeners if x.place in kept)
+        self._process.send(Drain(numbers))
         try:
             async with asyncio.timeout(timeout_s):
                 await asyncio.shield(self._gone)

@@ -27,6 +27,10 @@ class Images:
             self._packs[name] = memoryview(memory.constant(fd))
             os.close(fd)
 
+    def are_missing(self, wanted: Collection[ZoneImage]) -> bool:
+        """Return whether memory that the images *wanted* lie in has not come yet."""
+        return any(image.pack not in self._packs for image in wanted)
+
     def zones(self, wanted: Collection[ZoneImage]) -> ZoneSet | None:
         """Return the zones in the images *wanted*, None without any.
 

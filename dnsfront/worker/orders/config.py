@@ -14,13 +14,13 @@ from dnsfront.dns.entry import ODD_ZONE, Entry
 from dnsfront.dns.zones.records import ancestors
 from dnsfront.errors import DnsfrontError
 from dnsfront.ipc import memory, records
-from dnsfront.ipc.channel import Message
+from dnsfront.ipc.messages import Configure, Configured, MapImages, Refused
 from dnsfront.ipc.spec import WorkerSpec
 from dnsfront.worker.answering.answering import Answering
 from dnsfront.worker.answering.identity import identity_records
 from dnsfront.worker.answering.images import Images
 from dnsfront.worker.clients.access import AccessList
-from dnsfront.worker.orders.orders import MAX_REASON, Handler, Pieces
+from dnsfront.worker.orders.orders import MAX_REASON, Orders, Pieces
 from dnsfront.worker.process import descriptors
 from dnsfront.worker.transports.streams import Streams
 from dnsfront.worker.upstreams.forwarding import Forwarding
@@ -34,6 +34,7 @@ class ConfigOrders:
 
     def __init__(
         self,
+        orders: Orders,
         spec: WorkerSpec,
         *,
         images: Images,
@@ -52,24 +53,21 @@ class ConfigOrders:
         self._streams = streams
         self._free = free
         self._forwarding = forwarding
-        self.handlers: dict[str, Handler] = {
-            "images": self._on_images,
-            "configure": self._on_configure,
-        }
+        orders.on(MapImages, self._on_images)
+        orders.on(Configure, self._on_configure)
 
-    def _on_images(self, order: Message, fds: list[int]) -> None:
+    def _on_images(self, order: MapImages) -> None:
         """Map what the next spec names."""
-        self._images.take(order["packs"], fds)
+        self._images.take(order.packs, order.memory_fds)
 
-    def _on_configure(self, _order: Message, fds: list[int]) -> Pieces:
-        [spec_fd] = fds
-        spec = records.from_json(WorkerSpec, memory.content(spec_fd))
-        os.close(spec_fd)
+    def _on_configure(self, order: Configure) -> Pieces:
+        spec = records.from_json(WorkerSpec, memory.content(order.spec_fd))
+        os.close(order.spec_fd)
         try:
             zones = self._images.zones(spec.zones)
         except DnsfrontError as exc:
             self._images.keep(self._spec.zones)
-            return {"op": "refused", "reason": str(exc)[:MAX_REASON]}
+            return Refused(str(exc)[:MAX_REASON])
         before, self._spec = self._spec, spec
         logs.set_level(spec.log.level)
         self._cache.resize(spec.cache)
@@ -86,7 +84,7 @@ class ConfigOrders:
             yield from self._forget_outdated(before)
         if spec.cache.max_ttl_s < before.cache.max_ttl_s:
             yield from self._cache.shortening(self._answering.clock.now_s)
-        return {"op": "configured"}
+        return Configured()
 
     def _limit_clients(self, before: WorkerSpec) -> None:
         """Have clients allowed, and cost, what the spec wants, and not as *before*."""

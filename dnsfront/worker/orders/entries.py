@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import Final
 
 from dnsfront.dns import wire
 from dnsfront.dns.cache import Cache, is_under
 from dnsfront.ipc import memory
-from dnsfront.ipc.channel import Message
+from dnsfront.ipc.messages import (
+    CatchUp,
+    CaughtUp,
+    Descriptor,
+    Flush,
+    Flushed,
+    Transfer,
+    Transferred,
+    TransferToSuccessor,
+)
 from dnsfront.ipc.stats import Counter
 from dnsfront.worker.answering.answering import Answering
-from dnsfront.worker.orders.orders import Handler, Pieces
+from dnsfront.worker.orders.orders import Orders, Pieces
 from dnsfront.worker.peers.handover import Peers, Receivers
 from dnsfront.worker.peers.ownership import Ownership, first_owner
-from dnsfront.worker.peers.transfer import transfer
+from dnsfront.worker.peers.transfer import Progress, transfer
 from dnsfront.worker.process.meter import Meter
 
 _NS: Final = 1_000_000_000
@@ -28,6 +36,7 @@ class EntryOrders:
 
     def __init__(
         self,
+        orders: Orders,
         *,
         worker_id: int,
         cache: Cache,
@@ -46,84 +55,87 @@ class EntryOrders:
         self._catch_up = catch_up
         # Of a transfer that is under way when another is ordered the rest stays here.
         self._transfers = 0
-        self.handlers: dict[str, Handler] = {
-            "move": self._on_move,
-            "settle": self._on_settle,
-            "flush": self._on_flush,
-        }
+        orders.on(Transfer, self._on_transfer)
+        orders.on(TransferToSuccessor, self._on_transfer_to_successor)
+        orders.on(CatchUp, self._on_catch_up)
+        orders.on(Flush, self._on_flush)
 
-    def _on_move(self, order: Message, fds: list[int]) -> Pieces:
-        """Send entries to the next owners of their names; late ones arrive cold."""
+    def _on_transfer(self, order: Transfer) -> Pieces:
+        """Send entries to the next owners of their names."""
+        table = _content(order.table_fd)
+        steps = transfer(
+            self._cache.entries(),
+            owner=partial(self._ownership.owner_under, table),
+            own_id=self._worker_id,
+            now_s=self._answering.clock.now_s,
+            send=self._peers.pass_entries,
+        )
+        entries = yield from self._in_time(steps, order.timeout_s)
+        return Transferred(entries)
+
+    def _on_transfer_to_successor(self, order: TransferToSuccessor) -> Pieces:
+        """Send all entries to the workers of another instance."""
+        table, key = _content(order.table_fd), bytes.fromhex(order.hash_key_hex)
+        receivers = Receivers(order.ids, order.socket_fds)
+        steps = transfer(
+            self._cache.entries(),
+            owner=lambda name: first_owner(table, name, key, receivers.__contains__),
+            own_id=0,
+            now_s=self._answering.clock.now_s,
+            send=receivers.send,
+        )
+        try:
+            entries = yield from self._in_time(steps, order.timeout_s)
+        finally:
+            receivers.close()
+        return Transferred(entries)
+
+    def _in_time(
+        self, steps: Generator[Progress, None, int], timeout_s: float
+    ) -> Generator[None, None, int]:
+        """Go through *steps*; past the time the rest stays here, and arrives cold."""
+        clock = self._answering.clock
+        deadline_ns = clock.now_ns + round(timeout_s * _NS)
         self._transfers += 1
         number = self._transfers
-        clock = self._answering.clock
-        deadline_ns = clock.now_ns + round(order["within_s"] * _NS)
-        table_fd, *peer_fds = fds
-        table = memory.content(table_fd)
-        os.close(table_fd)
         self._show(0, 0)
-        begin = partial(transfer, self._cache.entries(), now_s=clock.now_s)
-        with _receivers(order, peer_fds) as receivers:
-            if receivers is None:
-                steps = begin(
-                    owner=partial(self._ownership.owner_under, table),
-                    own_id=self._worker_id,
-                    send=self._peers.pass_entries,
-                )
-            else:
-                key = bytes.fromhex(order["hash_key_hex"])
-                steps = begin(
-                    owner=lambda name: first_owner(
-                        table, name, key, receivers.__contains__
-                    ),
-                    own_id=0,
-                    send=receivers.send,
-                )
-            entries = 0
-            try:
-                while clock.now_ns < deadline_ns:
-                    self._show(*next(steps))
-                    yield None
-                    if self._transfers > number:
-                        break
-            except StopIteration as end:
-                entries = end.value
-                self._show(entries, entries)
-            except Exception:  # noqa: BLE001 - a colder cache there, no worker lost here
-                self._answering.faults.caught("move")
-        return {"op": "moved", "entries": entries}
+        try:
+            while clock.now_ns < deadline_ns and number == self._transfers:
+                self._show(*next(steps))
+                yield
+        except StopIteration as end:
+            entries: int = end.value
+            self._show(entries, entries)
+            return entries
+        except Exception:  # noqa: BLE001 - a colder cache there, no worker lost here
+            self._answering.faults.caught("transfer")
+        return 0
 
     def _show(self, sent: int, entries: int) -> None:
         """Tell whoever looks how many of so many entries are on their way."""
         self._meter.set_gauge(Counter.MOVE_ENTRIES, entries)
         self._meter.set_gauge(Counter.MOVE_SENT, sent)
 
-    def _on_settle(self, _order: Message, _fds: list[int]) -> Message:
+    def _on_catch_up(self, _order: CatchUp) -> CaughtUp:
         self._catch_up()
-        return {"op": "settled"}
+        return CaughtUp()
 
-    def _on_flush(self, order: Message, _fds: list[int]) -> Pieces:
+    def _on_flush(self, order: Flush) -> Pieces:
         """Forget what *order* names, and tell how much it was."""
         is_wanted: Callable[[bytes], bool] = lambda _qname: True  # noqa: E731
-        if "qname" in order:
-            is_wanted = wire.qname_from_text(order["qname"]).__eq__
-        elif "zone" in order:
-            is_wanted = partial(is_under, origin=wire.qname_from_text(order["zone"]))
+        if order.name is not None:
+            qname = wire.qname_from_text(order.name)
+            is_below = partial(is_under, origin=qname)
+            is_wanted = is_below if order.is_suffix else qname.__eq__
         entries = yield from self._cache.flushing(
             lambda entry: is_wanted(entry.key[:-4])
         )
         self._answering.failures.forget()
-        return {"op": "flushed", "entries": entries}
+        return Flushed(entries)
 
 
-@contextmanager
-def _receivers(order: Message, fds: list[int]) -> Iterator[Receivers | None]:
-    """Have the workers of another instance that *order* names; None without any."""
-    if "ids" not in order:
-        yield None
-        return
-    receivers = Receivers(order["ids"], fds)
-    try:
-        yield receivers
-    finally:
-        receivers.close()
+def _content(fd: Descriptor) -> bytes:
+    """Return what is in the memory *fd*, which is closed."""
+    octets = memory.content(fd)
+    os.close(fd)
+    return octets

@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from dnsfront.ipc.channel import Message
-from dnsfront.ipc.spec import Listener
+from dnsfront.ipc.messages import (
+    Close,
+    Closed,
+    Listen,
+    Listened,
+    Pause,
+    Paused,
+    Resume,
+    Unlisten,
+    Unlistened,
+)
 from dnsfront.worker.answering.answering import Answering
-from dnsfront.worker.orders.orders import Handler, Pieces
+from dnsfront.worker.orders.orders import Orders, Pieces
 from dnsfront.worker.transports.listening import Listening
 
 _NS: Final = 1_000_000_000
@@ -24,6 +33,7 @@ class ListenerOrders:
 
     def __init__(
         self,
+        orders: Orders,
         *,
         listening: Listening,
         answering: Answering,
@@ -32,40 +42,37 @@ class ListenerOrders:
         self._listening = listening
         self._answering = answering
         self._catch_up = catch_up
-        self.handlers: dict[str, Handler] = {
-            "listen": self._on_listen,
-            "unlisten": self._on_unlisten,
-            "close": self._on_close,
-            "pause": self._on_pause,
-            "resume": self._on_resume,
-        }
+        orders.on(Listen, self._on_listen)
+        orders.on(Unlisten, self._on_unlisten)
+        orders.on(Close, self._on_close)
+        orders.on(Pause, self._on_pause)
+        orders.on(Resume, self._on_resume)
 
-    def _on_listen(self, order: Message, fds: list[int]) -> Message:
+    def _on_listen(self, order: Listen) -> Listened:
         """Know more listeners; they are read from the next `peers` on."""
-        listeners = [Listener(**fields) for fields in order["listeners"]]
-        self._listening.add(listeners, fds)
-        return {"op": "listening"}
+        self._listening.add(order.listeners, order.socket_fds)
+        return Listened()
 
-    def _on_unlisten(self, order: Message, _fds: list[int]) -> Pieces:
+    def _on_unlisten(self, order: Unlisten) -> Pieces:
         """Leave listeners until nobody waits there, or the time is over."""
-        deadline_ns = self._answering.clock.now_ns + round(order["within_s"] * _NS)
-        self._listening.leave(order["numbers"])
         clock = self._answering.clock
+        deadline_ns = clock.now_ns + round(order.timeout_s * _NS)
+        self._listening.leave(order.numbers)
         while not self._listening.has_left() and clock.now_ns < deadline_ns:
             yield _LOOK_EVERY_S
-        return {"op": "unlistened"}
+        return Unlistened()
 
-    def _on_close(self, _order: Message, _fds: list[int]) -> Message:
+    def _on_close(self, _order: Close) -> Closed:
         """Close the listeners that all workers have left."""
         self._catch_up()
         self._listening.flush_udp()
         self._listening.close()
-        return {"op": "closed"}
+        return Closed()
 
-    def _on_pause(self, _order: Message, _fds: list[int]) -> Message:
+    def _on_pause(self, _order: Pause) -> Paused:
         """Leave what arrives to whoever reads the same sockets."""
         self._listening.unwatch()
-        return {"op": "paused"}
+        return Paused()
 
-    def _on_resume(self, _order: Message, _fds: list[int]) -> None:
+    def _on_resume(self, _order: Resume) -> None:
         self._listening.watch()

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from dnsfront.ipc import channel
-from dnsfront.ipc.channel import Message
+from dnsfront.ipc import channel, messages
+from dnsfront.ipc.messages import Failed, Order, Said
 
 _LOG = logging.getLogger(__name__)
 
@@ -21,17 +22,19 @@ MAX_REASON = 1000
 
 #: Work of several rounds: a piece a round, and the reply at its end. Each piece tells
 #: how many seconds the next one may wait, or None for not at all.
-Pieces = Generator[float | None, None, Message]
-#: Carries out an order with its descriptors, which it owns. It returns the reply, None
-#: where none is wanted, or the pieces of what takes longer.
-Handler = Callable[[Message, list[int]], Message | Pieces | None]
+Pieces = Generator[float | None, None, Said]
+#: What comes of an order: the reply, None where none is wanted, or the pieces of what
+#: takes longer.
+Result = Said | Pieces | None
+
+OrderT = TypeVar("OrderT", bound=Order[Any])
 
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    """An order of which there are *pieces* left."""
+    """The order with this *number*, of which there are *pieces* left."""
 
-    order: Message
+    number: int | None
     pieces: Pieces
     wait_s: float = 0
 
@@ -54,25 +57,29 @@ class Orders:
         self._control = control
         self._on_end = on_end
         self._on_fault = on_fault
-        self._handlers: dict[str, Handler] = {}
+        self._handlers: dict[type[Order[Any]], Callable[[Any], Result]] = {}
         self._jobs: list[_Job] = []
         #: Whether :meth:`go_on` has something to do, looked at in every round.
         self.is_under_way = False
 
-    def handle(self, handlers: Mapping[str, Handler]) -> None:
-        """Have each order that is named carried out by its handler."""
-        self._handlers.update(handlers)
+    def on(self, kind: type[OrderT], handler: Callable[[OrderT], Result]) -> None:
+        """Have *handler* carry out orders of *kind*; it owns their descriptors."""
+        self._handlers[kind] = handler
 
     def fileno(self) -> int:
         """Return the descriptor of the channel, for the reactor."""
         return self._control.fileno()
 
-    def tell(self, message: Message) -> None:
-        """Send *message* to the supervisor, if it is still there."""
+    def tell(self, said: Said, number: int | None = None) -> None:
+        """Say something to the supervisor, if it is still there.
+
+        With a *number* it is the reply to the order that has this number.
+        """
+        plain, _none = messages.pack(said, number)
         try:
-            channel.send(self._control, message)
+            channel.send(self._control, plain)
         except OSError as exc:
-            _LOG.warning("control_send_failed op=%s error=%s", message["op"], exc)
+            _LOG.warning("control_send_failed op=%s error=%s", said.op, exc)
 
     def ready(self, _event: int) -> None:
         """Carry out what arrived, or begin to."""
@@ -83,31 +90,29 @@ class Orders:
         except ConnectionError:
             received = None
         except channel.CutMessageError as exc:
-            self._fail(exc.message, exc)
+            self._fail(messages.number_in(exc.message), exc)
             raise
         if received is None:
             # Without a supervisor nobody could replace this worker when it dies.
             self._on_end()
             return
-        order, fds = received
+        plain, fds = received
+        number = messages.number_in(plain)
         try:
-            result = self._handlers[order["op"]](order, fds)
+            order = messages.order_in(plain, fds)
+            result = self._handlers[type(order)](order)
         except Exception as exc:
-            self._fail(order, exc)
+            self._fail(number, exc)
             raise
         if isinstance(result, Generator):
-            self._jobs.append(_Job(order, result))
+            self._jobs.append(_Job(number, result))
             self.is_under_way = True
         elif result is not None:
-            self._reply(order, result)
+            self.tell(result, number)
 
-    def _fail(self, order: Message, exc: Exception) -> None:
+    def _fail(self, number: int | None, exc: Exception) -> None:
         """Have this worker replaced: nobody knows what of the order was done."""
-        self._reply(order, {"op": "failed", "reason": repr(exc)[:MAX_REASON]})
-
-    def _reply(self, order: Message, reply: Message) -> None:
-        number = {"id": order["id"]} if "id" in order else {}
-        self.tell({**reply, **number})
+        self.tell(Failed(repr(exc)[:MAX_REASON]), number)
 
     def wait_s(self) -> float | None:
         """Return how long the next piece of work may wait; None if there is none."""
@@ -120,9 +125,9 @@ class Orders:
                 job.wait_s = next(job.pieces) or 0
             except StopIteration as end:
                 self._jobs.remove(job)
-                self._reply(job.order, end.value)
+                self.tell(end.value, job.number)
             except Exception as exc:  # noqa: BLE001 - who waits for its end is told
                 self._jobs.remove(job)
                 self._on_fault("order")
-                self._fail(job.order, exc)
+                self._fail(job.number, exc)
         self.is_under_way = bool(self._jobs)

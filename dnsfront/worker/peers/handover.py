@@ -11,7 +11,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from dnsfront.worker.clients.waiter import Waiter
@@ -46,7 +46,7 @@ def _send_entries(sock: socket.socket, parcel: bytes) -> bool:
 class Receivers:
     """The workers of another instance, while cache entries go there."""
 
-    def __init__(self, ids: list[int], fds: list[int]) -> None:
+    def __init__(self, ids: Sequence[int], fds: Sequence[int]) -> None:
         self._sockets = {
             worker_id: socket.socket(fileno=fd)
             for worker_id, fd in zip(ids, fds, strict=True)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 
 from dnsfront.ipc import memory
-from dnsfront.ipc.channel import SLOT_OCTETS
+from dnsfront.ipc.messages import SLOT_OCTETS
 from dnsfront.kernel.layouts import constant, layout
 from dnsfront.ring.qhash import qname_hash, slot_of
 

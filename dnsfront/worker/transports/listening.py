@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from dnsfront.ipc.spec import Listener
 from dnsfront.worker.answering.answering import Answering
@@ -51,7 +51,7 @@ class Listening:
         self._leaving: set[int] = set()
         self._kept: set[int] = set()
 
-    def add(self, listeners: Iterable[Listener], fds: list[int]) -> None:
+    def add(self, listeners: Iterable[Listener], fds: Sequence[int]) -> None:
         """Open *listeners*; *fds* has a UDP and a TCP socket of each, to be owned.
 
         Those that are open already stay as they are.
