@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.worker_rig import FakeUpstream
+from tests.unit.worker_rig import FakeUpstream, Rig
 
 
 @pytest.fixture
@@ -21,3 +21,15 @@ def second() -> Iterator[FakeUpstream]:
     made = FakeUpstream(1)
     yield made
     made.close()
+
+
+@pytest.fixture
+def rig(upstream: FakeUpstream) -> Iterator[Rig]:
+    with Rig(upstreams=[upstream]) as made:
+        yield made
+
+
+@pytest.fixture
+def rig_of_two(upstream: FakeUpstream, second: FakeUpstream) -> Iterator[Rig]:
+    with Rig(upstreams=[upstream, second]) as made:
+        yield made

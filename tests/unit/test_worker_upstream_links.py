@@ -101,12 +101,6 @@ def name_of(query: Query) -> str:
 
 
 @pytest.fixture
-def rig(upstream: FakeUpstream) -> Iterator[Rig]:
-    with Rig(upstreams=[upstream]) as made:
-        yield made
-
-
-@pytest.fixture
 def peer(rig: Rig, upstream: FakeUpstream) -> Iterator[Peer]:
     made = Peer(rig, upstream)
     yield made

@@ -28,12 +28,6 @@ from tests.unit.worker_rig import (
 )
 
 
-@pytest.fixture
-def rig(upstream: FakeUpstream) -> Iterator[Rig]:
-    with Rig(upstreams=[upstream]) as made:
-        yield made
-
-
 def replaced(rig: Rig, reason: Upstream) -> int:
     return rig.words[stats.upstream_at(0) + reason]
 

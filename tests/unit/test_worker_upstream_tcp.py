@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 
 import dns.edns
 import dns.flags
@@ -21,18 +20,6 @@ from tests.unit.worker_rig import (
     received_one,
     said_to,
 )
-
-
-@pytest.fixture
-def rig(upstream: FakeUpstream) -> Iterator[Rig]:
-    with Rig(upstreams=[upstream]) as made:
-        yield made
-
-
-@pytest.fixture
-def rig_of_two(upstream: FakeUpstream, second: FakeUpstream) -> Iterator[Rig]:
-    with Rig(upstreams=[upstream, second]) as made:
-        yield made
 
 
 def over_tcp(connection: socket.socket, response: dns.message.Message) -> None:

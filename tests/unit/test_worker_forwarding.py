@@ -1,0 +1,103 @@
+"""Which upstreams a name goes to, and how fetches end when those are replaced."""
+
+from __future__ import annotations
+
+from tests.unit.worker_rig import (
+    ADDRESS,
+    TIMEOUT_S,
+    FakeUpstream,
+    Rig,
+    miss,
+    open_descriptors,
+    query_for,
+    received_one,
+)
+
+NAME = b"\3www\7example\3com\0"
+
+
+def test_without_servers_no_name_has_a_pool(rig: Rig) -> None:
+    assert rig.forwarding.find(NAME) is not None
+
+    rig.forward_to([])
+
+    assert rig.forwarding.find(NAME) is None
+    assert rig.ask_for(query_for()).rcode() == 5
+
+
+def test_fetch_ends_where_it_began_and_the_next_goes_to_the_new_servers(
+    rig: Rig, upstream: FakeUpstream, second: FakeUpstream
+) -> None:
+    before = miss(rig)
+    rig.forward_to([second])
+    after = miss(rig, query_for("other.example.com"))
+
+    upstream.answer(ADDRESS)
+    second.answer("other.example.com. 300 A 192.0.2.9")
+    rig.round()
+
+    assert "192.0.2.1" in received_one(before).answer[0].to_text()
+    assert "192.0.2.9" in received_one(after).answer[0].to_text()
+
+
+def test_fetch_of_a_replaced_pool_still_fails_in_time(
+    rig: Rig, second: FakeUpstream
+) -> None:
+    client = miss(rig)
+    rig.forward_to([second])
+
+    assert rig.wait_s is not None
+    for _ in range(3):
+        rig.wait(TIMEOUT_S)
+
+    assert received_one(client).rcode() == 2
+
+
+def test_replaced_pool_is_closed_once_its_fetches_are_over(
+    rig: Rig, upstream: FakeUpstream, second: FakeUpstream
+) -> None:
+    client = rig.client()
+    before = open_descriptors()
+    rig.ask(query_for().to_wire(), client)
+    opened = open_descriptors() - before
+    rig.forward_to([second])
+
+    rig.forwarding.sweep()
+    assert opened & open_descriptors() == opened
+    upstream.answer(ADDRESS)
+    rig.round()
+    rig.forwarding.sweep()
+
+    assert opened
+    assert not opened & open_descriptors()
+    assert received_one(client).answer
+
+
+def test_all_that_is_under_way_counts_until_it_is_over(
+    rig: Rig, upstream: FakeUpstream, second: FakeUpstream
+) -> None:
+    miss(rig)
+    rig.forward_to([second])
+
+    assert rig.forwarding.pending == 0
+    assert not rig.forwarding.is_idle
+    assert rig.forwarding.is_awaited_at([rig.udp])
+    assert not rig.forwarding.is_awaited_at([])
+    upstream.answer(ADDRESS)
+    rig.round()
+
+    assert rig.forwarding.is_idle
+    assert not rig.forwarding.is_awaited_at([rig.udp])
+
+
+def test_fetches_of_replaced_pools_are_taken_back_too(
+    rig: Rig, second: FakeUpstream
+) -> None:
+    miss(rig)
+    rig.forward_to([second])
+    miss(rig, query_for("other.example.com"))
+
+    taken = rig.forwarding.take_back(lambda canonical: canonical.startswith(NAME))
+
+    assert [fetch.canonical[:-4] for fetch in taken] == [NAME]
+    assert rig.forwarding.pending == 1
