@@ -8,6 +8,9 @@ case, in one of eight *views*, since RD, CD and DO may change what a resolver sa
 fold is one call over the whole question and so also folds the octets of qtype and
 qclass: type 65 (HTTPS) and type 97 share a key. Such an entry is marked and keeps the
 true octets, and whoever finds it compares them.
+
+:class:`Cache` is the only way in and out: whatever puts, adopts, replaces, shortens or
+forgets entries is a method of it, and its listener is told.
 """
 
 from __future__ import annotations
@@ -15,13 +18,12 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Callable, Generator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from dnsfront.dns import wire
 from dnsfront.dns.entry import (
     ENTRY_OCTETS,
-    ODD_ANY,
-    ODD_ERRORS,
     ODD_RCODE,
     ODD_ROTATES,
     ODD_STUB,
@@ -30,11 +32,13 @@ from dnsfront.dns.entry import (
     VIEWS,
     Entry,
     head_of,
+    odd_of,
     stub_head,
 )
+from dnsfront.dns.forgetting import outdated
+from dnsfront.dns.listener import Listener
 from dnsfront.dns.residents import Residents
 from dnsfront.dns.response import Response
-from dnsfront.dns.rotation import rotated
 from dnsfront.dns.sections import Sections
 from dnsfront.dns.settings import CacheSettings
 
@@ -55,7 +59,6 @@ _FLUSH_CHUNK: Final = 2000
 _PLAIN_TAILS: Final = frozenset(bytes((0, t, 0, 1)) for t in (1, 2, 15, 16, 28, 33))
 
 _TTL = struct.Struct("!I")
-_ANY: Final = wire.ANY.to_bytes(2, "big")
 
 
 class Cache:
@@ -63,32 +66,50 @@ class Cache:
 
     `views` are the dictionaries that the fast path reads, the same objects for the life
     of the cache. `due` collects entries that want to be fetched again before they
-    expire. While *is_local* says of a question that a zone of ours answers it, no
-    response of an upstream to it gets in, whatever way it comes.
+    expire. `losses` counts what there was no room for.
     """
 
     def __init__(self, limits: CacheSettings) -> None:
         self.views: tuple[dict[bytes, Entry], ...] = tuple({} for _ in range(VIEWS))
         self.due: list[Entry] = []
-        self.is_local: Callable[[bytes], bool] | None = None
-        #: Responses that were too large to be kept.
-        self.oversized = 0
+        self._is_local: Callable[[bytes], bool] | None = None
+        self._listener: Listener | None = None
         self._heads: dict[bytes, bytes] = {}
         self._offsets: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._tails: dict[bytes, bytes] = {}
         self._limits = limits
-        self.residents = Residents(
+        self._residents = Residents(
             limits.max_entries, limits.max_size_octets, self._forget
         )
+        self.losses = self._residents.losses
+
+    def listen(self, listener: Listener | None) -> None:
+        """Tell *listener* from now on what comes, changes and goes; None tells nobody.
+
+        It is told first that what is here has come.
+        """
+        self._listener = listener
+        if listener is not None:
+            for view in self.views:
+                for entry in tuple(view.values()):
+                    listener.came(entry)
+
+    def know_zones(self, is_local: Callable[[bytes], bool] | None) -> None:
+        """Let no response in, from now on, to a question that *is_local* is true of.
+
+        A zone of ours answers those. What was let in before goes by
+        :meth:`forgetting_zones`.
+        """
+        self._is_local = is_local
 
     def resize(self, limits: CacheSettings) -> None:
         """Apply new limits to what comes; what is there follows by :meth:`trim`."""
         self._limits = limits
-        self.residents.resize(limits.max_entries, limits.max_size_octets)
+        self._residents.resize(limits.max_entries, limits.max_size_octets)
 
     def trim(self) -> bool:
         """Bring the cache nearer to its bounds; return whether there is more to do."""
-        residents = self.residents
+        residents = self._residents
         if not residents.is_over:
             return False
         residents.trim()
@@ -96,7 +117,12 @@ class Cache:
 
     def __len__(self) -> int:
         """How many responses are kept, those made from zones not counted."""
-        return len(self.residents)
+        return len(self._residents)
+
+    @property
+    def octets(self) -> int:
+        """What all entries weigh."""
+        return self._residents.octets
 
     def get(self, view: int, key: bytes, tail: bytes) -> Entry | None:
         """Return the entry, fresh or not, for the question of *key* and *tail*."""
@@ -147,7 +173,7 @@ class Cache:
         entry of the same key and view is replaced. None says that this is for a zone of
         ours to answer.
         """
-        if self.is_local is not None and self.is_local(key[:-4] + tail):
+        if self._is_local is not None and self._is_local(key[:-4] + tail):
             return None
         limits = self._limits
         low, high = limits.min_ttl_s, limits.max_ttl_s
@@ -187,21 +213,28 @@ class Cache:
         else:
             entry.ttl_offsets = array("H", offsets)
         is_plain = tail in _PLAIN_TAILS and not (response.rcode or response.errors)
-        entry.odd = 0 if is_plain else _odd(key, tail, response)
+        entry.odd = (
+            0 if is_plain else odd_of(key, tail, response.rcode, response.errors)
+        )
         entry.errors = response.errors
         if limits.rotate:
-            _mark_rotating(entry)
+            entry.note_rotation()
         entry.aged_at = now_s
         if ttl_s:
             entry.lifetime_s = ttl_s
             entry.expires_at = now_s + ttl_s
+            listener = self._listener
             if weight:
-                self.residents.weigh_again(entry, entry.weight_octets - weight)
+                self._residents.weigh_again(entry, entry.weight_octets - weight)
+                if listener is not None:
+                    listener.changed(entry)
             else:
-                # Whatever had its place has left: see _can_take.
+                # _can_take() has let go of the entry that had this key.
                 weight = ENTRY_OCTETS + len(key) + len(body) + 2 * len(offsets)
-                self.residents.admit(entry, weight + len(response.errors))
+                self._residents.admit(entry, weight + len(response.errors))
                 found[key] = entry
+                if listener is not None:
+                    listener.came(entry)
         elif stub_ttl_s:
             self._keep_stub(entry, now_s, now_s + stub_ttl_s)
         return entry
@@ -211,7 +244,7 @@ class Cache:
 
         They get nothing but TC anyway, and would have it fetched again and again.
         """
-        self.oversized += 1
+        self.losses.oversized += 1
         if len(entry.body) <= wire.MAX_UDP_OCTETS:
             return
         stub = Entry(entry.view, entry.key, entry.tail)
@@ -230,10 +263,10 @@ class Cache:
             entry.tail == tail
             and ttl_s
             and not entry.odd & ODD_ZONE
-            and not self.residents.would_move(entry, len(body) - len(entry.body))
+            and not self._residents.would_move(entry, len(body) - len(entry.body))
         ):
             return True
-        self.residents.leave(entry)
+        self._residents.leave(entry)
         return False
 
     def put_zone(
@@ -246,7 +279,7 @@ class Cache:
         entry.odd = ODD_ZONE | ODD_TAIL | (ODD_RCODE if sections.rcode else 0)
         entry.stamp = now_s
         if self._limits.rotate:
-            _mark_rotating(entry)
+            entry.note_rotation()
         if len(entry.body) > self._limits.max_entry_size_octets:
             self._keep_stub(entry, now_s, _NEVER)
             return entry
@@ -256,7 +289,7 @@ class Cache:
 
     def entries(self) -> list[Entry]:
         """Return the entries of this moment, those made from zones left out."""
-        return [entry for entry in self.residents.entries() if entry.is_live]
+        return [entry for entry in self._residents.entries() if entry.is_live]
 
     def adopt(self, entry: Entry, now_s: int) -> bool:
         """Keep an *entry* that another cache had; return whether it was of use.
@@ -268,10 +301,10 @@ class Cache:
             other is not None and other.tail == entry.tail and other.expires_at > now_s
         ):
             return False
-        if self.is_local is not None and self.is_local(entry.key[:-4] + entry.tail):
+        if self._is_local is not None and self._is_local(entry.canonical):
             return False
         if len(entry.body) > self._limits.max_entry_size_octets:
-            self.oversized += 1
+            self.losses.oversized += 1
             return False
         self._shorten(entry, now_s)
         entry.tail = self._tails.setdefault(entry.tail, entry.tail)
@@ -286,18 +319,23 @@ class Cache:
 
     def _admit(self, entry: Entry) -> None:
         """Take in a new *entry*, after room was made: it is not the one to go."""
-        residents = self.residents
+        residents = self._residents
         view = self.views[entry.view]
         other = view.get(entry.key)
         if other is not None:
             residents.leave(other)
         residents.admit(entry, entry.weight_octets)
         view[entry.key] = entry
+        if self._listener is not None:
+            self._listener.came(entry)
 
     def _forget(self, entry: Entry) -> None:
+        """Have nobody find *entry*, which its queue lets go."""
         view = self.views[entry.view]
         if view.get(entry.key) is entry:
             del view[entry.key]
+            if self._listener is not None:
+                self._listener.went(entry)
 
     def shortening(self, now_s: int) -> Generator[None, None, None]:
         """Have nothing live longer than the largest TTL of now, a piece at a time."""
@@ -307,6 +345,8 @@ class Cache:
                 for entry in present[at : at + _FLUSH_CHUNK]:
                     if entry.expires_at > now_s and not entry.odd & ODD_ZONE:
                         self._shorten(entry, now_s)
+                        if self._listener is not None:
+                            self._listener.changed(entry)
                 yield
 
     def _shorten(self, entry: Entry, now_s: int) -> None:
@@ -320,15 +360,14 @@ class Cache:
         entry.expires_at = min(entry.expires_at, now_s + high)
         entry.lifetime_s = min(entry.lifetime_s, high)
 
-    def flush(self, is_wanted: Callable[[bytes], bool]) -> int:
-        """Forget every entry whose qname *is_wanted* takes; return how many."""
-        flushing = self.flushing(lambda entry: is_wanted(entry.key[:-4]))
-        while True:
-            try:
-                next(flushing)
-            except StopIteration as end:
-                count: int = end.value
-                return count
+    def forgetting_zones(
+        self, origins: AbstractSet[bytes]
+    ) -> Generator[None, None, None]:
+        """Forget what zones at *origins* have a say in, a piece at a time.
+
+        *origins* are those of now, which :meth:`know_zones` was told, and those before.
+        """
+        yield from self.flushing(outdated(origins, self._is_local))
 
     def flushing(
         self, is_wanted: Callable[[Entry], bool]
@@ -343,41 +382,12 @@ class Cache:
             for at in range(0, len(present), _FLUSH_CHUNK):
                 for entry in present[at : at + _FLUSH_CHUNK]:
                     if entry.is_live and is_wanted(entry):
-                        self.residents.leave(entry)
+                        self._residents.leave(entry)
                         count += 1
                 yield
         if count:
-            yield from self.residents.compact()
+            yield from self._residents.compact()
         return count
-
-
-def _mark_rotating(entry: Entry) -> None:
-    """Note it if *entry* has addresses whose order can change."""
-    if rotated(entry.body, entry.head[2] << 8 | entry.head[3]) != entry.body:
-        entry.odd |= ODD_ROTATES
-
-
-def _odd(key: bytes, tail: bytes, response: Response) -> int:
-    """Return why an entry with *response* needs a second look."""
-    odd = ODD_RCODE if response.rcode else 0
-    if response.errors:
-        odd |= ODD_ERRORS
-    if tail[:2] == _ANY:
-        odd |= ODD_ANY
-    if not key.endswith(tail) or tail.upper() != tail:
-        odd |= ODD_TAIL
-    return odd
-
-
-def is_under(qname: bytes, origin: bytes) -> bool:
-    """Return whether *qname* is *origin* or below it; both lower-case wire form."""
-    surplus = len(qname) - len(origin)
-    if surplus < 0 or not qname.endswith(origin):
-        return False
-    at = 0
-    while at < surplus:
-        at += qname[at] + 1
-    return at == surplus
 
 
 def _aged(body: bytes, ttl_offsets: Sequence[int], age: Callable[[int], int]) -> bytes:

@@ -28,6 +28,7 @@ NOT_ASKED_FOR: Final = -1
 #: in a dictionary and in a queue. Measured, and checked by a test of memory.
 ENTRY_OCTETS: Final = 400
 
+_ANY: Final = wire.ANY.to_bytes(2, "big")
 _HEAD = struct.Struct("!4H")
 
 
@@ -56,6 +57,18 @@ def stub_head(head: bytes) -> bytes:
     return _HEAD.pack(flags, 0, 0, 0)
 
 
+def odd_of(key: bytes, tail: bytes, rcode: int, errors: bytes) -> int:
+    """Return why an entry with an upstream's response needs a second look."""
+    odd = ODD_RCODE if rcode else 0
+    if errors:
+        odd |= ODD_ERRORS
+    if tail[:2] == _ANY:
+        odd |= ODD_ANY
+    if not key.endswith(tail) or tail.upper() != tail:
+        odd |= ODD_TAIL
+    return odd
+
+
 class Entry:
     """A response to one question in one view.
 
@@ -63,8 +76,8 @@ class Entry:
     true as of *aged_at*, *errors* are the upstream's Extended DNS Errors as EDNS
     options. *stamp* is the second in which it was last asked for: a reader
     who finds it at the current second may send the body as it is; anyone else asks
-    :meth:`Cache.fresh`. Both and *expires_at* are monotonic seconds. *place* is the
-    queue it stands in (`dns/residents.py`).
+    :meth:`Cache.fresh`. Both and *expires_at* are monotonic seconds. *queue* is
+    the number of the one it stands in (`dns/residents.py`).
     """
 
     __slots__ = (
@@ -76,7 +89,7 @@ class Entry:
         "key",
         "lifetime_s",
         "odd",
-        "place",
+        "queue",
         "stamp",
         "tail",
         "ttl_offsets",
@@ -92,16 +105,26 @@ class Entry:
         self.expires_at = 0
         self.lifetime_s = 0
         self.odd = 0
-        self.place = 0
+        self.queue = 0
         self.head = b""
         self.body = b""
         self.ttl_offsets: Sequence[int] = ()
         self.errors = b""
 
     @property
+    def canonical(self) -> bytes:
+        """The question: qname in lower case, true qtype and qclass."""
+        return self.key[:-4] + self.tail
+
+    @property
     def rcode(self) -> int:
         """The response code."""
         return self.head[1] & 15
+
+    def note_rotation(self) -> None:
+        """Note it if there are addresses whose order can change."""
+        if rotated(self.body, self.head[2] << 8 | self.head[3]) != self.body:
+            self.odd |= ODD_ROTATES
 
     def rotate(self) -> None:
         """Give the addresses another order."""
@@ -109,8 +132,8 @@ class Entry:
 
     def to_message(self) -> bytes:
         """Return the response as a whole message, with an id of 0."""
-        question = self.key[:-4] + self.tail
-        return b"\0\0" + self.head[:2] + b"\0\1" + self.head[2:] + question + self.body
+        head = b"\0\0" + self.head[:2] + b"\0\1" + self.head[2:]
+        return head + self.canonical + self.body
 
     @property
     def is_live(self) -> bool:

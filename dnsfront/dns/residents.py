@@ -1,7 +1,7 @@
 """Who is in the cache, what they weigh, and who goes first when room is wanted.
 
 Newcomers wait in a queue of their own and are let go from there, so that a scan of
-names that are asked for once costs nobody else a place; those that were asked for
+names that are asked for once pushes nobody else out; those that were asked for
 again become regulars, and so does who comes back soon after it was let go (S3-FIFO,
 SOSP 2023). Among regulars the first in the queue goes, unless it was asked for since it
 was last considered (CLOCK). Large entries, and those made from zones, have queues and
@@ -39,6 +39,22 @@ _MAX_REMEMBERED: Final = 1 << 20
 _CHUNK: Final = 1000
 
 
+class Losses:
+    """What was let go for want of room, and what was too large to be kept.
+
+    Of the `evictions`, `for_weight` counts those that had to go for their weight.
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin to count anew."""
+        self.evictions = 0
+        self.for_weight = 0
+        self.oversized = 0
+
+
 class Residents:
     """The entries of one cache by the order in which they would go.
 
@@ -50,13 +66,12 @@ class Residents:
         self, max_entries: int, max_octets: int, forget: Callable[[Entry], None]
     ) -> None:
         self.octets = 0
-        self.evictions = 0
-        #: Of these, those that had to go for their weight.
-        self.size_evictions = 0
+        self.losses = Losses()
         self._count = 0
         self._octets = [0, 0, 0, 0]
         self._queues: tuple[deque[Entry], ...] = (deque(), deque(), deque(), deque())
-        # What was let go as a newcomer: a part of its hash, at the place of the rest.
+        # What was let go as a newcomer: a part of its hash, at the index that is
+        # the rest of it.
         self._remembered: array[int] = array("I")
         self._forget = forget
         self.resize(max_entries, max_octets)
@@ -101,22 +116,22 @@ class Residents:
         ):
             self._make_room(weight, is_of_zone=bool(is_of_zone))
         if is_of_zone:
-            place = ZONES
+            queue = ZONES
             if len(self._queues[ZONES]) >= MAX_ZONE_ENTRIES:
                 self._drop(self._queues[ZONES].popleft())
         else:
             self._count += 1
             if weight > _LARGE_OCTETS:
-                place = LARGE
+                queue = LARGE
             elif entry.stamp != NOT_ASKED_FOR or (
                 self._remembered and self._is_remembered(entry.key)
             ):
-                place = REGULARS
+                queue = REGULARS
             else:
-                place = NEWCOMERS
-        entry.place = place
-        self._queues[place].append(entry)
-        self._octets[place] += weight
+                queue = NEWCOMERS
+        entry.queue = queue
+        self._queues[queue].append(entry)
+        self._octets[queue] += weight
         self.octets += weight
 
     def _make_room(self, weight: int, *, is_of_zone: bool) -> None:
@@ -130,18 +145,18 @@ class Residents:
     def would_move(self, entry: Entry, octets: int) -> bool:
         """Return whether *entry* belongs elsewhere with *octets* more than it has."""
         is_large = entry.weight_octets + octets > _LARGE_OCTETS
-        return is_large != (entry.place == LARGE)
+        return is_large != (entry.queue == LARGE)
 
     def weigh_again(self, entry: Entry, octets: int) -> None:
         """Note that *entry* has *octets* more than before."""
-        self._octets[entry.place] += octets
+        self._octets[entry.queue] += octets
         self.octets += octets
 
     def leave(self, entry: Entry) -> None:
         """Let go of a live *entry*, of which a shell stays."""
         self._forget(entry)
         weight = entry.weight_octets
-        self._octets[entry.place] -= weight
+        self._octets[entry.queue] -= weight
         self.octets -= weight
         entry.expires_at = 0
         entry.body = entry.errors = b""
@@ -158,7 +173,7 @@ class Residents:
                     entry = queue.popleft()
                     if entry.is_live:
                         queue.append(entry)
-                    elif entry.place != ZONES:
+                    elif entry.queue != ZONES:
                         self._count -= 1
                 left -= _CHUNK
                 yield
@@ -206,7 +221,7 @@ class Residents:
         weight = entry.weight_octets
         self._octets[NEWCOMERS] -= weight
         self._octets[REGULARS] += weight
-        entry.place = REGULARS
+        entry.queue = REGULARS
         entry.stamp = NOT_ASKED_FOR
         regulars.append(entry)
 
@@ -224,8 +239,8 @@ class Residents:
             self._let_go(entry, is_for_weight=is_for_weight)
 
     def _let_go(self, entry: Entry, *, is_for_weight: bool) -> None:
-        self.evictions += 1
-        self.size_evictions += is_for_weight
+        self.losses.evictions += 1
+        self.losses.for_weight += is_for_weight
         self._drop(entry)
 
     def _drop(self, entry: Entry) -> None:
@@ -243,5 +258,5 @@ class Residents:
 
     def _is_remembered(self, key: bytes) -> bool:
         number = hash(key)
-        place = number & len(self._remembered) - 1
-        return self._remembered[place] == number >> 24 & 0xFFFFFFFF
+        index = number & len(self._remembered) - 1
+        return self._remembered[index] == number >> 24 & 0xFFFFFFFF

@@ -329,14 +329,12 @@ class WorkerLoop:
     def _flush_counts(self) -> None:
         self.peers.flush()
         self._meter.flush()
-        residents = self.cache.residents
-        if residents.evictions:
-            self._meter.count(Counter.CACHE_EVICTIONS, residents.evictions)
-            self._meter.count(Limit.CACHE_SIZE, residents.size_evictions)
-            residents.evictions = residents.size_evictions = 0
-        if self.cache.oversized:
-            self._meter.count(Limit.CACHE_ENTRY_SIZE, self.cache.oversized)
-            self.cache.oversized = 0
+        losses = self.cache.losses
+        if losses.evictions or losses.oversized:
+            self._meter.count(Counter.CACHE_EVICTIONS, losses.evictions)
+            self._meter.count(Limit.CACHE_SIZE, losses.for_weight)
+            self._meter.count(Limit.CACHE_ENTRY_SIZE, losses.oversized)
+            losses.clear()
         self._is_trimming = self.cache.trim()
 
     def _wait_s(self) -> float | None:
@@ -359,7 +357,7 @@ class WorkerLoop:
 
     def _on_tick(self, now_ns: int) -> None:
         self._meter.set_gauge(Counter.CACHE_ENTRIES, len(self.cache))
-        self._meter.set_gauge(Counter.CACHE_OCTETS, self.cache.residents.octets)
+        self._meter.set_gauge(Counter.CACHE_OCTETS, self.cache.octets)
         self._meter.set_gauge(Counter.PENDING, self.forwarding.pending)
         self._meter.set_gauge(Counter.TCP_OPEN, self.listening.connections)
         if self.peers.failed:

@@ -28,6 +28,7 @@ from dnsfront.ipc.stats import Counter
 from tests.fuzz import messages, texts
 from tests.fuzz.choices import Choices
 from tests.unit.asking import message_of, question_of
+from tests.unit.caching import flush
 from tests.unit.worker_rig import NS, ZONE, Client, FakeUpstream, Rig
 
 _HEADER_OCTETS: Final = 12
@@ -226,7 +227,7 @@ def _forget(rig: Rig, upstream: FakeUpstream, client: Client) -> None:
         rig.wait(1)
     upstream.take_octets()
     _taken(client)
-    rig.cache.flush(lambda _name: True)
+    flush(rig.cache)
     rig.answering.failures.forget()
 
 

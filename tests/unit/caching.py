@@ -13,6 +13,7 @@ import dns.rrset
 from dnsfront.dns import wire
 from dnsfront.dns.cache import Cache
 from dnsfront.dns.entry import ODD_ZONE, Entry
+from dnsfront.dns.forgetting import Test, everything
 from dnsfront.dns.response import Response, parse_response
 from dnsfront.dns.sections import Sections
 from dnsfront.dns.settings import CacheSettings
@@ -111,6 +112,17 @@ def entries_alive() -> int:
 def name_of(number: int) -> bytes:
     text = str(number).encode()
     return bytes((len(text),)) + text + NAME
+
+
+def flush(cache: Cache, test: Test = everything) -> int:
+    """Forget what *test* takes, all in one go; return how many entries it was."""
+    flushing = cache.flushing(test)
+    while True:
+        try:
+            next(flushing)
+        except StopIteration as end:
+            count: int = end.value
+            return count
 
 
 def flush_zones(cache: Cache) -> None:

@@ -21,6 +21,7 @@ from tests.unit.caching import (
     ask,
     denial,
     entries_alive,
+    flush,
     get,
     limits,
     put,
@@ -116,7 +117,7 @@ def test_flushed_entry_is_not_served_stale() -> None:
     cache = Cache(limits())
     entry = put(cache, address(10))
 
-    cache.flush(lambda _qname: True)
+    flush(cache)
 
     assert cache.stale_body(entry, 5) is None
     assert not cache.fresh(entry, 5)

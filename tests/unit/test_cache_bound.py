@@ -17,8 +17,10 @@ from hypothesis.stateful import (
 )
 
 from dnsfront.dns import wire
-from dnsfront.dns.cache import Cache, is_under
+from dnsfront.dns.cache import Cache
 from dnsfront.dns.entry import ODD_ZONE, head_of
+from dnsfront.dns.forgetting import at_or_below, named
+from dnsfront.dns.names import is_under
 from tests.unit.caching import (
     DAY_S,
     HTTPS,
@@ -28,6 +30,7 @@ from tests.unit.caching import (
     address,
     ask,
     entries_alive,
+    flush,
     flush_zones,
     get,
     limits,
@@ -51,7 +54,7 @@ def test_full_cache_forgets_what_came_first() -> None:
     kept = [number for number in range(5) if get(cache, name=name_of(number))]
     assert kept == [2, 3, 4]
     assert len(cache) == 3
-    assert cache.residents.evictions == 2
+    assert cache.losses.evictions == 2
 
 
 def test_full_cache_keeps_what_is_asked_for() -> None:
@@ -76,7 +79,7 @@ def test_full_cache_where_all_are_asked_for_forgets_one() -> None:
 
     assert len(cache) == 10
     assert get(cache, name=name_of(10)) is not None
-    assert cache.residents.evictions == 1
+    assert cache.losses.evictions == 1
 
 
 def test_smaller_limit_applies_piece_by_piece() -> None:
@@ -99,7 +102,7 @@ def test_views_stay_the_same_objects() -> None:
     dictionaries = list(cache.views)
 
     put(cache, address(300))
-    cache.flush(lambda _qname: True)
+    flush(cache)
     cache.resize(limits(max_entries=1))
 
     assert cache.views is views
@@ -246,7 +249,7 @@ def test_flush_of_a_name_takes_all_its_types_and_views() -> None:
         put(cache, address(300), view=view, qtype=28)
     put(cache, address(300), name=name_of(1))
 
-    count = cache.flush(lambda qname: qname == NAME)
+    count = flush(cache, named(NAME))
 
     assert count == 16
     assert len(cache) == 1
@@ -256,7 +259,7 @@ def test_flush_of_a_name_takes_all_its_types_and_views() -> None:
 def test_flushed_name_is_cached_anew() -> None:
     cache = Cache(limits())
     put(cache, address(300))
-    cache.flush(lambda qname: is_under(qname, b"\4test\0"))
+    flush(cache, at_or_below(b"\4test\0"))
 
     put(cache, address(200), now_s=7)
 
@@ -272,7 +275,7 @@ def test_flushes_and_expiries_leave_nothing_behind() -> None:
         put(cache, address(1 + turn % 7), name=name_of(turn % 80), now_s=turn)
         ask(cache, turn, name=name_of(turn * 7 % 80))
         if turn % 10 == 0:
-            cache.flush(name_of(turn % 80).__eq__)
+            flush(cache, named(name_of(turn % 80)))
 
     assert len(cache) <= 50
     assert entries_alive() - before <= 50 + len(cache.due)
@@ -355,7 +358,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(name=names)
     def flush_name(self, name: bytes) -> None:
-        self.cache.flush(lambda qname: qname == name)
+        flush(self.cache, named(name))
         for place in [place for place in self.known if place[1][:-4] == name]:
             del self.known[place]
             self.zone.discard(place)

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from dnsfront.dns import wire
 from dnsfront.dns.cache import Cache
 from dnsfront.dns.entry import ODD_STUB, ODD_ZONE, Entry
+from dnsfront.dns.forgetting import named
 from tests.unit.caching import (
     NAME,
     A,
     address,
     ask,
+    flush,
     get,
     limits,
     name_of,
@@ -48,9 +50,9 @@ def test_large_responses_weigh_what_they_take() -> None:
     for number in range(1000):
         put(cache, response, name=name_of(number))
 
-    assert cache.residents.octets == weight_of(cache) <= MIB
+    assert cache.octets == weight_of(cache) <= MIB
     assert 40 < len(cache) < 64
-    assert cache.residents.size_evictions == 1000 - len(cache)
+    assert cache.losses.for_weight == 1000 - len(cache)
 
 
 def test_response_that_is_too_large_is_passed_on_and_counted() -> None:
@@ -60,7 +62,7 @@ def test_response_that_is_too_large_is_passed_on_and_counted() -> None:
     entry = put(cache, address(*LARGE))
 
     assert len(entry.body) == 16_000
-    assert cache.oversized == 1
+    assert cache.losses.oversized == 1
     # What it takes the place of is out of date.
     kept = get(cache)
     assert kept is None or kept.odd & ODD_STUB
@@ -77,10 +79,10 @@ def test_octets_are_those_of_what_is_kept(puts: list[tuple[int, int]]) -> None:
         if number % 3 == 0:
             ask(cache, now_s, name=name_of(number))
         if number % 7 == 0:
-            cache.flush(name_of(number + 1).__eq__)
+            flush(cache, named(name_of(number + 1)))
         trim(cache)
 
-        assert cache.residents.octets == weight_of(cache) <= 20 * KIB
+        assert cache.octets == weight_of(cache) <= 20 * KIB
         assert len(cache) <= 20
 
 
@@ -99,7 +101,7 @@ def test_weight_covers_the_memory_that_entries_take() -> None:
             tracemalloc.stop()
 
         # Shared numbers and the dictionary's spare room come on top of few entries.
-        assert after - before < cache.residents.octets + 64 * KIB
+        assert after - before < cache.octets + 64 * KIB
 
 
 def test_an_entry_of_100_octets_weighs_less_than_600() -> None:
@@ -126,7 +128,7 @@ def test_flood_of_large_responses_leaves_small_names_in_use() -> None:
         put(cache, response, name=name_of(5000 + number), now_s=1)
 
     assert all(get(cache, name=name) for name in small)
-    assert cache.residents.octets <= MIB
+    assert cache.octets <= MIB
 
 
 def test_large_response_finds_room_among_small_ones() -> None:
@@ -140,7 +142,7 @@ def test_large_response_finds_room_among_small_ones() -> None:
     trim(cache)
 
     assert get(cache, name=name_of(9999)) is not None
-    assert cache.residents.octets <= 256 * KIB
+    assert cache.octets <= 256 * KIB
 
 
 def test_answers_from_zones_take_no_more_than_their_share() -> None:
@@ -154,7 +156,7 @@ def test_answers_from_zones_take_no_more_than_their_share() -> None:
         cache.put_zone(1, name_of(5000 + number) + tail, tail, zone_sections(), 0)
 
     assert all(get(cache, name=name_of(number)) for number in range(300))
-    assert cache.residents.octets <= 256 * KIB
+    assert cache.octets <= 256 * KIB
 
 
 # Recency
@@ -250,7 +252,7 @@ def test_flush_goes_in_small_steps_and_spares_what_comes_meanwhile() -> None:
 
     assert max(a - b for a, b in pairwise(left)) <= 2000
     assert len(cache) == len(cache.views[1]) == next(numbers) - 9000
-    assert cache.residents.octets == weight_of(cache)
+    assert cache.octets == weight_of(cache)
 
 
 # The door
@@ -259,7 +261,7 @@ def test_flush_goes_in_small_steps_and_spares_what_comes_meanwhile() -> None:
 def test_what_a_zone_of_ours_answers_does_not_get_in() -> None:
     cache, other = Cache(limits()), Cache(limits())
     adopted = put(other, address(*SMALL))
-    cache.is_local = lambda exact: exact.startswith(b"\3www")
+    cache.know_zones(lambda canonical: canonical.startswith(b"\3www"))
     tail = tail_of(A)
 
     key = adopted.key
@@ -284,7 +286,7 @@ def test_udp_clients_are_told_of_what_is_too_large_for_as_long_as_it_lives() -> 
     assert int.from_bytes(stub.head[:2], "big") & wire.TC
     assert stub.head[2:] == bytes(6)
     assert (stub.body, len(entry.body)) == (b"", 16_000)
-    assert cache.residents.octets == weight_of(cache) < KIB
+    assert cache.octets == weight_of(cache) < KIB
     assert cache.fresh(stub, 299)
     assert not cache.fresh(stub, 300)
     assert cache.stale_body(stub, 301) is None
@@ -295,7 +297,7 @@ def test_what_udp_could_carry_is_not_made_a_stub() -> None:
 
     put(cache, address(*[300] * 200))
 
-    assert cache.oversized == 1
+    assert cache.losses.oversized == 1
     assert get(cache) is None
 
 
@@ -306,7 +308,7 @@ def test_stub_gives_way_to_a_response_that_fits() -> None:
     put(cache, address(*SMALL), now_s=1)
 
     assert ask(cache, 2) == [299]
-    assert cache.residents.octets == weight_of(cache)
+    assert cache.octets == weight_of(cache)
 
 
 def test_large_answers_of_zones_leave_a_stub_too() -> None:

@@ -10,6 +10,7 @@ import pytest
 from dnsfront.dns.zones.zone_set import ZoneSet
 from dnsfront.ipc.stats import Counter
 from tests.unit.asking import load_zone
+from tests.unit.caching import flush
 from tests.unit.worker_rig import (
     ADDRESS,
     FakeUpstream,
@@ -118,7 +119,7 @@ def test_names_go_to_the_upstream_when_the_zone_is_gone(
     assert "192.0.2.99" in rig.ask_for(query_for()).answer[0].to_text()
 
     rig.answering.serve(None)
-    rig.cache.flush(lambda _qname: True)
+    flush(rig.cache)
 
     client = miss(rig)
     upstream.answer(ADDRESS)

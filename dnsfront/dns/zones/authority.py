@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import takewhile
 from typing import Final
 
+from dnsfront.dns.names import ancestors
 from dnsfront.dns.sections import Sections
 from dnsfront.dns.wire import (
     ANY,
@@ -36,7 +37,6 @@ from dnsfront.dns.zones.records import (
     PTR,
     ROOT,
     RRset,
-    ancestors,
 )
 from dnsfront.errors import ZoneError
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,13 +35,3 @@ class RRset:
         if at is None:
             return ()
         return tuple(rdata[at:].lower() for rdata in self.rdatas)
-
-
-def ancestors(name: bytes) -> Iterator[bytes]:
-    """Yield *name*, its parent, and so on up to the root."""
-    at = 0
-    while True:
-        yield name[at:]
-        if not name[at]:
-            return
-        at += name[at] + 1

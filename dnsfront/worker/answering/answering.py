@@ -245,8 +245,8 @@ class Answering:
     def prefetch(self) -> None:
         """Fetch again what is asked for and about to expire, if that did not fail."""
         for entry in self.cache.take_due():
-            view, qname = entry.view, entry.key[:-4]
-            canonical, pool = qname + entry.tail, self.forwarding.find(qname)
+            view, canonical = entry.view, entry.canonical
+            pool = self.forwarding.find(entry.key[:-4])
             if (
                 pool is not None
                 and canonical not in pool.under_way[view]

@@ -69,7 +69,7 @@ class Local:
         """Answer from *zones* from now on; see :meth:`Answering.serve`."""
         self.zones = zones
         self.has_zones = zones is not None
-        self._cache.is_local = None if zones is None else self.is_ours
+        self._cache.know_zones(None if zones is None else self.is_ours)
 
     def is_ours(self, canonical: bytes) -> bool:
         """Return whether a zone of ours answers the question *canonical*."""

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from collections.abc import Set as AbstractSet
 
 from dnsfront import logs
 from dnsfront.dns import wire
 from dnsfront.dns.cache import Cache
-from dnsfront.dns.chain import follow, may_lead_on
-from dnsfront.dns.entry import ODD_ZONE, Entry
-from dnsfront.dns.zones.records import ancestors
 from dnsfront.errors import DnsfrontError
 from dnsfront.ipc import memory, records
 from dnsfront.ipc.messages import Configure, Configured, MapImages, Refused
@@ -104,19 +100,7 @@ class ConfigOrders:
             wire.qname_from_text(zone.origin)
             for zone in (*before.zones, *self._spec.zones)
         }
-        yield from self._cache.flushing(lambda entry: self._is_outdated(entry, origins))
-
-    def _is_outdated(self, entry: Entry, origins: AbstractSet[bytes]) -> bool:
-        """Return whether zones below *origins*, of now or before, have a say in it."""
-        is_local = self._cache.is_local
-        if entry.odd & ODD_ZONE or (
-            is_local is not None and is_local(entry.key[:-4] + entry.tail)
-        ):
-            return True
-        if not origins or not may_lead_on(entry.body):
-            return False
-        chain = follow(entry.to_message(), wire.HEADER_OCTETS + len(entry.key))
-        return any(not origins.isdisjoint(ancestors(name)) for name in chain.names[1:])
+        yield from self._cache.forgetting_zones(origins)
 
 
 def identify(answering: Answering, spec: WorkerSpec) -> None:

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Final
 
 from dnsfront.dns import wire
-from dnsfront.dns.cache import Cache, is_under
+from dnsfront.dns.cache import Cache
+from dnsfront.dns.forgetting import Test, at_or_below, everything, named
 from dnsfront.ipc import memory
 from dnsfront.ipc.messages import (
     CatchUp,
@@ -122,14 +123,11 @@ class EntryOrders:
 
     def _on_flush(self, order: Flush) -> Pieces:
         """Forget what *order* names, and tell how much it was."""
-        is_wanted: Callable[[bytes], bool] = lambda _qname: True  # noqa: E731
+        test: Test = everything
         if order.name is not None:
             qname = wire.qname_from_text(order.name)
-            is_below = partial(is_under, origin=qname)
-            is_wanted = is_below if order.is_suffix else qname.__eq__
-        entries = yield from self._cache.flushing(
-            lambda entry: is_wanted(entry.key[:-4])
-        )
+            test = at_or_below(qname) if order.is_suffix else named(qname)
+        entries = yield from self._cache.flushing(test)
         self._answering.failures.forget()
         return Flushed(entries)
 

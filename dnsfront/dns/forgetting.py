@@ -1,0 +1,52 @@
+"""Which entries of a cache are to go: those of a name, of a zone, or outdated by zones.
+
+Each function returns a test for :meth:`dnsfront.dns.cache.Cache.flushing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+
+from dnsfront.dns import wire
+from dnsfront.dns.chain import follow, may_lead_on
+from dnsfront.dns.entry import ODD_ZONE, Entry
+from dnsfront.dns.names import ancestors, is_under
+
+#: Whether an entry is to go.
+Test = Callable[[Entry], bool]
+
+
+def everything(_entry: Entry) -> bool:
+    """Take every entry."""
+    return True
+
+
+def named(qname: bytes) -> Test:
+    """Take the entries of *qname*, in lower-case wire form."""
+    return lambda entry: entry.key[:-4] == qname
+
+
+def at_or_below(origin: bytes) -> Test:
+    """Take the entries of *origin*, in lower-case wire form, and of all names below."""
+    return lambda entry: is_under(entry.key[:-4], origin)
+
+
+def outdated(
+    origins: AbstractSet[bytes], is_local: Callable[[bytes], bool] | None
+) -> Test:
+    """Take what zones at *origins*, those of now and those before, have a say in.
+
+    That is what was made from a zone, what one answers now, as *is_local* says, and
+    what has aliases that lead to a name in one.
+    """
+
+    def is_outdated(entry: Entry) -> bool:
+        if entry.odd & ODD_ZONE or (is_local is not None and is_local(entry.canonical)):
+            return True
+        if not origins or not may_lead_on(entry.body):
+            return False
+        chain = follow(entry.to_message(), wire.HEADER_OCTETS + len(entry.key))
+        return any(not origins.isdisjoint(ancestors(name)) for name in chain.names[1:])
+
+    return is_outdated

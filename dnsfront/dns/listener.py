@@ -1,0 +1,23 @@
+"""Who wants to know what is in a cache, and is told as it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dnsfront.dns.entry import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """What is called when an entry *came*, has another response (*changed*), or *went*.
+
+    The entry that went still has its response. Neither the ageing of its TTLs nor
+    another order of its addresses is a change, and an expired entry is in the cache
+    until it goes: `expires_at` says how long it may be used. Whoever wants to know
+    which entries are asked for reads their `stamp`.
+    """
+
+    came: Callable[[Entry], None]
+    changed: Callable[[Entry], None]
+    went: Callable[[Entry], None]
