@@ -17,13 +17,7 @@ from dnsfront.ipc.spec import WorkerSpec
 #: layout shows.
 CHANNEL_VERSION: Final = 1
 
-_WORDS: Final = (
-    stats.Counter,
-    stats.Limit,
-    stats.Source,
-    stats.Upstream,
-    stats.Health,
-)
+_WORDS: Final = (*stats.PAGE_WORDS, *stats.Upstream, *stats.Health)
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,7 @@ class Identity:
             kernel_layouts,
             stats.STATS_OCTETS,
             stats.BUCKET_BOUNDS_S,
-            [[(word.name, int(word)) for word in words] for words in _WORDS],
+            [repr(word) for word in _WORDS],
             records.layout(WorkerSpec),
             messages.layout(),
         ]

@@ -1,18 +1,21 @@
-"""The counters of one worker, in memory that it shares with the supervisor.
+"""What a worker counts, each declared once, in memory shared with the supervisor.
 
 A worker is the only writer of its page and adds to what is there, so that a respawned
 worker goes on where its predecessor stopped and no counter ever falls. The supervisor
 only reads. Every value is one aligned 64-bit word, so no reader sees half of one.
 
-The page is an array of words: single counters, then one histogram per response source,
-then one block per upstream.
+The page is an array of words: those of `Counter`, `Limit`, `Rcode` and `Source`, then
+a block of the words of `Upstream` for each upstream. A line in one of these classes
+declares a metric, or one value of a metric's last label. Where it stands in the page,
+how it is shown, and whether a worker's death sets it to 0, all follow from that line.
 """
 
 from __future__ import annotations
 
 import mmap
-from enum import IntEnum
-from typing import Final
+from dataclasses import dataclass
+from enum import Enum, IntEnum, auto
+from typing import Final, Self
 
 from dnsfront.ipc import memory
 
@@ -26,97 +29,244 @@ BUCKETS: Final = len(BUCKET_BOUNDS_S) + 1
 #: Places for upstreams: several times what one config may have, so that those that
 #: come and those that go have one each, and a gone one's is not soon used again.
 MAX_UPSTREAMS: Final = 256
-#: Response codes 0 to 16 (BADVERS); what is higher counts as the last, OTHER.
-RCODES: Final = 18
+#: Response codes 0 to 16, by their mnemonics of RFC 6895, 2.3; any higher code counts
+#: as the last of them.
+RCODE_NAMES: Final = (
+    "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN",
+    "YXRRSET", "NXRRSET", "NOTAUTH", "NOTZONE", "DSOTYPENI", "RCODE12", "RCODE13",
+    "RCODE14", "RCODE15", "BADVERS", "OTHER",
+)  # fmt: skip
+RCODES: Final = len(RCODE_NAMES)
 
 
-class Counter(IntEnum):
-    """Word index of each single counter."""
+class Kind(Enum):
+    """How the words of a metric behave."""
 
-    QUERIES_UDP = 0
-    QUERIES_TCP = 1
-    #: Datagrams that get no response, as the protocol wants it.
-    IGNORED_SHORT = 2
-    IGNORED_RESPONSE = 3
-    REFUSED = 4
-    CACHE_REQUESTS = 5
-    CACHE_HITS = 6
-    CACHE_STALE = 7
-    CACHE_ENTRIES = 8  # a gauge
-    CACHE_EVICTIONS = 9
-    CACHE_PREFETCHES = 10
-    COALESCED = 11
-    HANDOVER_TCP = 12
-    HANDOVER_MISPLACED = 13
-    HANDOVER_USERSPACE = 14
-    HANDOVER_FAILED = 15
-    TCP_CONNECTIONS = 16
-    TCP_REFUSED = 17
-    SEND_ERRORS = 18
-    EXCEPTIONS = 19
-    PENDING = 20  # a gauge
-    CACHE_ADOPTED = 21
-    TCP_OPEN = 22  # a gauge
-    #: How many entries the last move is about, and how many of them are on their way.
-    MOVE_ENTRIES = 23  # a gauge
-    MOVE_SENT = 24  # a gauge
-    #: What another worker passed here and no sense could be made of.
-    HANDOVER_REFUSED = 25
-    CACHE_OCTETS = 26  # a gauge
-    #: Queries of clients that are not allowed, where those get no response.
-    IGNORED_DENIED = 27
-    RCODE_0 = 32
+    #: It never falls.
+    COUNTER = auto()
+    #: It tells the state of a process, and is 0 when that is gone.
+    GAUGE = auto()
+    #: One counter per bucket, then the sum of what was observed, in nanoseconds.
+    HISTOGRAM = auto()
 
 
-class Limit(IntEnum):
-    """Word index of each bound that strangers may meet: how often it took effect.
+@dataclass(frozen=True)
+class Metric:
+    """What Prometheus is told of some words.
 
-    The lower-case name is the `limit` label of `dnsfront_limit_reached_total`.
+    *name* is without `dnsfront_` and `_total`. Without the label `worker`, the words of
+    all workers are summed up.
     """
 
-    CACHE_SIZE = 64
-    CACHE_ENTRY_SIZE = 65
-    TCP_CONNECTIONS = 66
-    TCP_CONNECTIONS_PER_CLIENT = 67
-    TCP_QUERIES_PER_CONNECTION = 68
-    TCP_IDLE = 69
-    TCP_MEMORY = 70
-    PENDING = 71
-    PENDING_PER_ZONE = 72
-    WAITERS_PER_FETCH = 73
-    DESCRIPTORS = 74
-    PENDING_PER_CLIENT = 75
-    WAITERS = 76
-    FAILURES = 77
-    ALIASES = 78
-    RECORDS = 79
+    name: str
+    text: str
+    labels: tuple[str, ...] = ("worker",)
+    kind: Kind = Kind.COUNTER
+    #: Where one line declares several words in a row: the last label of each of them.
+    #: Only the first of them is shown while it is 0.
+    values: tuple[str, ...] = ()
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether Prometheus reads it; else only commands or health checks do."""
+        return bool(self.name)
+
+    @property
+    def words(self) -> int:
+        """How many words one line of it takes."""
+        return BUCKETS + 1 if self.kind is Kind.HISTOGRAM else len(self.values) or 1
 
 
-class Source(IntEnum):
-    """Where a response came from; the `source` label of the latency histogram."""
+class Word(IntEnum):
+    """The index of a word, counted up line by line."""
 
-    HIT = 0
-    MISS = 1
-    STALE = 2
-    ZONE = 3
+    metric: Metric
+    label: str
+
+    def __new__(cls, metric: Metric, label: str = "") -> Self:
+        """Take the next index; *label* is the value of the metric's last label."""
+        before = cls.__members__.values()
+        index = cls.begin() + sum(word.metric.words for word in before)
+        word = int.__new__(cls, index)
+        word._value_ = index
+        word.metric, word.label = metric, label
+        return word
+
+    @classmethod
+    def begin(cls) -> int:
+        """Return the index of the first line."""
+        return 0
+
+    @classmethod
+    def end(cls) -> int:
+        """Return the index behind the last line."""
+        last = max(cls)
+        return last + last.metric.words
 
 
-class Upstream(IntEnum):
-    """Word offset inside an upstream's block; the histogram follows at DURATION."""
+def _counter(name: str, text: str) -> Metric:
+    return Metric(name, text)
 
-    REQUESTS = 0
-    FAILURES = 1
-    #: Ports given up, by reason.
-    PORTS_ERROR = 2
-    PORTS_SILENT = 3
-    PORTS_AGE = 4
-    PORTS_WORN = 5
-    #: Queries sent again to a server that was asked already.
-    RETRANSMISSIONS = 6
-    TCP_CONNECTIONS = 7
+
+def _gauge(name: str, text: str) -> Metric:
+    return Metric(name, text, kind=Kind.GAUGE)
+
+
+def _hidden(kind: Kind) -> Metric:
+    return Metric("", "", kind=kind)
+
+
+_QUERIES: Final = Metric("queries", "Queries received.", ("worker", "transport"))
+_IGNORED: Final = Metric(
+    "ignored_datagrams", "Messages that get no response.", ("worker", "reason")
+)
+_HANDOVER: Final = Metric(
+    "handover",
+    "Queries passed to their owner in user space, or failed to be.",
+    ("reason",),
+)
+_LIMIT: Final = Metric(
+    "limit_reached",
+    "How often a bound on what strangers may cost took effect.",
+    ("limit",),
+)
+_DURATION: Final = Metric(
+    "response_duration_seconds",
+    "Time from a query's arrival in the worker to its response.",
+    ("worker", "source"),
+    Kind.HISTOGRAM,
+)
+_UPSTREAM: Final = ("upstream",)
+_PORTS: Final = Metric(
+    "upstream_ports_replaced",
+    "Source ports given up, by reason: error, a send failed; silent, nothing "
+    "came to it any more; age; worn, by the queries sent.",
+    ("upstream", "reason"),
+)
+
+
+class Counter(Word):
+    """The counters and gauges that stand for themselves."""
+
+    CACHE_REQUESTS = _counter("cache_requests", "Cache look-ups.")
+    CACHE_HITS = _counter("cache_hits", "Cache look-ups that found a response.")
+    CACHE_STALE = _counter("cache_stale", "Responses given after they expired.")
+    CACHE_EVICTIONS = _counter("cache_evictions", "Entries dropped to make room.")
+    CACHE_PREFETCHES = _counter("cache_prefetches", "Entries fetched anew early.")
+    CACHE_ADOPTED = _counter("cache_adopted", "Entries taken from the owner before.")
+    COALESCED = _counter("coalesced_queries", "Queries that joined a pending one.")
+    REFUSED = _counter("refused_queries", "Queries from clients not allowed.")
+    TCP_CONNECTIONS = _counter("tcp_connections", "TCP connections accepted.")
+    TCP_REFUSED = _counter("tcp_refused_connections", "TCP connections over a limit.")
+    SEND_ERRORS = _counter("send_errors", "Responses that the kernel did not take.")
+    EXCEPTIONS = _counter("exceptions", "Faults of ours that were survived.")
+    CACHE_ENTRIES = _gauge("cache_entries", "Responses in the cache.")
+    CACHE_OCTETS = _gauge("cache_size_bytes", "Memory of these responses.")
+    PENDING = _gauge("pending_queries", "Queries sent to upstreams and not matched.")
+    TCP_OPEN = _hidden(Kind.GAUGE)
+    #: How many entries the last transfer is about, and how many of them were sent.
+    MOVE_ENTRIES = _hidden(Kind.GAUGE)
+    MOVE_SENT = _hidden(Kind.GAUGE)
+    QUERIES_UDP = _QUERIES, "udp"
+    QUERIES_TCP = _QUERIES, "tcp"
+    #: Datagrams that get no response, as the protocol wants it.
+    IGNORED_SHORT = _IGNORED, "short"
+    IGNORED_RESPONSE = _IGNORED, "response"
+    #: Queries of clients that are not allowed, where those get no response.
+    IGNORED_DENIED = _IGNORED, "denied"
+    HANDOVER_TCP = _HANDOVER, "tcp"
+    HANDOVER_MISPLACED = _HANDOVER, "misplaced"
+    HANDOVER_USERSPACE = _HANDOVER, "userspace"
+    HANDOVER_FAILED = _HANDOVER, "failed"
+    #: What another worker passed here and no sense could be made of.
+    HANDOVER_REFUSED = _HANDOVER, "refused"
+
+
+class Limit(Word):
+    """Each bound that strangers may meet: how often it took effect."""
+
+    @classmethod
+    def begin(cls) -> int:
+        """Return the index of the first line."""
+        return Counter.end()
+
+    CACHE_SIZE = _LIMIT, "cache_size"
+    CACHE_ENTRY_SIZE = _LIMIT, "cache_entry_size"
+    TCP_CONNECTIONS = _LIMIT, "tcp_connections"
+    TCP_CONNECTIONS_PER_CLIENT = _LIMIT, "tcp_connections_per_client"
+    TCP_QUERIES_PER_CONNECTION = _LIMIT, "tcp_queries_per_connection"
+    TCP_IDLE = _LIMIT, "tcp_idle"
+    TCP_MEMORY = _LIMIT, "tcp_memory"
+    PENDING = _LIMIT, "pending"
+    PENDING_PER_ZONE = _LIMIT, "pending_per_zone"
+    WAITERS_PER_FETCH = _LIMIT, "waiters_per_fetch"
+    DESCRIPTORS = _LIMIT, "descriptors"
+    PENDING_PER_CLIENT = _LIMIT, "pending_per_client"
+    WAITERS = _LIMIT, "waiters"
+    FAILURES = _LIMIT, "failures"
+    ALIASES = _LIMIT, "aliases"
+    RECORDS = _LIMIT, "records"
+
+
+class Rcode(Word):
+    """Responses by their code: one line stands for all codes."""
+
+    @classmethod
+    def begin(cls) -> int:
+        """Return the index of the first line."""
+        return Limit.end()
+
+    FIRST = Metric(
+        "responses",
+        "Responses sent, by response code.",
+        ("worker", "rcode"),
+        values=RCODE_NAMES,
+    )
+
+
+class Source(Word):
+    """Where a response came from: a histogram of how long that took."""
+
+    @classmethod
+    def begin(cls) -> int:
+        """Return the index of the first line."""
+        return Rcode.end()
+
+    HIT = _DURATION, "hit"
+    MISS = _DURATION, "miss"
+    STALE = _DURATION, "stale"
+    ZONE = _DURATION, "zone"
+
+
+class Upstream(Word):
+    """Words of an upstream's block, counted from its first."""
+
+    REQUESTS = Metric("upstream_requests", "Queries sent.", _UPSTREAM)
+    FAILURES = Metric(
+        "upstream_failures", "Queries without a usable response.", _UPSTREAM
+    )
     #: Responses that were of no use, and count among the failures too.
-    REFUSALS = 8
-    DURATION = 9
+    REFUSALS = _hidden(Kind.COUNTER)
+    RETRANSMISSIONS = Metric(
+        "upstream_retransmissions",
+        "Queries sent again to the same server before its time-out.",
+        _UPSTREAM,
+    )
+    TCP_CONNECTIONS = Metric(
+        "upstream_tcp_connections",
+        "TCP connections opened, for answers that did not fit a datagram.",
+        _UPSTREAM,
+    )
+    PORTS_ERROR = _PORTS, "error"
+    PORTS_SILENT = _PORTS, "silent"
+    PORTS_AGE = _PORTS, "age"
+    PORTS_WORN = _PORTS, "worn"
+    DURATION = Metric(
+        "upstream_duration_seconds",
+        "Time from a query to the upstream's response.",
+        _UPSTREAM,
+        Kind.HISTOGRAM,
+    )
 
 
 class Health(IntEnum):
@@ -129,18 +279,14 @@ class Health(IntEnum):
     TRIAL = 2
 
 
-_HISTOGRAM_WORDS: Final = BUCKETS + 1  # the buckets, then the sum in nanoseconds
-_HISTOGRAMS_AT: Final = 128
-_UPSTREAMS_AT: Final = _HISTOGRAMS_AT + len(Source) * _HISTOGRAM_WORDS
+#: The single words of a page, in the order in which Prometheus reads them.
+PAGE_WORDS: Final[tuple[Word, ...]] = (*Counter, *Limit, *Rcode, *Source)
 #: Words of an upstream's block.
-UPSTREAM_WORDS: Final = Upstream.DURATION + _HISTOGRAM_WORDS
-_WORDS: Final = _UPSTREAMS_AT + MAX_UPSTREAMS * UPSTREAM_WORDS
-STATS_OCTETS: Final = _WORDS * 8
-
-
-def histogram_at(source: Source) -> int:
-    """Return where the first bucket of *source* is; the sum stands after the last."""
-    return _HISTOGRAMS_AT + source * _HISTOGRAM_WORDS
+UPSTREAM_WORDS: Final = Upstream.end()
+#: What tells the state of a process.
+GAUGES: Final = tuple(word for word in PAGE_WORDS if word.metric.kind is Kind.GAUGE)
+STATS_OCTETS: Final = 8 * (Source.end() + MAX_UPSTREAMS * UPSTREAM_WORDS)
+_UPSTREAMS_AT: Final = Source.end()
 
 
 def upstream_at(index: int) -> int:

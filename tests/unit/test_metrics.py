@@ -18,9 +18,9 @@ from dnsfront.ipc.stats import (
     BUCKETS,
     Counter,
     Limit,
+    Rcode,
     Source,
     Upstream,
-    histogram_at,
     upstream_at,
 )
 from dnsfront.kernel.layouts import layout
@@ -122,8 +122,8 @@ def test_words_of_a_page_become_samples(
         words[Counter.QUERIES_TCP] = 3
         words[Counter.HANDOVER_TCP] = 2
         front.roster.tallies["w1"].words[Counter.HANDOVER_TCP] = 5
-        words[Counter.RCODE_0 + 3] = 4
-        words[Counter.RCODE_0 + 16] = 1
+        words[Rcode.FIRST + 3] = 4
+        words[Rcode.FIRST + 16] = 1
         front.roster.tallies["w1"].restarts = 6
 
     found = samples(scrape(tmp_path, change))
@@ -144,7 +144,7 @@ def test_buckets_are_cumulative_and_sums_are_seconds(
     def change(front: Front) -> None:
         for name in ("w1", "w2"):
             words = front.roster.tallies[name].words
-            for at in (histogram_at(Source.HIT), upstream_at(0) + Upstream.DURATION):
+            for at in (Source.HIT, upstream_at(0) + Upstream.DURATION):
                 words[at] = 10
                 words[at + 1] = 5
                 words[at + BUCKETS - 1] = 1

@@ -12,7 +12,7 @@ import pytest
 
 from dnsfront.dns import wire
 from dnsfront.dns.response import parse_response
-from dnsfront.ipc.stats import Counter, Limit
+from dnsfront.ipc.stats import Counter, Limit, Rcode
 from dnsfront.worker.clients.crowds import (
     ANSWERS_A_ROUND,
     AT_ONCE,
@@ -120,12 +120,12 @@ def test_ten_thousand_are_told_in_pieces_and_datagrams_are_served_in_between(
     other = rig.client()
 
     deliver(rig, fetch, "big.example.com 60 TXT small")
-    told = [rig.count(Counter.RCODE_0)]
+    told = [rig.count(Rcode.FIRST)]
     while rig.answering.delivery.crowds.waiting:
         other.send(query_for("www.example.test").to_wire())
         rig.round()
         assert len(received(other)) == 1
-        told.append(rig.count(Counter.RCODE_0))
+        told.append(rig.count(Rcode.FIRST))
 
     rises = [after - before for before, after in pairwise(told)]
     assert max(rises) <= ANSWERS_A_ROUND + 1

@@ -11,7 +11,7 @@ import dns.rcode
 import pytest
 
 from dnsfront.ipc.spec import UpstreamServer
-from dnsfront.ipc.stats import Counter, Upstream, upstream_at
+from dnsfront.ipc.stats import Rcode, Upstream, upstream_at
 from tests.unit.worker_rig import (
     ADDRESS,
     TIMEOUT_S,
@@ -126,7 +126,7 @@ def test_refused_connections_fail_all_that_waited_without_a_time_out(
         for number in range(count):
             client.send(query_for(f"n{number}.example.com").to_wire())
 
-        rig.until(lambda: rig.count(Counter.RCODE_0 + dns.rcode.SERVFAIL) == count)
+        rig.until(lambda: rig.count(Rcode.FIRST + dns.rcode.SERVFAIL) == count)
 
         assert len(client.receive()) == count
         assert rig.upstream() == (3 * count, 3 * count)

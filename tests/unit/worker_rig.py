@@ -28,7 +28,7 @@ from dnsfront.dns.zones.zone_set import ZoneSet
 from dnsfront.ipc import memory, stats
 from dnsfront.ipc.spec import Limits as Bounds
 from dnsfront.ipc.spec import PoolSettings, UpstreamServer
-from dnsfront.ipc.stats import RCODES, Counter, Health
+from dnsfront.ipc.stats import RCODES, Counter, Health, Rcode
 from dnsfront.ipc.stats import Upstream as Word
 from dnsfront.worker.answering.answering import Answering
 from dnsfront.worker.clients.access import AccessList
@@ -474,10 +474,10 @@ class Rig:
                 self.words[counter]
             )
             for counter in Counter
-            if counter != Counter.RCODE_0 and self.words[counter]
+            if self.words[counter]
         }
         for rcode in range(RCODES):
-            count = self.words[Counter.RCODE_0 + rcode]
+            count = self.words[Rcode.FIRST + rcode]
             if count:
                 found[dns.rcode.to_text(dns.rcode.Rcode(rcode))] = count
         return found

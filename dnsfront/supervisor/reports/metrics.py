@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -23,16 +24,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from dnsfront import __version__
-from dnsfront.ipc.stats import (
-    BUCKET_BOUNDS_S,
-    BUCKETS,
-    RCODES,
-    Counter,
-    Limit,
-    Source,
-    Upstream,
-    histogram_at,
-)
+from dnsfront.ipc import stats
+from dnsfront.ipc.stats import BUCKET_BOUNDS_S, BUCKETS, Kind, Word
 from dnsfront.kernel.layouts import layout
 from dnsfront.supervisor.admin.http import AdminCounts
 from dnsfront.supervisor.change.in_force import InForce
@@ -43,67 +36,30 @@ from dnsfront.supervisor.upstreams.registry import UpstreamRegistry
 from dnsfront.supervisor.workers.roster import Roster
 from dnsfront.supervisor.workers.state import State
 
-#: Mnemonics of RFC 6895, 2.3 in the order of the words of a page.
-_RCODE_NAMES: Final = (
-    "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN",
-    "YXRRSET", "NXRRSET", "NOTAUTH", "NOTZONE", "DSOTYPENI", "RCODE12", "RCODE13",
-    "RCODE14", "RCODE15", "BADVERS", "OTHER",
-)  # fmt: skip
-assert len(_RCODE_NAMES) == RCODES
-
-#: One word of a page, one metric: what it is called, its help, and which word it is.
-_PLAIN_COUNTERS: Final = (
-    ("cache_requests", "Cache look-ups.", Counter.CACHE_REQUESTS),
-    ("cache_hits", "Cache look-ups that found a response.", Counter.CACHE_HITS),
-    ("cache_stale", "Responses given after they expired.", Counter.CACHE_STALE),
-    ("cache_evictions", "Entries dropped to make room.", Counter.CACHE_EVICTIONS),
-    ("cache_prefetches", "Entries fetched anew early.", Counter.CACHE_PREFETCHES),
-    ("cache_adopted", "Entries taken from the owner before.", Counter.CACHE_ADOPTED),
-    ("coalesced_queries", "Queries that joined a pending one.", Counter.COALESCED),
-    ("refused_queries", "Queries from clients not allowed.", Counter.REFUSED),
-    ("tcp_connections", "TCP connections accepted.", Counter.TCP_CONNECTIONS),
-    ("tcp_refused_connections", "TCP connections over a limit.", Counter.TCP_REFUSED),
-    ("send_errors", "Responses that the kernel did not take.", Counter.SEND_ERRORS),
-    ("exceptions", "Faults of ours that were survived.", Counter.EXCEPTIONS),
-)  # fmt: skip
-_PLAIN_GAUGES: Final = (
-    ("cache_entries", "Responses in the cache.", Counter.CACHE_ENTRIES),
-    ("cache_size_bytes", "Memory of these responses.", Counter.CACHE_OCTETS),
-    ("pending_queries", "Queries sent to upstreams and not matched.", Counter.PENDING),
-)  # fmt: skip
-#: One word of a page, one value of a label.
-_LABELLED_COUNTERS: Final[tuple[tuple[str, str, str, Mapping[str, int]], ...]] = (
-    (
-        "queries",
-        "Queries received.",
-        "transport",
-        {"udp": Counter.QUERIES_UDP, "tcp": Counter.QUERIES_TCP},
-    ),
-    (
-        "ignored_datagrams",
-        "Messages that get no response.",
-        "reason",
-        {
-            "short": Counter.IGNORED_SHORT,
-            "response": Counter.IGNORED_RESPONSE,
-            "denied": Counter.IGNORED_DENIED,
-        },
-    ),
-)
-_HANDOVERS: Final = {
-    "tcp": Counter.HANDOVER_TCP,
-    "misplaced": Counter.HANDOVER_MISPLACED,
-    "userspace": Counter.HANDOVER_USERSPACE,
-    "failed": Counter.HANDOVER_FAILED,
-    "refused": Counter.HANDOVER_REFUSED,
+_FAMILIES: Final = {
+    Kind.COUNTER: CounterMetricFamily,
+    Kind.GAUGE: GaugeMetricFamily,
+    Kind.HISTOGRAM: HistogramMetricFamily,
 }
-_PORT_REASONS: Final = {
-    "error": Upstream.PORTS_ERROR,
-    "silent": Upstream.PORTS_SILENT,
-    "age": Upstream.PORTS_AGE,
-    "worn": Upstream.PORTS_WORN,
-}
+_Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+#: Bounds of the admin endpoint are shown with those of workers.
+_LIMIT_REACHED: Final = stats.Limit.CACHE_SIZE.metric
 
+
+def _by_metric(words: Iterable[Word]) -> dict[stats.Metric, list[Word]]:
+    """Return the lines that declare each metric, without those that are not shown."""
+    found: dict[stats.Metric, list[Word]] = {}
+    for word in words:
+        if word.metric.is_shown:
+            found.setdefault(word.metric, []).append(word)
+    return found
+
+
+_OF_WORKERS: Final = _by_metric(stats.PAGE_WORDS)
+_OF_UPSTREAMS: Final = _by_metric(stats.Upstream)
+
+#: From the index of a word to what it holds.
+_Read = Callable[[int], int]
 Exposition = Callable[[str], tuple[bytes, str]]
 
 
@@ -158,72 +114,25 @@ class _FrontCollector(Collector):
         yield from self._ring_metrics()
         yield from self._reload_metrics()
 
-    def _pages(self) -> list[tuple[str, memoryview]]:
-        return [(name, tally.words) for name, tally in self.roster.tallies.items()]
-
     def _page_metrics(self) -> Iterator[Metric]:
-        pages = self._pages()
-        for name, text, word in _PLAIN_COUNTERS:
-            yield _counter(name, text, "worker", {w: page[word] for w, page in pages})
-        for name, text, word in _PLAIN_GAUGES:
-            yield _gauge(name, text, "worker", {w: page[word] for w, page in pages})
-        for name, text, label, words in _LABELLED_COUNTERS:
-            family = CounterMetricFamily(
-                f"dnsfront_{name}", text, labels=("worker", label)
-            )
-            for worker, page in pages:
-                for value, at in words.items():
-                    family.add_metric((worker, value), page[at])
+        pages = {name: tally.words for name, tally in self.roster.tallies.items()}
+        readers: dict[str, _Read] = {name: x.__getitem__ for name, x in pages.items()}
+
+        def read_all(at: int) -> int:
+            return sum(page[at] for page in pages.values())
+
+        for metric, words in _OF_WORKERS.items():
+            family = _family(metric)
+            if "worker" in metric.labels:
+                for worker, word in product(readers, words):
+                    _add(family, (worker,), word, readers[worker])
+            else:
+                for word in words:
+                    _add(family, (), word, read_all)
+            if metric is _LIMIT_REACHED and isinstance(family, CounterMetricFamily):
+                for limit, reached in self.admin.reached.items():
+                    family.add_metric((limit,), reached)
             yield family
-        yield _counter(
-            "handover",
-            "Queries passed to their owner in user space, or failed to be.",
-            "reason",
-            {
-                reason: sum(page[word] for _, page in pages)
-                for reason, word in _HANDOVERS.items()
-            },
-        )
-        yield _counter(
-            "limit_reached",
-            "How often a bound on what strangers may cost took effect.",
-            "limit",
-            {
-                **{
-                    limit.name.lower(): sum(page[limit] for _, page in pages)
-                    for limit in Limit
-                },
-                **self.admin.reached,
-            },
-        )
-        yield self._responses(pages)
-        yield self._durations(pages)
-
-    def _responses(self, pages: Iterable[tuple[str, memoryview]]) -> Metric:
-        family = CounterMetricFamily(
-            "dnsfront_responses",
-            "Responses sent, by response code.",
-            labels=("worker", "rcode"),
-        )
-        for worker, page in pages:
-            for rcode, mnemonic in enumerate(_RCODE_NAMES):
-                # Most codes never occur; their series would only cost.
-                if page[Counter.RCODE_0 + rcode] or rcode == 0:
-                    family.add_metric((worker, mnemonic), page[Counter.RCODE_0 + rcode])
-        return family
-
-    def _durations(self, pages: Iterable[tuple[str, memoryview]]) -> Metric:
-        family = HistogramMetricFamily(
-            "dnsfront_response_duration_seconds",
-            "Time from a query's arrival in the worker to its response.",
-            labels=("worker", "source"),
-        )
-        for worker, page in pages:
-            for source in Source:
-                labels = (worker, source.name.lower())
-                at = histogram_at(source)
-                _add_histogram(family, labels, page[at : at + BUCKETS + 1])
-        return family
 
     def _worker_metrics(self) -> Iterator[Metric]:
         tallies = self.roster.tallies.items()
@@ -278,53 +187,19 @@ class _FrontCollector(Collector):
         servers = self.in_force.candidate.config.upstreams.servers
         counts = {text: self.upstreams.counts(index) for text, index in known.items()}
 
-        def total(field: Upstream) -> dict[str, int]:
-            return {text: words[field] for text, words in counts.items()}
-
-        yield _counter(
-            "upstream_requests", "Queries sent.", "upstream", total(Upstream.REQUESTS)
-        )
-        yield _counter(
-            "upstream_failures",
-            "Queries without a usable response.",
-            "upstream",
-            total(Upstream.FAILURES),
-        )
-        yield _counter(
-            "upstream_retransmissions",
-            "Queries sent again to the same server before its time-out.",
-            "upstream",
-            total(Upstream.RETRANSMISSIONS),
-        )
-        yield _counter(
-            "upstream_tcp_connections",
-            "TCP connections opened, for answers that did not fit a datagram.",
-            "upstream",
-            total(Upstream.TCP_CONNECTIONS),
-        )
-        family = CounterMetricFamily(
-            "dnsfront_upstream_ports_replaced",
-            "Source ports given up, by reason: error, a send failed; silent, nothing "
-            "came to it any more; age; worn, by the queries sent.",
-            labels=("upstream", "reason"),
-        )
-        for reason, word in _PORT_REASONS.items():
-            for text, replaced in total(word).items():
-                family.add_metric((text, reason), replaced)
-        yield family
+        families = {}
+        for metric, words in _OF_UPSTREAMS.items():
+            family = families[metric.name] = _family(metric)
+            for word, text in product(words, counts):
+                _add(family, (text,), word, counts[text].__getitem__)
+        durations = families.pop("upstream_duration_seconds")
+        yield from families.values()
         yield _gauge(
             "upstream_up",
             "1 for an upstream that is asked: it answers queries, or at least probes.",
             "upstream",
             {s.text: int(self.upstreams.is_up(known[s.text])) for s in servers},
         )
-        durations = HistogramMetricFamily(
-            "dnsfront_upstream_duration_seconds",
-            "Time from a query to the upstream's response.",
-            labels=("upstream",),
-        )
-        for text, words in counts.items():
-            _add_histogram(durations, (text,), words[Upstream.DURATION :])
         yield durations
 
     def _kernel_metrics(self) -> Iterator[Metric]:
@@ -397,6 +272,26 @@ def _gauge(name: str, text: str, label: str, values: Mapping[str, int]) -> Metri
     for value, count in values.items():
         family.add_metric((value,), count)
     return family
+
+
+def _family(metric: stats.Metric) -> _Family:
+    family: type[_Family] = _FAMILIES[metric.kind]
+    return family(f"dnsfront_{metric.name}", metric.text, labels=metric.labels)
+
+
+def _add(family: _Family, owner: tuple[str, ...], word: Word, read: _Read) -> None:
+    """Add what one line of `ipc/stats.py` declares, of one worker or upstream."""
+    labels = (*owner, word.label) if word.label else owner
+    indices = range(word, word + word.metric.words)
+    if isinstance(family, HistogramMetricFamily):
+        _add_histogram(family, labels, [read(at) for at in indices])
+    elif word.metric.values:
+        for at, value in zip(indices, word.metric.values, strict=True):
+            # Most response codes never occur; their series would only cost.
+            if read(at) or at == word:
+                family.add_metric((*owner, value), read(at))
+    else:
+        family.add_metric(labels, read(word))
 
 
 def _add_histogram(

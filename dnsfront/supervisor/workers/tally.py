@@ -7,16 +7,6 @@ from collections.abc import Collection
 from typing import Final
 
 from dnsfront.ipc import stats
-from dnsfront.ipc.stats import Counter
-
-_GAUGES: Final = (
-    Counter.CACHE_ENTRIES,
-    Counter.CACHE_OCTETS,
-    Counter.PENDING,
-    Counter.TCP_OPEN,
-    Counter.MOVE_ENTRIES,
-    Counter.MOVE_SENT,
-)
 
 #: Names whose workers are gone and whose counters are still shown: as many as there
 #: may be workers, so that a whole ring can be renamed. Each takes a page of 56 KiB.
@@ -40,7 +30,7 @@ class Tally:
 
     def reset_gauges(self) -> None:
         """Forget the state of a process that is no more."""
-        for gauge in _GAUGES:
+        for gauge in stats.GAUGES:
             self.words[gauge] = 0
 
     def close(self) -> None:

@@ -9,17 +9,15 @@ from dnsfront.ipc.stats import (
     BUCKET_BOUNDS_S,
     BUCKETS,
     RCODES,
-    Counter,
-    Source,
+    Rcode,
     Upstream,
-    histogram_at,
     upstream_at,
 )
 from dnsfront.worker.process.clock import Clock
 
 _BOUNDS_NS: Final = tuple(round(bound * 1e9) for bound in BUCKET_BOUNDS_S)
-_HISTOGRAMS: Final = tuple(histogram_at(source) for source in Source)
-_RCODE_0: Final = int(Counter.RCODE_0)
+_RCODE_0: Final = int(Rcode.FIRST)
+_DURATION: Final = int(Upstream.DURATION)
 _OTHER: Final = RCODES - 1
 
 
@@ -76,15 +74,12 @@ class Meter:
             self._run_length = 0
         if self._answers_length:
             index, sent_at_ns = self._answers
-            at = upstream_at(index) + Upstream.DURATION
-            self._observe(at, self.clock.now_ns - sent_at_ns, self._answers_length)
+            at = upstream_at(index) + _DURATION
+            self.observe(at, self.clock.now_ns - sent_at_ns, self._answers_length)
             self._answers_length = 0
 
-    def observe(self, source: int, duration_ns: int, amount: int) -> None:
-        """Put *amount* responses of *duration_ns* into the histogram of *source*."""
-        self._observe(_HISTOGRAMS[source], duration_ns, amount)
-
-    def _observe(self, at: int, duration_ns: int, amount: int) -> None:
+    def observe(self, at: int, duration_ns: int, amount: int) -> None:
+        """Put *amount* times *duration_ns* into the histogram that begins at a word."""
         words = self.words
         words[at + bisect_left(_BOUNDS_NS, duration_ns)] += amount
         words[at + BUCKETS] += duration_ns * amount
