@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dnsfront.errors import ControlError, PrivilegeError, UnavailableError
+from dnsfront.ipc.channel import receive_fds
 
 #: Longest line that either side takes; a status of 127 workers has some 30 kB.
 MAX_LINE_OCTETS: Final = 1 << 20
@@ -105,9 +106,7 @@ def _read_line(sock: socket.socket, patience: _Patience, fds: list[int]) -> byte
     line = bytearray()
     while not line.endswith(b"\n") and len(line) <= MAX_LINE_OCTETS:
         patience.wait_for(sock)
-        octets, received, _flags, _address = socket.recv_fds(sock, 1 << 16, 1)
-        for fd in received:
-            os.set_inheritable(fd, False)  # noqa: FBT003 - its only form
+        octets, received, _flags = receive_fds(sock, 1 << 16, 1)
         fds += received
         if not octets:
             break

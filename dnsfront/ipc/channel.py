@@ -27,6 +27,20 @@ class CutMessageError(ValueError):
         self.message = message
 
 
+def receive_fds(
+    sock: socket.socket, max_octets: int, max_fds: int
+) -> tuple[bytes, list[int], int]:
+    """Return octets, descriptors and flags that arrived at *sock*.
+
+    No child inherits the descriptors: of Python 3.11's `recv_fds` it would, which
+    ignores MSG_CMSG_CLOEXEC among its flags.
+    """
+    octets, fds, flags, _address = socket.recv_fds(sock, max_octets, max_fds)
+    for fd in fds:
+        os.set_inheritable(fd, False)  # noqa: FBT003 - its only form
+    return octets, fds, flags
+
+
 def pair() -> tuple[socket.socket, socket.socket]:
     """Return the two ends of a new channel: the supervisor's and the worker's."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -55,14 +69,10 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
         CutMessageError: descriptors are missing; those that came are closed.
         ValueError: the message is no JSON, or was cut; its descriptors are closed.
     """
-    octets, fds, flags, _address = socket.recv_fds(
-        channel, _MAX_PACKET_OCTETS, _MAX_DESCRIPTORS
-    )
+    octets, fds, flags = receive_fds(channel, _MAX_PACKET_OCTETS, _MAX_DESCRIPTORS)
     if not octets and not fds:
         return None
     try:
-        for fd in fds:
-            os.set_inheritable(fd, False)  # noqa: FBT003 - its only form
         if flags & socket.MSG_TRUNC:
             raise ValueError("the message was cut")
         message: Message = json.loads(octets)

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from dnsfront.errors import DnsfrontError, KernelError, PrivilegeError
-from dnsfront.ipc import signals
+from dnsfront.ipc import memory, signals
+from dnsfront.ipc.channel import receive_fds
 from dnsfront.kernel.maps import SK_REUSEPORT, load_program
 from dnsfront.kernel.sources import kern_directory
 from dnsfront.paths import PACKAGE_PARENT
@@ -61,7 +62,7 @@ class Loading:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.send(json.dumps([os.getpid(), asdict(job)]).encode())
         # What LLVM and the child itself print: a file, so that neither can block.
-        self._output_fd = os.memfd_create("loader-output")
+        self._output_fd = memory.output("loader-output")
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter
                 [sys.executable, "-m", "dnsfront.kernel.loader", str(theirs.fileno())],
@@ -82,9 +83,7 @@ class Loading:
         """
         try:
             self._channel.settimeout(timeout_s)
-            octets, fds, _flags, _address = socket.recv_fds(
-                self._channel, _MAX_PACKET_OCTETS, 1
-            )
+            octets, fds, _flags = receive_fds(self._channel, _MAX_PACKET_OCTETS, 1)
         except TimeoutError as exc:
             raise KernelError(
                 f"load {self._job.function}: no program within {timeout_s:g} s"
@@ -93,17 +92,14 @@ class Loading:
             octets, fds = b"", []
         finally:
             status = self._end()
-            output = _read(self._output_fd)
+            last = memory.last_line(self._output_fd)
             self.close()
         if fds:
-            # Python 3.11's recv_fds ignores its flags, MSG_CMSG_CLOEXEC among them.
-            os.set_inheritable(fds[0], False)  # noqa: FBT003 - positional only
             return fds[0]
         if not octets:
-            last = output.strip().splitlines()[-1:] or ["it said nothing"]
             raise KernelError(
                 f"load {self._job.function}: the loader ended with status {status}:"
-                f" {last[0]}"
+                f" {last}"
             )
         answer = json.loads(octets)
         error = PrivilegeError if answer["is_privilege"] else KernelError
@@ -173,13 +169,8 @@ def _compile_and_load(job: Job) -> int:
 def _raise_compile_error(source: Path, exc: Exception) -> NoReturn:
     """Raise what the compiler found first; bcc has written that to descriptor 2."""
     sys.stderr.flush()
-    errors = [line for line in _read(2).splitlines() if "error:" in line]
+    errors = [line for line in memory.printed(2).splitlines() if "error:" in line]
     raise KernelError(f"compile {source.name}: {[*errors, str(exc)][0]}") from exc
-
-
-def _read(fd: int) -> str:
-    """Return all of the file behind *fd*, wherever its offset is."""
-    return os.pread(fd, os.fstat(fd).st_size, 0).decode(errors="replace")
 
 
 if __name__ == "__main__":

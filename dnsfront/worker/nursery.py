@@ -18,6 +18,7 @@ import sys
 from typing import NoReturn
 
 from dnsfront.ipc import signals
+from dnsfront.ipc.channel import receive_fds
 from dnsfront.worker import loop
 
 _MAX_REQUEST_OCTETS = 256
@@ -39,7 +40,7 @@ def main(channel_fd: int) -> int:
     gc.freeze()
     channel = socket.socket(fileno=channel_fd)
     while True:
-        octets, fds, _flags, _address = socket.recv_fds(
+        octets, fds, _flags = receive_fds(
             channel, _MAX_REQUEST_OCTETS, _MAX_DESCRIPTORS
         )
         if not octets:
@@ -52,7 +53,6 @@ def main(channel_fd: int) -> int:
                 module, argument = words
                 _run(module, argument, *fds)
             [control_fd] = fds
-            os.set_inheritable(control_fd, False)  # noqa: FBT003 - its only form
             return loop.main(control_fd)
         for fd in fds:
             os.close(fd)

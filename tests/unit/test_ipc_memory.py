@@ -76,3 +76,26 @@ def test_nothing_is_left_of_memory_that_cannot_be_sealed(
         getattr(memory, make)("test", b"octets" if make == "sealed" else 64)
 
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - as above
+
+
+def test_what_a_child_printed_is_told_by_its_last_line() -> None:
+    fd = memory.output("test")
+
+    assert memory.last_line(fd) == "it said nothing"
+    os.write(fd, b"first\nlast \xff\n\n")
+    assert memory.last_line(fd) == "last \ufffd"
+    os.close(fd)
+
+
+def test_what_grew_and_was_sealed_is_constant() -> None:
+    fd = memory.growing("test")
+    os.write(fd, b"one")
+    os.write(fd, b"two")
+
+    assert not memory.is_constant(fd)
+    memory.seal(fd)
+    assert memory.is_constant(fd)
+    assert memory.content(fd) == b"onetwo"
+    with pytest.raises(PermissionError):
+        os.pwrite(fd, b"x", 0)
+    os.close(fd)

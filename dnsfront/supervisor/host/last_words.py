@@ -10,6 +10,8 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
+from dnsfront.ipc import memory
+
 #: The environment, since a version from before this takes no notice of it.
 _VARIABLE: Final = "DNSFRONT_LAST_WORDS_FD"
 #: What one response over the control socket has room for, many times over.
@@ -20,7 +22,7 @@ class LastWords:
     """What a process says that is about to be started, read when it has ended."""
 
     def __init__(self) -> None:
-        self.fd = os.memfd_create("last words")
+        self.fd = memory.output("last words")
 
     @property
     def environment(self) -> Mapping[str, str]:

@@ -9,7 +9,6 @@ the parent that looks.
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import gc
 import hashlib
 import json
@@ -26,6 +25,7 @@ from typing import Any, Final
 
 from dnsfront.dns.zones.compiling import compile_zone
 from dnsfront.errors import ZoneError
+from dnsfront.ipc import memory
 
 #: The largest zone file that is read, some ten million records.
 MAX_FILE_OCTETS: Final = 1 << 30
@@ -36,9 +36,6 @@ _MEMORY_PER_OCTET: Final = 40
 #: zone must not keep much of what it replaces.
 _PACK_OCTETS: Final = 4 << 20
 
-_ALL_SEALS: Final = (
-    fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
-)
 _WORK_S: Final = 0.001
 _REST_S: Final = 0.0005
 _MOST: Final = 3
@@ -118,9 +115,7 @@ class _Packs:
     def add(self, pieces: Iterable[bytes | bytearray | memoryview]) -> dict[str, int]:
         """Return where the image in *pieces* lies from now on."""
         if self._fd < 0:
-            self._fd = os.memfd_create(
-                "dnsfront-zones", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
-            )
+            self._fd = memory.growing("dnsfront-zones")
             self._size = 0
             self._number += 1
         at = self._size
@@ -140,7 +135,7 @@ class _Packs:
         """Seal what there is and pass it on: from now on nobody can change it."""
         if self._fd < 0:
             return
-        fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, _ALL_SEALS)
+        memory.seal(self._fd)
         message = json.dumps({"memory": self._number}).encode()
         socket.send_fds(self._channel, [message], [self._fd])
         os.close(self._fd)

@@ -6,7 +6,6 @@ nor sent to the workers again.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import itertools
 import json
@@ -25,6 +24,7 @@ from dnsfront.config.sections.section import Fault
 from dnsfront.dns.zones.image import Image
 from dnsfront.errors import ZoneError
 from dnsfront.ipc import memory
+from dnsfront.ipc.channel import receive_fds
 from dnsfront.ipc.spec import ZoneImage
 from dnsfront.supervisor.host import spawning
 
@@ -60,8 +60,7 @@ class Pack:
         self.name = str(next(_NUMBERS))
         _PACKS[self.name] = self
         weakref.finalize(self, os.close, fd)
-        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-        if fcntl.fcntl(fd, fcntl.F_GET_SEALS) & seals != seals:
+        if not memory.is_constant(fd):
             raise ZoneError("the memory of a zone is not sealed")
 
 
@@ -187,7 +186,7 @@ class _Child:
         """
         self._packs = packs
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._output_fd = os.memfd_create("dnsfront-zones-output")
+        self._output_fd = memory.output("dnsfront-zones-output")
         with theirs:
             try:
                 self._process = spawning.run(
@@ -247,7 +246,7 @@ class _Child:
             self._channel.send(json.dumps(request).encode())
             while True:
                 try:
-                    octets, fds, _flags, _address = socket.recv_fds(
+                    octets, fds, _flags = receive_fds(
                         self._channel, _MAX_PACKET_OCTETS, 1
                     )
                 except TimeoutError:
@@ -260,8 +259,6 @@ class _Child:
                 answer: dict[str, Any] = json.loads(octets)
                 if "memory" not in answer:
                     return answer
-                # Python 3.11's recv_fds ignores its flags, MSG_CMSG_CLOEXEC among them.
-                os.set_inheritable(fds[0], False)  # noqa: FBT003 - positional only
                 self._packs[answer["memory"]] = Pack(fds[0])
         except TimeoutError as exc:
             raise ZoneError(f"reading it takes over {within_s:.0f} s") from exc
@@ -271,10 +268,8 @@ class _Child:
 
     def _ending(self) -> str:
         code = self._process.wait()
-        size = os.fstat(self._output_fd).st_size
-        output = os.pread(self._output_fd, size, 0).decode(errors="replace")
-        last = output.strip().splitlines()[-1:] or ["it said nothing"]
-        return f"signal {-code}" if code < 0 else f"status {code}: {last[0]}"
+        last = memory.last_line(self._output_fd)
+        return f"signal {-code}" if code < 0 else f"status {code}: {last}"
 
 
 class _Watch:
