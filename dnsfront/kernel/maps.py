@@ -1,6 +1,6 @@
 """BPF maps and programs through bpf(2), which the standard library does not know.
 
-Thin on purpose: a map knows its descriptor and its shape, keys and values are octets.
+Thin on purpose: a map knows its descriptor and its form, keys and values are octets.
 Every refusal of the kernel becomes one sentence that says what was tried and what
 would help.
 """
@@ -122,7 +122,7 @@ class _ProgramLoad(ctypes.Structure):
 
 
 @dataclass(frozen=True)
-class Shape:
+class MapForm:
     """What the kernel is told when a map is made."""
 
     kind: MapKind
@@ -135,7 +135,7 @@ class Shape:
 class Map:
     """One BPF map; closing it gives up this process's hold, not the kernel's."""
 
-    def __init__(self, name: str, shape: Shape, *, inner: Map | None = None) -> None:
+    def __init__(self, name: str, form: MapForm, *, inner: Map | None = None) -> None:
         """Create the map; *inner* is the template of what a map of maps may hold.
 
         Raises:
@@ -143,24 +143,24 @@ class Map:
             KernelError: the kernel knows no such map, or has no memory for it.
         """
         self.name = name
-        self.shape = shape
+        self.form = form
         request = _MapCreate(
-            map_type=shape.kind,
-            key_size=shape.key_octets,
-            value_size=shape.value_octets,
-            max_entries=shape.entries,
-            map_flags=shape.flags,
+            map_type=form.kind,
+            key_size=form.key_octets,
+            value_size=form.value_octets,
+            max_entries=form.entries,
+            map_flags=form.flags,
             inner_map_fd=inner.fd if inner else 0,
             map_name=name.encode()[:_MAX_NAME_OCTETS],
         )
-        what = f"create map {name} ({shape.kind.name})"
+        what = f"create map {name} ({form.kind.name})"
         self._fd = _bpf(Command.MAP_CREATE, request, what)
 
     @classmethod
-    def adopted(cls, name: str, shape: Shape, fd: int) -> Self:
-        """Return the map behind *fd*, which it owns from now on; it has *shape*."""
+    def adopted(cls, name: str, form: MapForm, fd: int) -> Self:
+        """Return the map behind *fd*, which it owns from now on; it has *form*."""
         adopted = cls.__new__(cls)
-        adopted.name, adopted.shape, adopted._fd = name, shape, fd  # noqa: SLF001 - its own
+        adopted.name, adopted.form, adopted._fd = name, form, fd  # noqa: SLF001 - its own
         return adopted
 
     @property
@@ -181,11 +181,11 @@ class Map:
 
     def lookup(self, key: bytes) -> bytes | None:
         """Return the value of *key*, or None; a map of maps answers with a map's id."""
-        return self._lookup(key, self.shape.value_octets)
+        return self._lookup(key, self.form.value_octets)
 
     def lookup_per_cpu(self, key: bytes) -> list[bytes]:
         """Return the value of *key* on every possible CPU."""
-        size, stride = self.shape.value_octets, self._stride_octets
+        size, stride = self.form.value_octets, self._stride_octets
         values = self._lookup(key, stride * possible_cpus())
         assert values is not None, "an array has every key below its size"
         return [values[at : at + size] for at in range(0, len(values), stride)]
@@ -206,7 +206,7 @@ class Map:
         Elements stand at multiples of 8 octets, however small the value is
         (`array_map_alloc`, kernel/bpf/arraymap.c).
         """
-        return mmap.mmap(self._fd, self.shape.entries * self._stride_octets)
+        return mmap.mmap(self._fd, self.form.entries * self._stride_octets)
 
     def close(self) -> None:
         """Give up the descriptor; the kernel frees the map when nothing uses it."""
@@ -216,7 +216,7 @@ class Map:
 
     @property
     def _stride_octets(self) -> int:
-        return -(-self.shape.value_octets // 8) * 8
+        return -(-self.form.value_octets // 8) * 8
 
     def _lookup(self, key: bytes, octets: int) -> bytes | None:
         buffer = ctypes.create_string_buffer(octets)
@@ -236,7 +236,7 @@ class Map:
         value: bytes | ctypes.Array[ctypes.c_char] = b"",
         flags: int = 0,
     ) -> None:
-        assert len(key) == self.shape.key_octets
+        assert len(key) == self.form.key_octets
         request = _Element(
             map_fd=self._fd,
             key=_address(key),
@@ -338,7 +338,7 @@ def _refusal(what: str, command: int, number: int) -> DnsfrontError:
     if number == errno.EINVAL and command == Command.MAP_UPDATE:
         remedy = (
             "a socket must be bound with SO_REUSEPORT, and listen if TCP;"
-            " a map must have the shape of its template"
+            " a map must have the form of its template"
         )
     return BpfError(f"{what}: {name}; {remedy}", number)
 

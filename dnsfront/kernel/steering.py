@@ -20,8 +20,8 @@ from dnsfront.kernel.maps import (
     MMAPABLE,
     PROBE_PROGRAM,
     Map,
+    MapForm,
     MapKind,
-    Shape,
     Update,
     load_program,
 )
@@ -44,13 +44,13 @@ MAX_GROUPS: Final = 256
 _LISTENER: Final = layout("listener")
 _COUNTERS: Final = layout("steering")
 
-_LIVE: Final = Shape(MapKind.ARRAY, LIVE_OCTETS, 1, flags=MMAPABLE)
-_LOAD: Final = Shape(MapKind.ARRAY, LOAD_OCTETS, LOAD_ENTRIES, flags=MMAPABLE)
-_COUNTS: Final = Shape(MapKind.PERCPU_ARRAY, _COUNTERS.size_octets, 1)
+_LIVE: Final = MapForm(MapKind.ARRAY, LIVE_OCTETS, 1, flags=MMAPABLE)
+_LOAD: Final = MapForm(MapKind.ARRAY, LOAD_OCTETS, LOAD_ENTRIES, flags=MMAPABLE)
+_COUNTS: Final = MapForm(MapKind.PERCPU_ARRAY, _COUNTERS.size_octets, 1)
 #: With values of 8 octets, a look-up from user space tells the socket's cookie.
-_SOCKARRAY: Final = Shape(MapKind.REUSEPORT_SOCKARRAY, 8, MAX_WORKER_ID + 1)
-_GROUPS: Final = Shape(MapKind.HASH_OF_MAPS, 4, MAX_GROUPS, _LISTENER.size_octets)
-_TABLES: Final = Shape(MapKind.ARRAY_OF_MAPS, 4, 1)
+_SOCKARRAY: Final = MapForm(MapKind.REUSEPORT_SOCKARRAY, 8, MAX_WORKER_ID + 1)
+_GROUPS: Final = MapForm(MapKind.HASH_OF_MAPS, 4, MAX_GROUPS, _LISTENER.size_octets)
+_TABLES: Final = MapForm(MapKind.ARRAY_OF_MAPS, 4, 1)
 _FIRST_KEY: Final = struct.pack("=I", 0)
 
 
@@ -73,7 +73,7 @@ class BpfSteering(Pages):
         # Asks for every right that the child will need, within microseconds.
         os.close(load_program("may_load", PROBE_PROGRAM))
         slot_octets = layout("slot").size_octets
-        self._slots = Shape(MapKind.ARRAY, slot_octets, slots, flags=MMAPABLE)
+        self._slots = MapForm(MapKind.ARRAY, slot_octets, slots, flags=MMAPABLE)
         self._sockarrays: dict[bytes, Map] = {}
         self._program_fd = -1
         with ExitStack() as resources:
@@ -89,11 +89,11 @@ class BpfSteering(Pages):
             resources.callback(self._loading.close)
             self._resources = resources.pop_all()
 
-    def _create(self, name: str, shape: Shape, holds: Shape | None = None) -> Map:
-        """Return a new map that closes with this object; *holds* is its inner shape."""
+    def _create(self, name: str, form: MapForm, holds: MapForm | None = None) -> Map:
+        """Return a new map that closes with this object; *holds* is the inner form."""
         inner = Map(f"{name}_inner", holds) if holds else None
         try:
-            created = Map(name, shape, inner=inner)
+            created = Map(name, form, inner=inner)
         finally:
             if inner:
                 inner.close()

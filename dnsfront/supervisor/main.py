@@ -54,7 +54,7 @@ def run(config_path: Path, *, is_takeover: bool = False) -> int:
         DnsfrontError: the front end cannot start; nothing is left of it.
     """
     started_at = time.monotonic()
-    # Until there is a loop to tell of them; a reload has nothing to reload yet.
+    # Ignored until the loop handles signals: there is nothing to reload yet.
     signals.ignore(signal.SIGHUP)
     heap.use_one_arena()
     asyncio.run(_run(config_path, started_at, is_takeover=is_takeover))
@@ -82,7 +82,7 @@ async def _read(
 ) -> Candidate | None:
     """Return what the config asks for, None if a stop was asked for before."""
     zone_files = ZoneFiles(is_urgent=is_urgent)
-    # Large zones take a while; whoever wants to stop does not have to wait for them.
+    # Large zones take a while, and a stop must not wait for them.
     reading = asyncio.create_task(
         notify.at_work(asyncio.to_thread(candidate.read, config_path, (), zone_files))
     )
@@ -92,7 +92,7 @@ async def _read(
     if stop_asked.is_set():
         zone_files.stop()
         await asyncio.wait({reading})
-        reading.exception()  # what it says of a config that nobody waits for
+        reading.exception()  # taken, so that asyncio does not log it as lost
         return None
     return reading.result()
 
@@ -196,7 +196,7 @@ class _Supervisor:
             stop=self._stop_and_wait,
         )
         await control.serve(commands)
-        # To the very end: a worker may hang while it finishes.
+        # Watched to the very end: a worker may hang while it finishes.
         hangs = _watched("watch for hangs", _watch_for_hangs(front))
         tasks = [
             _watched("watch files", reloader.watch()),
@@ -259,7 +259,7 @@ async def _watch_for_hangs(front: Front) -> None:
     watched_s = 0.0
     while True:
         await asyncio.sleep(_HANGS_EVERY_S)
-        # While this process stood still it saw no sign of life of anybody's.
+        # While this process stood still, it could not see that workers took anything.
         watched_s += min(loop.time() - looked_at, 2 * _HANGS_EVERY_S)
         looked_at = loop.time()
         is_serving = front.life.phase is Phase.SERVING

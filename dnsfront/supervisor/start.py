@@ -77,7 +77,7 @@ async def start_after(
         front.endpoint.open(address, front.pages, beside=predecessor.admin_socket)
     roster = front.roster
     roster.peering.hold()
-    # One after the other, and not before the compiler: the predecessor needs its CPUs.
+    # First the compiler, then one worker after another: the predecessor needs CPUs.
     await asyncio.to_thread(front.datapath.steering.wait_loaded)
     front.settings.apply(first)
     ids = _worker_ids(names, predecessor.ids)
@@ -106,7 +106,8 @@ async def start_after(
         entries, adopted, pause_s * 1000,
     )  # fmt: skip
     if adopted < entries:
-        # Some may have expired, or be a zone's; of another version none is understood.
+        # Entries may have expired, or belong to a zone; a worker of another version
+        # understands none.
         _LOG.warning("caches_colder entries_sent=%d adopted=%d", entries, adopted)
     heap.give_back()
     return front

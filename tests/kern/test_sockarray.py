@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dnsfront.errors import KernelError
-from dnsfront.kernel.maps import BpfError, Map, MapKind, Shape, Update
+from dnsfront.kernel.maps import BpfError, Map, MapForm, MapKind, Update
 from dnsfront.kernel.steering import BpfSteering
 from tests.kern.lab import Lab, reuseport_socket
 from tests.kern.process import in_child
@@ -28,7 +28,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def sockarray() -> Iterator[Map]:
-    made = Map("sockarray", Shape(MapKind.REUSEPORT_SOCKARRAY, 8, ENTRIES))
+    made = Map("sockarray", MapForm(MapKind.REUSEPORT_SOCKARRAY, 8, ENTRIES))
     yield made
     made.close()
 
@@ -69,7 +69,7 @@ def test_look_up_tells_the_cookie_of_the_socket(
 
 
 def test_socket_is_in_one_sockarray_once(sockarray: Map, sock: socket.socket) -> None:
-    other = Map("other", Shape(MapKind.REUSEPORT_SOCKARRAY, 8, ENTRIES))
+    other = Map("other", MapForm(MapKind.REUSEPORT_SOCKARRAY, 8, ENTRIES))
     assert _put(sockarray, 1, sock) == 0
     assert _put(sockarray, 1, sock) == errno.EBUSY
     assert _put(sockarray, 2, sock) == errno.EBUSY

@@ -173,7 +173,7 @@ def test_what_clients_leave_unread_is_bounded(
 def test_request_has_a_deadline_however_it_drips(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin, "WITHIN_S", 0.05)
+    monkeypatch.setattr(admin, "TIMEOUT_S", 0.05)
 
     with endpoint.connect(GET) as sock:
 

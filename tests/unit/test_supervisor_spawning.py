@@ -104,7 +104,7 @@ def test_without_that_process_workers_start_afresh(
 def test_a_stopped_nursery_holds_nothing_up_and_shares_no_channel(
     ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spawning, "_FIRST_WITHIN_S", 0.05)
+    monkeypatch.setattr(spawning, "_FIRST_TIMEOUT_S", 0.05)
     ours, theirs = ends
     with spawning.nursery():
         os.kill(nursery_pid(), signal.SIGSTOP)

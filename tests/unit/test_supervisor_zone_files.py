@@ -144,7 +144,7 @@ def test_a_child_that_comes_to_grief_costs_the_zone_it_was_at(
     play(kind)
     if kind == "hangs":
         monkeypatch.setattr(
-            zone_files, "_within_s", lambda path: 0.3 if "bad" in path.name else 60.0
+            zone_files, "_timeout_s", lambda path: 0.3 if "bad" in path.name else 60.0
         )
     files = ZoneFiles()
     config = config_of(

@@ -23,8 +23,8 @@ Request = dict[str, Any]
 Response = dict[str, Any]
 Handler = Callable[[Request], Awaitable[Response]]
 
-_READ_WITHIN_S: Final = 5.0
-_WRITE_WITHIN_S: Final = 5.0
+_READ_TIMEOUT_S: Final = 5.0
+_WRITE_TIMEOUT_S: Final = 5.0
 _BACKLOG: Final = 16
 _PRIVATE_UMASK: Final = 0o177
 #: struct ucred, socket(7): pid, uid and gid of whoever connected.
@@ -111,7 +111,7 @@ class ControlSocket:
         self.pause()
         self._socket.close()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_WRITE_WITHIN_S)
+            await asyncio.wait(self._tasks, timeout=_WRITE_TIMEOUT_S)
         if self._is_handed_on:
             return
         try:
@@ -129,7 +129,7 @@ async def _converse(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handler: Handler
 ) -> None:
     try:
-        async with asyncio.timeout(_READ_WITHIN_S):
+        async with asyncio.timeout(_READ_TIMEOUT_S):
             line = await reader.readline()
         if line:
             response = await _respond(line, handler, _peer_pid(writer))
@@ -140,7 +140,7 @@ async def _converse(
             else:
                 with channel:
                     _send_with(writer, octets, channel)
-            async with asyncio.timeout(_WRITE_WITHIN_S):
+            async with asyncio.timeout(_WRITE_TIMEOUT_S):
                 await writer.drain()
     except (OSError, TimeoutError, ValueError) as exc:
         _LOG.debug("control_client_lost error=%s", exc)

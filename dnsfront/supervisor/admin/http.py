@@ -27,7 +27,7 @@ __all__ = ["AdminCounts", "AdminServer", "Page", "PageMaker"]
 _LOG = logging.getLogger(__name__)
 
 #: From the connection to the last octet of the response.
-WITHIN_S: Final = 10.0
+TIMEOUT_S: Final = 10.0
 #: Scrapers and probes are few; this bounds what the others can cost.
 MAX_CONNECTIONS: Final = 64
 MAX_UNSENT_OCTETS: Final = 4 << 20
@@ -157,7 +157,7 @@ class AdminServer:
         exchange = Exchange(
             sock,
             host,
-            within_s=WITHIN_S,
+            timeout_s=TIMEOUT_S,
             on_request=self._asked,
             on_end=self._ended,
             on_late=lambda: self._count("admin_time"),

@@ -69,7 +69,7 @@ class Exchange:
         sock: socket.socket,
         host: str,
         *,
-        within_s: float,
+        timeout_s: float,
         on_request: Callable[[Exchange, Request | None], None],
         on_end: Callable[[Exchange], None],
         on_late: Callable[[], None],
@@ -86,7 +86,7 @@ class Exchange:
         self._is_asked = False
         self._unsent = memoryview(b"")
         sock.setblocking(False)  # noqa: FBT003 - its signature
-        self._timer = self._loop.call_later(within_s, self._late)
+        self._timer = self._loop.call_later(timeout_s, self._late)
         self._loop.add_reader(sock, self._read)
 
     @property

@@ -1,7 +1,8 @@
 """How processes come into being: forked by the nursery, or started afresh.
 
-The nursery (`dnsfront/worker/nursery.py`) is there from the start, with the code of
-then. A process that is lost is not replaced: a new one would have the code of now.
+The nursery (`dnsfront/worker/nursery.py`) has the code that was on disk when the
+supervisor began. If the nursery is lost, there is no second one: it would have the code
+that is on disk by then.
 """
 
 from __future__ import annotations
@@ -16,31 +17,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Final, Protocol
+from typing import Final
 
 from dnsfront.paths import PACKAGE_PARENT
 
 _LOG = logging.getLogger(__name__)
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
-#: Its imports, on a machine that is busy with other things; and a fork.
-_FIRST_WITHIN_S: Final = 20.0
-_WITHIN_S: Final = 1.0
+#: The first answer waits for imports on a busy machine, the others for a fork alone.
+_FIRST_TIMEOUT_S: Final = 20.0
+_TIMEOUT_S: Final = 1.0
 _MAX_PID_OCTETS: Final = 16
-
-
-class Process(Protocol):
-    """A child of this process, as subprocess.Popen has it."""
-
-    pid: int
-    returncode: int | None
-
-    def kill(self) -> None:
-        """End it."""
-
-    def wait(self) -> int:
-        """Wait for its end, and return its exit code."""
-        ...
 
 
 class RefusedForkError(OSError):
@@ -48,14 +35,14 @@ class RefusedForkError(OSError):
 
 
 class Forked:
-    """A child that somebody else forked; nobody else waits for it."""
+    """A child that the nursery forked, and that this process waits for."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.returncode: int | None = None
 
     def kill(self) -> None:
-        """End it, unless it is gone; until it is waited for, its pid is its own."""
+        """End it, unless it is gone; nobody else gets its pid before :meth:`wait`."""
         if self.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -68,6 +55,10 @@ class Forked:
         return self.returncode
 
 
+#: A worker, whoever forked it; both have the same methods.
+Process = Forked | subprocess.Popen[bytes]
+
+
 class Nursery:
     """The process that has the workers' code, from its start to :meth:`close`."""
 
@@ -78,7 +69,7 @@ class Nursery:
             OSError: the system starts no process.
         """
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-        self._within_s = _FIRST_WITHIN_S
+        self._timeout_s = _FIRST_TIMEOUT_S
         # Zones are read by a thread, and workers started by another.
         self._turn = threading.Lock()
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -111,7 +102,7 @@ class Nursery:
 
     def _ask(self, request: str, fds: list[int]) -> Forked:
         with self._turn:
-            self._channel.settimeout(self._within_s)
+            self._channel.settimeout(self._timeout_s)
             try:
                 socket.send_fds(self._channel, [request.encode()], fds)
             except OSError as exc:
@@ -119,7 +110,7 @@ class Nursery:
             told = self._channel.recv(_MAX_PID_OCTETS)
             if not told:
                 raise ConnectionResetError("it ended")
-            self._within_s = _WITHIN_S
+            self._timeout_s = _TIMEOUT_S
         pid = int(told)
         if pid < 0:
             raise RefusedForkError(-pid, os.strerror(-pid))
@@ -177,10 +168,9 @@ def spawn(control_fd: int) -> Process:
 def run(module: str, argument: str, channel_fd: int, output_fd: int) -> Process:
     """Return a process that runs *module*, told *channel_fd* and *argument*.
 
-    It dies of nothing that is meant for this process, and its output goes to
-    *output_fd*. While the nursery is there, nothing that befalls it before it runs its
-    program holds this process up, nor does it ever have a listening socket: a child of
-    our own has them all until then, and whoever starts it waits for that.
+    Signals of this process's terminal do not reach it, and its output goes to
+    *output_fd*. The nursery forks it, because a child that this process forks has all
+    listening sockets until it runs its program, and this process waits for that.
 
     Raises:
         OSError: the system starts no process.
@@ -192,7 +182,7 @@ def run(module: str, argument: str, channel_fd: int, output_fd: int) -> Process:
         except RefusedForkError:
             raise
         except OSError as exc:
-            # Whoever starts workers finds out the same, and what to do about it.
+            # The next start of a worker meets the same fault, and gives the nursery up.
             _LOG.warning("nursery_silent module=%s error=%s", module, exc)
             if not isinstance(exc, BrokenPipeError):
                 raise

@@ -49,7 +49,7 @@ class Users:
 def users() -> Users | None:
     """Return who workers of this process become, None if it has no right to say so.
 
-    Chosen once: a worker's successor is whom it was.
+    Chosen once, so that every process of a worker_id is the same user.
     """
     if os.geteuid() != 0:
         return None

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from dnsfront.ipc import memory
+from dnsfront.kernel.steering import Steering
 from dnsfront.ring.table import SlotTable, moves
-
-if TYPE_CHECKING:
-    from dnsfront.kernel.steering import Steering
 
 
 class Publisher:

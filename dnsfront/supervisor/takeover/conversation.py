@@ -18,12 +18,13 @@ Successor to predecessor, and the reply:
   send end of that worker's handover socket. Every entry goes to the worker that will
   own its name; `caches_sent`: entries, when all are on their way.
 - `let_go`: nothing. The predecessor takes nothing from its sockets any more; what comes
-  waits in them. `let_gone`: the successor may serve, and has `SERVE_WITHIN_S` for it.
+  waits in them. `let_gone`: the successor may serve, and has `SERVE_TIMEOUT_S` for it.
 - `serving`: kept, for each name that the successor has taken over the listeners whose
   sockets it reads. The predecessor finishes what it had, and goes.
 
-Whoever sees the end of the file is alone. Before `serving` a predecessor then goes on
-as if nothing had been asked; a successor that was let go serves with what it has.
+The end of the file means that the other side is gone. A predecessor that meets it
+before `serving` goes on as if nothing had been asked; a successor that meets it after
+`let_gone` serves with what it has.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from dnsfront.ipc.channel import Message
 #: `worker/peers/envelopes.py`.
 PROTOCOL: Final = 1
 
-SERVE_WITHIN_S: Final = 2.0
+SERVE_TIMEOUT_S: Final = 2.0
 
 
 class Conversation:
@@ -92,18 +93,18 @@ class Conversation:
                 raise UnavailableError("the other instance is gone")
             return received
 
-    async def expect(self, op: str, within_s: float) -> Message:
+    async def expect(self, op: str, timeout_s: float) -> Message:
         """Return the next message, which is to be an *op* without descriptors.
 
         Raises:
             UnavailableError: the other side is gone, silent, or says something else.
         """
         try:
-            async with asyncio.timeout(within_s):
+            async with asyncio.timeout(timeout_s):
                 message, _none = await self.receive()
         except TimeoutError as exc:
             raise UnavailableError(
-                f"the other instance did not say {op} within {within_s:g} s"
+                f"the other instance did not say {op} within {timeout_s:g} s"
             ) from exc
         if message["op"] != op:
             raise UnavailableError(

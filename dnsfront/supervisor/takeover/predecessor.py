@@ -25,9 +25,9 @@ from dnsfront.supervisor.takeover.conversation import PROTOCOL, Conversation
 _LOG = logging.getLogger(__name__)
 
 #: A reload that is under way there comes to its end first.
-_OFFER_WITHIN_S: Final = 30.0
-_SEND_WITHIN_S: Final = 10.0
-_LET_GO_WITHIN_S: Final = 5.0
+_OFFER_TIMEOUT_S: Final = 30.0
+_SEND_TIMEOUT_S: Final = 10.0
+_LET_GO_TIMEOUT_S: Final = 5.0
 
 
 class Predecessor:
@@ -58,7 +58,7 @@ class Predecessor:
         request = {"command": "takeover", "protocol": PROTOCOL}
         try:
             _, fds = await asyncio.to_thread(
-                ask_for_descriptors, control_path, request, _OFFER_WITHIN_S
+                ask_for_descriptors, control_path, request, _OFFER_TIMEOUT_S
             )
         except ControlError as exc:
             raise ControlError(f"the running instance says: {exc}") from exc
@@ -67,7 +67,7 @@ class Predecessor:
         [fd] = fds
         met = cls(Conversation(socket.socket(fileno=fd)))
         try:
-            async with asyncio.timeout(_OFFER_WITHIN_S):
+            async with asyncio.timeout(_OFFER_TIMEOUT_S):
                 await met._take_offer()
         except TimeoutError as exc:
             met.close()
@@ -152,7 +152,7 @@ class Predecessor:
             await self._conversation.send(message, [table_fd, *receivers.values()])
         finally:
             os.close(table_fd)
-        sent = await self._conversation.expect("caches_sent", _SEND_WITHIN_S)
+        sent = await self._conversation.expect("caches_sent", _SEND_TIMEOUT_S)
         return int(sent["entries"])
 
     async def let_go(self) -> None:
@@ -162,7 +162,7 @@ class Predecessor:
         """
         try:
             await self._conversation.send({"op": "let_go"})
-            await self._conversation.expect("let_gone", _LET_GO_WITHIN_S)
+            await self._conversation.expect("let_gone", _LET_GO_TIMEOUT_S)
         except UnavailableError as exc:
             _LOG.warning("predecessor_lost reason=%s", exc)
 

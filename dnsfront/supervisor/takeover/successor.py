@@ -22,7 +22,7 @@ from dnsfront.supervisor.change.progress import Progress
 from dnsfront.supervisor.change.turns import Turns
 from dnsfront.supervisor.takeover.conversation import (
     PROTOCOL,
-    SERVE_WITHIN_S,
+    SERVE_TIMEOUT_S,
     Conversation,
 )
 from dnsfront.supervisor.takeover.intake import Intake
@@ -32,7 +32,7 @@ from dnsfront.supervisor.workers.broadcast import Broadcast
 _LOG = logging.getLogger(__name__)
 
 #: From the offer to `let_go`: the successor's program, workers and caches.
-_PREPARE_WITHIN_S: Final = 60.0
+_PREPARE_TIMEOUT_S: Final = 60.0
 
 #: The listeners of each worker's name that the successor reads from.
 Kept = Mapping[str, frozenset[Place]]
@@ -94,7 +94,7 @@ class Succession:
 
     async def _prepare(self, conversation: Conversation) -> None:
         """Serve while the successor gets ready, until it asks to let go."""
-        async with asyncio.timeout(_PREPARE_WITHIN_S):
+        async with asyncio.timeout(_PREPARE_TIMEOUT_S):
             while True:
                 message, fds = await conversation.receive()
                 try:
@@ -117,7 +117,7 @@ class Succession:
         try:
             await self._intake.pause()
             await conversation.send({"op": "let_gone"})
-            serving = await conversation.expect("serving", SERVE_WITHIN_S)
+            serving = await conversation.expect("serving", SERVE_TIMEOUT_S)
         except (DnsfrontError, OSError):
             await _end(pidfd)
             await self._intake.resume()

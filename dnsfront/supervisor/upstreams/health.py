@@ -41,16 +41,16 @@ class ProbeForm:
     def must_resolve(self) -> bool:
         """Whether the name is to be resolved; of the root any word will do.
 
-        One that has no way to the root is not dead; one that cannot resolve a name that
-        the operator chose is.
+        An upstream that has no way to the root is not dead; an upstream that cannot
+        resolve a name that the operator chose is.
         """
         return self.name != "."
 
     def query(self, identity: bytes, attempt: int) -> bytes:
         """Return a probe; *attempt* counts those that were not answered.
 
-        The root is asked for without RD, since a resolver says something to that at
-        once; those that drop such queries are asked with it next time.
+        The root is asked for without RD, since a recursive server answers that at
+        once; one that drops such queries is asked with RD next time.
         """
         flags = wire.RD if self.must_resolve or attempt % 2 else 0
         header = wire.HEADER.pack(0, flags, 1, 0, 0, 0)
@@ -138,7 +138,7 @@ class HealthChecker:
             for watch in self._watches.values():
                 was_good, was_bad = watch.counts
                 good, bad = self._counts(watch.server)
-                # Workers count a response a little later than that it was of no use.
+                # A worker counts a refusal before it counts the response that held it.
                 watch.counts = (max(good, was_good), bad)
                 watch.verdict.counted(
                     clock(), watch.counts[0] - was_good, bad - was_bad

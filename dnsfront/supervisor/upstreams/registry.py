@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _PAGE_OCTETS: Final = MAX_UPSTREAMS * 8
 
-#: An address and a port.
-_Place = tuple[str, int]
+#: Its address and its port tell one upstream from another.
+_Key = tuple[str, int]
 
 
 class UpstreamRegistry:
@@ -32,11 +32,11 @@ class UpstreamRegistry:
 
     The index selects the upstream's counters in every worker's page and its word of the
     health page: `Health.UP`, which is presumed until something says otherwise. There
-    are more places than two configs can want: an address that is new gets one that was
+    are more indices than two configs can want: an address that is new gets one that was
     never used, else the one whose upstream was configured the longest ago, so that no
-    worker can still be waiting for that. Its counters go on where they are, since their
-    pages have other writers; what they showed is subtracted from then on. *pages*
-    returns the pages of all workers that there ever were.
+    worker can still wait for an answer of it. The counters of such an index are not set
+    to zero, since only workers write to their pages; what they showed is subtracted
+    from then on. *pages* returns the pages of all workers that there ever were.
     """
 
     def __init__(self, pages: Callable[[], Iterable[memoryview]]) -> None:
@@ -46,7 +46,7 @@ class UpstreamRegistry:
             self._health[index] = Health.UP
         self._pages = pages
         # Those configured the longest ago first.
-        self._indices: dict[_Place, int] = {}
+        self._indices: dict[_Key, int] = {}
         self._begins: dict[int, list[int]] = {}
         self._silent: set[int] = set()
         self._down: dict[int, tuple[str, float]] = {}
@@ -55,7 +55,7 @@ class UpstreamRegistry:
         """Return *servers* with their indices; new addresses get free ones.
 
         Raises:
-            UnavailableError: there are more of them than places.
+            UnavailableError: there are more of them than indices.
         """
         servers = tuple(servers)
         known = self._indices
@@ -64,13 +64,13 @@ class UpstreamRegistry:
             raise UnavailableError(
                 f"upstreams.servers: got {len(wanted)}, want {MAX_UPSTREAMS} at most"
             )
-        for place in wanted:
-            index = known.pop(place, None)
+        for key in wanted:
+            index = known.pop(key, None)
             if index is not None:
-                known[place] = index
-        for place in wanted:
-            if place not in known:
-                known[place] = self._free_index(wanted)
+                known[key] = index
+        for key in wanted:
+            if key not in known:
+                known[key] = self._free_index(wanted)
         return tuple(
             UpstreamServer(
                 index=known[server.address, server.port],
@@ -82,11 +82,11 @@ class UpstreamRegistry:
             for server in servers
         )
 
-    def _free_index(self, wanted: list[_Place]) -> int:
+    def _free_index(self, wanted: list[_Key]) -> int:
         """Return an index for an address that is new; it counts from zero."""
         if len(self._indices) < MAX_UPSTREAMS:
             return len(self._indices)
-        oldest = next(place for place in self._indices if place not in wanted)
+        oldest = next(key for key in self._indices if key not in wanted)
         index = self._indices.pop(oldest)
         self._begins[index] = self._sums(index)
         self._health[index] = Health.UP

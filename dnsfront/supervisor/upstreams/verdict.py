@@ -1,10 +1,10 @@
 """What to think of one upstream, from probes and from what the workers count.
 
-Pure: no socket, no clock. What answers queries is up, whatever it thinks of the probe.
-What fails nearly all of them is passed over, whether it refuses or says nothing and
-whatever it answers to probes. Who is down gets a trial now and then: a query or so a
-second that another upstream answers when it fails. Where nobody asks, what the queries
-said fades, and after that probes decide.
+Pure: no socket, no clock. An upstream that answers queries is up, whatever it thinks of
+the probe. One that fails nearly all of them is passed over, whether it refuses or says
+nothing, and whatever it answers to probes. An upstream that is down gets a trial now
+and then: about one query a second, which another upstream answers if the trial fails.
+While no queries are sent, what earlier ones showed fades, and then probes decide.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from dnsfront.ipc.stats import Health
 LOOK_EVERY_S: Final = 1.0
 #: What was counted loses this share of its weight with each look.
 _FADE: Final = 0.2
-#: So much must have failed lately, and so much of all, for a verdict by queries.
+#: So many must have failed lately, and such a share of all, for a verdict by queries.
 _BAD_FOR_DOWN: Final = 10.0
 _BAD_SHARE: Final = 0.98
-#: So much of it is left when it says nothing any more; and no more is kept at a fall,
-#: so that this takes some twenty seconds at most.
+#: Failures that have faded to less than this say nothing any more. No more than the
+#: second number is kept at a fall, so that fading takes some twenty seconds at most.
 _FADED: Final = 1.0
 _BAD_AT_MOST: Final = 100.0
 #: For so long an answer counts against silent probes: until the next look and a half.

@@ -92,7 +92,7 @@ class WorkerProcess:
         try:
             channel.send(self._channel, *messages.pack(order, number))
         except (BrokenPipeError, ConnectionResetError):
-            # It has closed its end: it is about to exit, and that is noticed anyway.
+            # It has closed its end and is about to exit, which `_reap` notices.
             _LOG.debug("worker_leaving worker=%s op=%s", self._name, order.op)
         except OSError as exc:
             if self._channel.fileno() >= 0:
@@ -175,7 +175,7 @@ class WorkerProcess:
         try:
             received = channel.receive(self._channel)
         except ConnectionResetError:
-            return True  # it left something unread; what it said comes after this
+            return True  # it exited with messages unread; its own are still to come
         except BlockingIOError:
             return False
         except ValueError as exc:

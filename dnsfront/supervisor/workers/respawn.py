@@ -7,10 +7,10 @@ from typing import Final
 
 _FIRST_DELAY_S: Final = 0.1
 _LONGEST_DELAY_S: Final = 5.0
-#: A worker that lived this long had a fault of its own day, not of its start.
+#: After so long a life, a death says nothing about the next start.
 _HEALTHY_LIFE_S: Final = 30.0
 _LEAVE_OUT_DEATHS: Final = 5
-_LEAVE_OUT_WITHIN_S: Final = 60.0
+_LEAVE_OUT_SPAN_S: Final = 60.0
 LEFT_OUT_S: Final = 60.0
 
 
@@ -45,5 +45,5 @@ class RespawnPolicy:
     def _died_too_often(self, now: float) -> bool:
         return (
             len(self._died_at) == _LEAVE_OUT_DEATHS
-            and now - self._died_at[0] <= _LEAVE_OUT_WITHIN_S
+            and now - self._died_at[0] <= _LEAVE_OUT_SPAN_S
         )

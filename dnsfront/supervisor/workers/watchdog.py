@@ -62,8 +62,8 @@ class Watchdog:
         seen = self._seen.get(who)
         if seen is None or seen.vitals.pid != signs.pid:
             return _Seen(signs, now, now)
-        # A backlog that does not grow is no sign: it may be what a dead predecessor
-        # left.
+        # A backlog that does not grow says nothing: a process that died may have left
+        # it.
         before = seen.vitals
         if (
             not signs.should_take

@@ -224,7 +224,7 @@ class Worker:
         if process is None or self.state not in {State.UP, State.DRAINING}:
             return None
         process.ping()
-        # Every worker can write `load`: what it says of one must not be another's end.
+        # Every worker can write `load`, so the kernel must confirm a backlog.
         backlog = self._datapath.steering.backlog(self.worker_id)
         if backlog and not self._datapath.groups.holds_datagrams(self.worker_id):
             backlog = 0
@@ -277,7 +277,7 @@ class Worker:
         delay_s = self._policy.delay_after_death(now=self._loop.time(), lived_s=lived_s)
         is_left_out = self._policy.is_left_out
         if self.refused is not None:
-            # The next one would run the same.
+            # The next process would run the same code.
             is_left_out, delay_s = True, LEFT_OUT_S
         self.state = State.FAILED if is_left_out else State.DOWN
         if self.state is State.FAILED:
@@ -318,7 +318,7 @@ class Worker:
             try:
                 groups.join(self.worker_id)
             except DnsfrontError:
-                # Half in the kernel it would look as if there were nothing left to do.
+                # Left open, its sockets would look as if the worker had joined.
                 groups.leave(self.worker_id)
                 raise
 

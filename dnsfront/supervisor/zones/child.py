@@ -126,10 +126,10 @@ class _Packs:
                 self._give_way()
                 rest = rest[written:]
                 self._size += written
-        place = {"pack": self._number, "at": at, "octets": self._size - at}
+        location = {"pack": self._number, "at": at, "octets": self._size - at}
         if self._size >= _PACK_OCTETS:
             self.hand_over()
-        return place
+        return location
 
     def hand_over(self) -> None:
         """Seal what there is and pass it on: from now on nobody can change it."""
@@ -163,14 +163,14 @@ def _compile(
             ) from exc
         del octets
         pieces, records = compile_zone(origin, text, str(path), give_way)
-        place = packs.add(pieces)
+        location = packs.add(pieces)
     except MemoryError as exc:
         raise ZoneError(f"{path}: reading it takes over {limit >> 20} MiB") from exc
     finally:
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"digest": digest, "records": records, "peak_kib": peak_kib, **place}
+    return {"digest": digest, "records": records, "peak_kib": peak_kib, **location}
 
 
 def _read(path: Path) -> bytes:

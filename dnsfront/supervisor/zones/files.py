@@ -32,8 +32,8 @@ _LOG = logging.getLogger(__name__)
 
 #: How long a zone may take: so much, and this for each MiB of its file. 35 MiB, which
 #: are 1,000,000 records, take 10 s on a machine that has nothing else to do.
-WITHIN_S: Final = 60.0
-_WITHIN_S_PER_MIB: Final = 10.0
+TIMEOUT_S: Final = 60.0
+_TIMEOUT_S_PER_MIB: Final = 10.0
 _CHILD: Final = "dnsfront.supervisor.zones.child"
 _NICE: Final = 10
 #: How long the child may take no processor time while nothing but itself keeps it
@@ -121,10 +121,10 @@ class ZoneFiles:
                 found[index] = known
         todo = [index for index in range(len(wanted)) if index not in found]
         while todo:
-            places = self._compile(wanted, todo, found)
-            for index, (place, pack) in places.items():
-                found[index] = _loaded(wanted[index][0], place, pack)
-            # A child that came to an end took with it what it had not handed over.
+            locations = self._compile(wanted, todo, found)
+            for index, (location, pack) in locations.items():
+                found[index] = _loaded(wanted[index][0], location, pack)
+            # What a child had not handed over when it ended is lost.
             todo = [index for index in todo if index not in found]
         return [found[index] for index in range(len(wanted))]
 
@@ -138,7 +138,7 @@ class ZoneFiles:
 
         What is wrong with a zone goes into *found*.
         """
-        places: dict[int, dict[str, Any]] = {}
+        locations: dict[int, dict[str, Any]] = {}
         packs: dict[int, Pack] = {}
         try:
             child = _Child(packs, self._niceness)
@@ -161,17 +161,17 @@ class ZoneFiles:
                 if "reason" in answer:
                     found[index] = _with_want(answer["reason"])
                 else:
-                    places[index] = answer
+                    locations[index] = answer
             else:
                 try:
                     child.finish()
                 except ZoneError as exc:
-                    lost = [i for i in places if places[i]["pack"] not in packs]
+                    lost = [i for i in locations if locations[i]["pack"] not in packs]
                     found.update(dict.fromkeys(lost, str(exc)))
         return {
-            index: (place, packs[place["pack"]])
-            for index, place in places.items()
-            if place["pack"] in packs
+            index: (location, packs[location["pack"]])
+            for index, location in locations.items()
+            if location["pack"] in packs
         }
 
 
@@ -217,11 +217,11 @@ class _Child:
             ZoneError: it came to an end over it, or did not come to one in time.
         """
         try:
-            within_s = _within_s(path)
+            timeout_s = _timeout_s(path)
         except OSError as exc:
             return {"reason": f"{path}: {exc.strerror}"}
         began_at = time.monotonic()
-        answer = self._say({"origin": origin, "path": str(path)}, within_s)
+        answer = self._say({"origin": origin, "path": str(path)}, timeout_s)
         if "reason" not in answer:
             _LOG.info(
                 "zone_compiled origin=%s records=%d octets=%d seconds=%.2f peak_mib=%d",
@@ -236,10 +236,10 @@ class _Child:
         Raises:
             ZoneError: it came to an end before.
         """
-        self._say({}, WITHIN_S)
+        self._say({}, TIMEOUT_S)
 
-    def _say(self, request: dict[str, str], within_s: float) -> dict[str, Any]:
-        deadline = time.monotonic() + within_s
+    def _say(self, request: dict[str, str], timeout_s: float) -> dict[str, Any]:
+        deadline = time.monotonic() + timeout_s
         watch = _Watch(self._process.pid)
         self._channel.settimeout(_LOOK_EVERY_S)
         try:
@@ -261,7 +261,7 @@ class _Child:
                     return answer
                 self._packs[answer["memory"]] = Pack(fds[0])
         except TimeoutError as exc:
-            raise ZoneError(f"reading it takes over {within_s:.0f} s") from exc
+            raise ZoneError(f"reading it takes over {timeout_s:.0f} s") from exc
         except (ConnectionError, BrokenPipeError):
             pass
         raise ZoneError(f"the process that reads it ended ({self._ending()})")
@@ -288,7 +288,7 @@ class _Watch:
             ZoneError: it has done nothing for too long.
         """
         now = time.monotonic()
-        # While this process stood still itself, it saw no sign of life of anybody's.
+        # While this process itself stood still, it could not see the child work.
         passed_s = min(now - self._looked_at, 2 * _LOOK_EVERY_S)
         self._looked_at = now
         try:
@@ -308,17 +308,19 @@ class _Watch:
             )
 
 
-def _within_s(path: Path) -> float:
-    return WITHIN_S + _WITHIN_S_PER_MIB * path.stat().st_size / (1 << 20)
+def _timeout_s(path: Path) -> float:
+    return TIMEOUT_S + _TIMEOUT_S_PER_MIB * path.stat().st_size / (1 << 20)
 
 
 def _with_want(reason: str) -> str:
     return reason if "want" in reason else f"{reason}, want a zone that can be served"
 
 
-def _loaded(origin: str, place: dict[str, Any], pack: Pack) -> LoadedZone | str:
-    """Return the zone at *place* in *pack*, after a look at its head."""
-    image = ZoneImage(origin, place["digest"], pack.name, place["at"], place["octets"])
+def _loaded(origin: str, location: dict[str, Any], pack: Pack) -> LoadedZone | str:
+    """Return the zone at *location* in *pack*, after a look at its head."""
+    image = ZoneImage(
+        origin, location["digest"], pack.name, location["at"], location["octets"]
+    )
     octets = memoryview(memory.constant(pack.fd))
     try:
         Image(octets[image.at : image.at + image.octets])
