@@ -24,8 +24,8 @@ ODD_STUB: Final = 64  # without its records, which are too large: for UDP alone
 #: The value of `stamp` before the first hit, and after a second chance.
 NOT_ASKED_FOR: Final = -1
 
-#: Octets of an entry beside its key and its records: the object, its numbers, its place
-#: in a dictionary and in a queue. Measured, and checked by a test of memory.
+#: Octets of an entry beside its key and its records: the object, its numbers, its
+#: share of a dictionary and of a queue. Measured, and checked by a test of memory.
 ENTRY_OCTETS: Final = 400
 
 _ANY: Final = wire.ANY.to_bytes(2, "big")

@@ -49,6 +49,7 @@ from dnsfront.worker.orders.orders import Orders
 from dnsfront.worker.peers.handover import Peers
 from dnsfront.worker.peers.inbox import Inbox
 from dnsfront.worker.peers.ownership import Ownership
+from dnsfront.worker.peers.transfer import Recipient
 from dnsfront.worker.process import descriptors, privileges
 from dnsfront.worker.process.clock import Clock
 from dnsfront.worker.process.faults import Faults
@@ -181,7 +182,7 @@ class WorkerLoop:
             self.peers,
             on_datagram=self.listening.answer_passed,
             on_query=self.answering.query,
-            on_parcel=self.answering.adopt,
+            on_parcel=Recipient(self.cache, self._clock, self._meter).adopt,
         )
         self._orders = Orders(
             control, on_end=self.reactor.stop, on_fault=self._on_fault

@@ -194,7 +194,7 @@ def test_what_a_predecessor_took_and_did_not_count_is_no_backlog_for_good(
     steered = ownership.steered
     ownership.take(10)  # all that was in the sockets; 54 had gone before
 
-    ownership.settle(steered)
+    ownership.count_as_taken(steered)
 
     assert own.taken(1) == 100
     own.steer(1, 5)
@@ -208,7 +208,7 @@ def test_settling_keeps_what_came_meanwhile(own: Load) -> None:
     steered = ownership.steered
     own.steer(1, 7)
 
-    ownership.settle(steered)
+    ownership.count_as_taken(steered)
 
     assert own.taken(1) == 90
     assert ownership.take(7)

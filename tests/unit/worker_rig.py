@@ -35,6 +35,7 @@ from dnsfront.worker.clients.access import AccessList
 from dnsfront.worker.peers.handover import Peers
 from dnsfront.worker.peers.inbox import Inbox
 from dnsfront.worker.peers.ownership import Ownership
+from dnsfront.worker.peers.transfer import Recipient
 from dnsfront.worker.process.clock import Clock
 from dnsfront.worker.process.faults import Faults
 from dnsfront.worker.process.meter import Meter
@@ -404,7 +405,7 @@ class Rig:
             peers,
             on_datagram=self._on_datagram,
             on_query=self.answering.query,
-            on_parcel=self.answering.adopt,
+            on_parcel=Recipient(self.cache, self.clock, self.meter).adopt,
         )
 
     def _on_handover(self, _event: int) -> None:

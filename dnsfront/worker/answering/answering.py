@@ -20,7 +20,6 @@ from dnsfront.worker.answering.local import ANY_IN, PLAIN, Local
 from dnsfront.worker.answering.stale import Stale
 from dnsfront.worker.clients.waiter import Waiter
 from dnsfront.worker.peers.ownership import Ownership
-from dnsfront.worker.peers.transfer import unpack
 from dnsfront.worker.process.clock import Clock
 from dnsfront.worker.process.faults import Faults
 from dnsfront.worker.process.meter import Meter
@@ -272,9 +271,3 @@ class Answering:
         self.cache.take_due()
         for fetch in self.forwarding.take_back(self.local.is_ours):
             self.local.answer_all(fetch.canonical, fetch.key, fetch.waiters)
-
-    def adopt(self, parcel: bytes) -> None:
-        """Keep cache entries of names that this worker is about to own."""
-        now_s = self.clock.now_s
-        adopted = sum(self.cache.adopt(entry, now_s) for entry in unpack(parcel))
-        self.meter.count(Counter.CACHE_ADOPTED, adopted)

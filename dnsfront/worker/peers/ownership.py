@@ -1,7 +1,7 @@
 """Who owns a name: the kernel program's choice, made again in user space.
 
-For queries that the program could not place by name: those over TCP, datagrams that
-reached the wrong worker, and all of them on hosts where no BPF may be loaded.
+It is asked about queries that the program did not steer by their name: those over TCP,
+datagrams that reached another worker, and all queries on hosts that load no BPF.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Ownership:
         """How many datagrams the program has given to this worker so far."""
         return self._load[self._own_at + self._steered_at]
 
-    def settle(self, steered: int) -> None:
-        """Take note that all of the first *steered* datagrams have left the sockets.
+    def count_as_taken(self, steered: int) -> None:
+        """Count all of the first *steered* datagrams as taken from the sockets.
 
         A predecessor that was killed may have received some without a chance to count
         them; they would look like a backlog for good.
@@ -68,8 +68,8 @@ class Ownership:
     def take(self, datagrams: int) -> bool:
         """Count *datagrams* as received; return whether the program steered them all.
 
-        More taken than steered, dropped ones counted, is the sign of the others: the
-        later segments of a train, or what came before the program was attached.
+        It did not when more were taken and dropped than it steered: the later segments
+        of a train pass it by, and so does what came before it was attached.
         """
         load, at = self._load, self._own_at
         taken = load[at + self._taken_at] + datagrams

@@ -1,18 +1,23 @@
-"""Cache entries on their way to the next owner of their names, ahead of a new table.
+"""Cache entries on their way to the next owner of their names.
 
-So a moved name arrives warm: its hit ratio does not dip, and upstreams see no burst.
-The work is cut into pieces between which the worker serves, and the clock that entries
-carry is the host's own, so they need no translation.
+They are sent before a new slot table is published, or to a successor. Then a name that
+gets another owner is in that owner's cache already: its hit ratio does not dip, and
+upstreams see no burst. The work is cut into pieces between which the worker serves.
+Entries carry monotonic seconds, which mean the same to all processes of a host.
 """
 
 from __future__ import annotations
 
 import struct
-from collections import Counter
+from collections import Counter as Sums
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Final
 
+from dnsfront.dns.cache import Cache
 from dnsfront.dns.entry import ODD_ZONE, VIEWS, Entry
+from dnsfront.ipc.stats import Counter
+from dnsfront.worker.process.clock import Clock
+from dnsfront.worker.process.meter import Meter
 
 #: Entries that were sent, and that are to be sent as far as that is known.
 Progress = tuple[int, int]
@@ -45,32 +50,35 @@ def transfer(
     """Send each of *entries* to the *owner* of its qname, those asked for last first.
 
     Yields after each piece of work and whenever *send* has no room; returns how many
-    entries were sent. Zones are left out: their new owner has them itself. So is what
-    no message can hold: an entry arrives whole, or is fetched again.
+    entries were sent. Those made from zones are left out, since every worker has the
+    zones. So are those that no message can hold, which the next owner fetches anew.
     """
-    moved: list[tuple[Entry, int]] = []
+    leaving: list[tuple[Entry, int]] = []
     for number, entry in enumerate(entries, 1):
         if entry.expires_at > now_s and not entry.odd & ODD_ZONE:
             worker_id = owner(entry.key[:-4])
             if worker_id not in (0, own_id):
-                moved.append((entry, worker_id))
+                leaving.append((entry, worker_id))
         if number % _CHUNK == 0:
-            yield 0, len(moved)
-    moved.sort(key=lambda pair: pair[0].stamp, reverse=True)
+            yield 0, len(leaving)
+    leaving.sort(key=lambda pair: pair[0].stamp, reverse=True)
     sent = 0
-    for worker_id, parcel, count in _parcels(moved):
+    for worker_id, parcel, count in _parcels(leaving):
         while not send(worker_id, parcel):
-            yield sent, len(moved)
+            yield sent, len(leaving)
         sent += count
-        yield sent, len(moved)
+        yield sent, len(leaving)
     return sent
 
 
-def _parcels(moved: Sequence[tuple[Entry, int]]) -> Iterator[tuple[int, bytes, int]]:
-    """Return *moved* in messages to each worker_id, in order, and their entries."""
+def _parcels(leaving: Sequence[tuple[Entry, int]]) -> Iterator[tuple[int, bytes, int]]:
+    """Yield worker_id, parcel, and number of entries in it, till all *leaving* are in.
+
+    The entries for each worker keep their order.
+    """
     parcels: dict[int, list[bytes]] = {}
-    sizes: Counter[int] = Counter()
-    for entry, worker_id in moved:
+    sizes: Sums[int] = Sums()
+    for entry, worker_id in leaving:
         octets = _pack(entry)
         if octets is None:
             continue
@@ -119,6 +127,26 @@ def _pack(entry: Entry) -> bytes | None:
             entry.errors,
         )
     )
+
+
+class Recipient:
+    """Keeps the entries of names that this worker is about to own."""
+
+    def __init__(self, cache: Cache, clock: Clock, meter: Meter) -> None:
+        self._cache = cache
+        self._clock = clock
+        self._meter = meter
+
+    def adopt(self, parcel: bytes) -> None:
+        """Take those entries of *parcel* into the cache that are of use there.
+
+        Raises:
+            ValueError: it is not whole; then nothing of it is kept.
+            struct.error: likewise.
+        """
+        now_s = self._clock.now_s
+        adopted = sum(self._cache.adopt(entry, now_s) for entry in unpack(parcel))
+        self._meter.count(Counter.CACHE_ADOPTED, adopted)
 
 
 def unpack(parcel: bytes) -> list[Entry]:

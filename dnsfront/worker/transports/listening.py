@@ -96,7 +96,7 @@ class Listening:
         """Take what waited for a predecessor, and forget what that one had taken."""
         steered = self._ownership.steered
         if self.take():
-            self._ownership.settle(steered)
+            self._ownership.count_as_taken(steered)
 
     def watch(self) -> None:
         """Take whatever comes, from now on."""
