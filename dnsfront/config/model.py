@@ -20,7 +20,7 @@ from dnsfront.config.sections.zones import Zone
 from dnsfront.config.values import Address
 from dnsfront.errors import Mistake
 
-#: The kernel passes 253 descriptors at once, two a listener; old and new ones together
+#: The kernel passes 253 descriptors at once, two an address; old and new ones together
 #: share the 256 entries of the program's groups.
 MAX_LISTEN: Final = 60
 

@@ -6,13 +6,16 @@ result, so it needs neither YAML nor pydantic nor the right to read those files.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from dnsfront.dns.settings import CacheSettings
+from dnsfront.ipc.transports import TRANSPORTS, Transport
 
-#: An address, a port and a family: what tells one listener from another.
-Place = tuple[str, int, int]
+#: An address, a port and a family.
+Endpoint = tuple[str, int, int]
+#: An endpoint's address, port and family, and a transport.
+ListenerKey = tuple[str, int, int, str]
 #: Tries of one question, each of an upstream for a time-out.
 MAX_TRIES: Final = 3
 #: The least time that a worker has to finish, and what it has beyond the last time-out.
@@ -22,23 +25,36 @@ _DRAIN_SPARE_S: Final = 2.0
 
 @dataclass(frozen=True)
 class Listener:
-    """One address that is served over UDP and over TCP.
+    """One address that is served over one transport.
 
-    *family* is ``socket.AF_INET`` or ``AF_INET6`` as a number; *is_wildcard* asks for
-    the reply to leave from the address that was asked (PKTINFO). *number*, 0 to 255, is
-    what the workers of one supervisor call it for as long as it is served.
+    *family* is ``socket.AF_INET`` or ``AF_INET6`` as a number, *transport* one of
+    `TRANSPORTS`; *is_wildcard* asks for the reply to leave from the address that was
+    asked (PKTINFO). *number*, 0 to 255, is what the workers of one supervisor call it
+    for as long as it is served; *index* tells which entry of `listen` asks for it.
     """
 
     address: str
     port: int
     family: int
+    transport: str
     is_wildcard: bool
     number: int = 0
+    index: int = field(default=0, compare=False)
 
     @property
-    def place(self) -> Place:
-        """What it is bound to, the same in this process and in its successor."""
+    def endpoint(self) -> Endpoint:
+        """What its socket is bound to."""
         return (self.address, self.port, self.family)
+
+    @property
+    def key(self) -> ListenerKey:
+        """What tells it from others, in this process and in its successor."""
+        return (*self.endpoint, self.transport)
+
+    @property
+    def over(self) -> Transport:
+        """Its transport."""
+        return TRANSPORTS[self.transport]
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from dnsfront.kernel.userspace import UserspaceSteering
 if TYPE_CHECKING:
     from dnsfront.ipc.spec import Listener
 
-#: How many listeners one front end can have, UDP and TCP counted apart.
+#: How many listeners one front end can have.
 MAX_GROUPS: Final = 256
 
 _LISTENER: Final = layout("listener")
@@ -133,15 +133,13 @@ class BpfSteering(Pages):
 
     # -- groups and sockets
 
-    def add_group(
-        self, listener: Listener, protocol: int, sockarray_fd: int | None = None
-    ) -> None:
-        """Make room for the sockets of *listener*; *protocol* is IPPROTO_UDP or TCP.
+    def add_group(self, listener: Listener, sockarray_fd: int | None = None) -> None:
+        """Make room for the sockets of *listener*.
 
         *sockarray_fd* is the sockarray of another instance, to be owned by this object:
         a socket fits into one only, so two programs share it until one has gone.
         """
-        key = _key(listener, protocol)
+        key = _key(listener)
         if sockarray_fd is None:
             sockarray = Map("sockarray", _SOCKARRAY)
         else:
@@ -153,13 +151,13 @@ class BpfSteering(Pages):
             raise
         self._sockarrays[key] = sockarray
 
-    def sockarray_fd(self, listener: Listener, protocol: int) -> int:
+    def sockarray_fd(self, listener: Listener) -> int:
         """Return the descriptor of a sockarray, which this object owns."""
-        return self._sockarrays[_key(listener, protocol)].fd
+        return self._sockarrays[_key(listener)].fd
 
-    def remove_group(self, listener: Listener, protocol: int) -> None:
+    def remove_group(self, listener: Listener) -> None:
         """Forget the sockets of *listener*; none is closed, all are free to be set."""
-        key = _key(listener, protocol)
+        key = _key(listener)
         self._groups.delete(key)
         sockarray = self._sockarrays.pop(key)
         # A socket is in one sockarray at most, and the kernel frees a map some time
@@ -169,20 +167,20 @@ class BpfSteering(Pages):
         sockarray.close()
 
     def set_socket(
-        self, listener: Listener, protocol: int, worker_id: int, sock: socket.socket
+        self, listener: Listener, worker_id: int, sock: socket.socket
     ) -> None:
         """Make *sock* the socket of *worker_id*; one that it replaces stays open.
 
         *sock* is bound to the address of *listener* with SO_REUSEPORT, and listens if
         TCP. It must never be connected: the kernel would take it out of the group.
         """
-        sockarray = self._sockarrays[_key(listener, protocol)]
+        sockarray = self._sockarrays[_key(listener)]
         key, value = struct.pack("=I", worker_id), struct.pack("=Q", sock.fileno())
         sockarray.update(key, value)
 
-    def remove_socket(self, listener: Listener, protocol: int, worker_id: int) -> None:
+    def remove_socket(self, listener: Listener, worker_id: int) -> None:
         """Take the socket of *worker_id* out, if it has not left by closing."""
-        sockarray = self._sockarrays[_key(listener, protocol)]
+        sockarray = self._sockarrays[_key(listener)]
         sockarray.delete(struct.pack("=I", worker_id))
 
     def attach(self, sock: socket.socket) -> None:
@@ -260,8 +258,9 @@ def open_steering(*, slots: int, hash_key: bytes) -> tuple[Steering, str | None]
         )
 
 
-def _key(listener: Listener, protocol: int) -> bytes:
+def _key(listener: Listener) -> bytes:
     """Return the key of `groups`, as the program reads it from a member socket."""
     host, _, _scope = listener.address.partition("%")
     address = socket.inet_pton(listener.family, host).ljust(16, b"\0")
+    protocol = listener.over.protocol
     return struct.pack("=III16s", listener.family, protocol, listener.port, address)

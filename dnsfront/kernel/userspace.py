@@ -34,26 +34,24 @@ class UserspaceSteering(Pages):
     def wait_loaded(self, timeout_s: float = 20) -> None:
         """Return at once: there is no program."""
 
-    def add_group(
-        self, listener: Listener, protocol: int, sockarray_fd: int | None = None
-    ) -> None:
+    def add_group(self, listener: Listener, sockarray_fd: int | None = None) -> None:
         """Need no sockarray: the kernel makes groups of sockets bound alike."""
-        del listener, protocol
+        del listener
         if sockarray_fd is not None:
             os.close(sockarray_fd)
 
-    def sockarray_fd(self, listener: Listener, protocol: int) -> None:
+    def sockarray_fd(self, listener: Listener) -> None:
         """Return None: there are no sockarrays."""
 
-    def remove_group(self, listener: Listener, protocol: int) -> None:
+    def remove_group(self, listener: Listener) -> None:
         """Do nothing: the group goes with its sockets."""
 
     def set_socket(
-        self, listener: Listener, protocol: int, worker_id: int, sock: socket.socket
+        self, listener: Listener, worker_id: int, sock: socket.socket
     ) -> None:
         """Do nothing: a bound socket is a member."""
 
-    def remove_socket(self, listener: Listener, protocol: int, worker_id: int) -> None:
+    def remove_socket(self, listener: Listener, worker_id: int) -> None:
         """Do nothing: a socket is a member until it closes."""
 
     def attach(self, sock: socket.socket) -> None:

@@ -264,7 +264,7 @@ class WorkerLoop:
             return
         if not self._is_serving:
             self._is_serving = True
-            self.listening.settle()
+            self.listening.catch_up()
         self.listening.watch()
 
     def _on_table(self, order: UseTable) -> None:
@@ -324,8 +324,7 @@ class WorkerLoop:
         self.forwarding.flush()
 
     def _flush_udp(self) -> None:
-        for udp in self.listening.all_udp:
-            udp.flush()
+        self.listening.flush()
 
     def _flush_counts(self) -> None:
         self.peers.flush()
@@ -381,6 +380,6 @@ class WorkerLoop:
             return False
         if self.answering.delivery.crowds.waiting:
             return False
-        self.listening.flush_udp()
+        self.listening.flush()
         self.peers.flush()
         return not self.listening.connections

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dnsfront.ipc.spec import Listener
@@ -22,7 +23,7 @@ PREFERENCES = 4
 
 
 class Group:
-    """The sockets of one listener over one protocol, one a worker."""
+    """The sockets of one listener, one a worker."""
 
     def __init__(
         self,
@@ -38,15 +39,16 @@ class Group:
         self.protocol = protocol
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.is_wildcard = address in {"0.0.0.0", "::"}  # noqa: S104 - in a namespace
-        self.listener = Listener(address, port, family, self.is_wildcard)
+        transport = "tcp" if protocol == socket.IPPROTO_TCP else "udp"
+        self.listener = Listener(address, port, family, transport, self.is_wildcard)
         self.sockets: dict[int, socket.socket] = {}
         # The kernel's order of the sockets is not the order of the ids.
         for worker_id in reversed(worker_ids):
             self.sockets[worker_id] = self.bind()
         if is_steered:
-            steering.add_group(self.listener, protocol)
+            steering.add_group(self.listener)
             for worker_id, sock in self.sockets.items():
-                steering.set_socket(self.listener, protocol, worker_id, sock)
+                steering.set_socket(self.listener, worker_id, sock)
         self._is_steered = is_steered
         steering.attach(next(iter(self.sockets.values())))
 
@@ -57,16 +59,16 @@ class Group:
         if self.protocol == socket.IPPROTO_TCP:
             sock.listen()
         address, port = sock.getsockname()[:2]
-        self.listener = Listener(address, port, self.listener.family, self.is_wildcard)
+        self.listener = replace(self.listener, address=address, port=port)
         return sock
 
     def set(self, worker_id: int, sock: socket.socket) -> None:
         """Make *sock* the worker's."""
-        self.steering.set_socket(self.listener, self.protocol, worker_id, sock)
+        self.steering.set_socket(self.listener, worker_id, sock)
 
     def remove(self, worker_id: int) -> None:
         """Take the worker's socket out of the sockarray."""
-        self.steering.remove_socket(self.listener, self.protocol, worker_id)
+        self.steering.remove_socket(self.listener, worker_id)
 
     def target(self, address: str | None = None) -> tuple[str, int]:
         """Return where a client sends to."""
@@ -98,7 +100,7 @@ class Group:
         for sock in self.sockets.values():
             sock.close()
         if self._is_steered:
-            self.steering.remove_group(self.listener, self.protocol)
+            self.steering.remove_group(self.listener)
 
 
 class Lab:

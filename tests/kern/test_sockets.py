@@ -177,12 +177,12 @@ def test_group_comes_and_goes_while_attached(lab: Lab) -> None:
     lab.publish_everywhere(2, 1)
     client = lab.client(group)
 
-    lab.steering.remove_group(group.listener, UDP)
+    lab.steering.remove_group(group.listener)
     with lab.counting(no_group=1):
         client.sendto(QUERY, group.target())
         assert group.receive()[1] == QUERY
 
-    lab.steering.add_group(group.listener, UDP)
+    lab.steering.add_group(group.listener)
     for worker_id, sock in group.sockets.items():
         group.set(worker_id, sock)
     with lab.counting(primary=1):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import socket
 import struct
 from typing import TYPE_CHECKING
 
@@ -98,7 +97,7 @@ def test_every_outcome_has_a_help_text() -> None:
 def test_listener_is_added_only_once(lab: Lab) -> None:
     group = lab.group((1,))
     with pytest.raises(KernelError, match="EEXIST"):
-        lab.steering.add_group(group.listener, socket.IPPROTO_UDP)
+        lab.steering.add_group(group.listener)
 
 
 @pytest.mark.parametrize("worker_id", [0, -1, 128])

@@ -16,7 +16,7 @@ from tests.kern.lab import reuseport_socket
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LISTENER = Listener("127.0.0.1", 53, socket.AF_INET, is_wildcard=False)
+LISTENER = Listener("127.0.0.1", 53, socket.AF_INET, "udp", is_wildcard=False)
 
 
 @pytest.fixture
@@ -31,13 +31,13 @@ def test_groups_and_tables_are_accepted_and_change_nothing(
 ) -> None:
     with reuseport_socket(socket.AF_INET) as sock:
         steering.wait_loaded()
-        steering.add_group(LISTENER, socket.IPPROTO_UDP)
-        steering.set_socket(LISTENER, socket.IPPROTO_UDP, 1, sock)
+        steering.add_group(LISTENER)
+        steering.set_socket(LISTENER, 1, sock)
         steering.attach(sock)
         steering.publish(b"\1\0\0\0")
         steering.detach(sock)
-        steering.remove_socket(LISTENER, socket.IPPROTO_UDP, 1)
-        steering.remove_group(LISTENER, socket.IPPROTO_UDP)
+        steering.remove_socket(LISTENER, 1)
+        steering.remove_group(LISTENER)
 
     assert steering.mode == "userspace"
     assert set(steering.counters().values()) == {0}

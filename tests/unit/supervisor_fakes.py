@@ -177,9 +177,9 @@ class RecordingSteering(UserspaceSteering):
         PlayedProcess.events.append(("attached", sock.type))
 
     def set_socket(
-        self, listener: Listener, protocol: int, worker_id: int, sock: socket.socket
+        self, listener: Listener, worker_id: int, sock: socket.socket
     ) -> None:
-        super().set_socket(listener, protocol, worker_id, sock)
+        super().set_socket(listener, worker_id, sock)
         PlayedProcess.events.append(("socket", worker_id))
 
 

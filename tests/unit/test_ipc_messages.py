@@ -36,7 +36,7 @@ def fd(number: int) -> Descriptor:
     return Descriptor(number)
 
 
-LISTENER = Listener("192.0.2.1", 53, 2, is_wildcard=False, number=7)
+LISTENER = Listener("192.0.2.1", 53, 2, "udp", is_wildcard=False, number=7)
 START = Start("1", "2", (1, 2), 3, 4, *map(fd, range(10, 17)), (fd(20), fd(21)))  # type: ignore[arg-type]  # seven of them
 TO_SUCCESSOR = TransferToSuccessor(2.0, "00", (1, 2), fd(5), (fd(6), fd(7)))
 

@@ -17,7 +17,7 @@ from dnsfront.ipc.spec import WorkerSpec
 SPEC = WorkerSpec(
     worker_id=3,
     name="w3",
-    listeners=(spec.Listener("192.0.2.1", 53, 2, is_wildcard=False, number=7),),
+    listeners=(spec.Listener("192.0.2.1", 53, 2, "udp", is_wildcard=False, number=7),),
     hash_key_hex="00" * 16,
     steering="ebpf",
     upstreams=spec.PoolSettings(

@@ -16,7 +16,7 @@ import pytest
 from dnsfront.errors import DnsfrontError, KernelError
 from dnsfront.ipc import memory
 from dnsfront.ipc.messages import Drain, Flush, Order
-from dnsfront.ipc.spec import PoolSettings, UpstreamServer
+from dnsfront.ipc.spec import Listener, PoolSettings, UpstreamServer
 from dnsfront.ipc.stats import Counter
 from dnsfront.supervisor.change import candidate
 from dnsfront.supervisor.change.reload import Reloader
@@ -120,7 +120,8 @@ def test_a_change_that_is_refused_late_leaves_all_as_it_was(
         change = await reloader.reload()
 
         assert change.added == ("w3",)
-        assert len(front.datapath.groups.listeners) == 2
+        assert len({x.endpoint for x in front.datapath.groups.listeners}) == 2
+        assert len(front.datapath.groups.listeners) == 4
 
     play(write_config(tmp_path), story)
     assert played.events
@@ -176,19 +177,19 @@ def test_what_cannot_be_taken_away_does_not_stop_a_change_in_force(
     assert played.events
 
 
-@pytest.mark.parametrize("failing", [socket.IPPROTO_UDP, socket.IPPROTO_TCP])
+@pytest.mark.parametrize("failing", ["udp", "tcp"])
 def test_a_worker_that_joins_by_half_is_bound_anew(
-    played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+    played: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     async def story(front: Front, _reloader: Reloader) -> None:
         worker = next(iter(front.roster))
         front.datapath.groups.leave(worker.worker_id)
         set_socket = front.datapath.steering.set_socket
 
-        def fail(listener: Any, protocol: int, *rest: Any) -> None:  # noqa: ANN401
-            if protocol == failing:
+        def fail(listener: Listener, *rest: Any) -> None:  # noqa: ANN401
+            if listener.transport == failing:
                 raise NO_KERNEL
-            set_socket(listener, protocol, *rest)
+            set_socket(listener, *rest)
 
         with monkeypatch.context() as patch:
             patch.setattr(front.datapath.steering, "set_socket", fail)

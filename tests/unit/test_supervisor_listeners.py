@@ -4,11 +4,13 @@ import errno
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
 from dnsfront.errors import PrivilegeError, UnavailableError
 from dnsfront.ipc.spec import Listener
+from dnsfront.ipc.transports import TRANSPORTS
 from dnsfront.kernel.userspace import UserspaceSteering
 from dnsfront.supervisor.sockets.groups import SocketGroups
 from dnsfront.supervisor.sockets.listeners import bind_error, check_free, open_sockets
@@ -17,23 +19,28 @@ from tests.unit.supervisor_fakes import free_port
 
 @pytest.fixture
 def listener() -> Listener:
-    return Listener("127.0.0.1", free_port(), socket.AF_INET, is_wildcard=False)
+    return Listener("127.0.0.1", free_port(), socket.AF_INET, "udp", is_wildcard=False)
 
 
 @pytest.fixture
-def groups(listener: Listener) -> Iterator[SocketGroups]:
+def both(listener: Listener) -> list[Listener]:
+    return [listener, replace(listener, transport="tcp")]
+
+
+@pytest.fixture
+def groups(both: list[Listener]) -> Iterator[SocketGroups]:
     with ExitStack() as stack:
         steering = UserspaceSteering()
         stack.callback(steering.close)
-        groups = SocketGroups([listener], steering)
+        groups = SocketGroups(both, steering)
         yield groups
         for worker_id in range(1, 4):
             groups.leave(worker_id)
 
 
-def test_a_free_address_is_free_and_stays_so(listener: Listener) -> None:
-    check_free([listener])
-    check_free([listener])
+def test_a_free_address_is_free_and_stays_so(both: list[Listener]) -> None:
+    check_free(both)
+    check_free(both)
 
 
 @pytest.mark.parametrize(
@@ -42,8 +49,9 @@ def test_a_free_address_is_free_and_stays_so(listener: Listener) -> None:
     ids=["UDP", "TCP"],
 )
 def test_an_address_shared_by_another_server_is_in_use(
-    listener: Listener, kind: socket.SocketKind, transport: str
+    both: list[Listener], kind: socket.SocketKind, transport: str
 ) -> None:
+    listener, _ = both
     with socket.socket(socket.AF_INET, kind) as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         other.bind((listener.address, listener.port))
@@ -51,7 +59,7 @@ def test_an_address_shared_by_another_server_is_in_use(
             other.listen()
 
         with pytest.raises(UnavailableError) as caught:
-            check_free([listener])
+            check_free(both)
 
     assert str(caught.value) == (
         f"listen[0] 127.0.0.1:{listener.port}: {transport} address is in use; stop the "
@@ -60,7 +68,9 @@ def test_an_address_shared_by_another_server_is_in_use(
 
 
 def test_an_address_of_another_host_is_named() -> None:
-    stranger = Listener("192.0.2.1", free_port(), socket.AF_INET, is_wildcard=False)
+    stranger = Listener(
+        "192.0.2.1", free_port(), socket.AF_INET, "udp", is_wildcard=False
+    )
 
     with pytest.raises(
         UnavailableError, match=r"listen\[0\] 192\.0\.2\.1:.* no such a"
@@ -77,16 +87,16 @@ def test_a_reserved_port_is_a_matter_of_rights() -> None:
     assert str(error).startswith("listen[1] [::1]:53: no right to bind the UDP port;")
 
 
-def test_workers_share_an_address_and_listen(listener: Listener) -> None:
-    first = open_sockets([listener])
-    second = open_sockets([listener])
+def test_workers_share_an_address_and_listen(both: list[Listener]) -> None:
+    first = open_sockets(both)
+    second = open_sockets(both)
 
-    for sockets in (first, second):
-        [pair] = sockets
-        assert pair.tcp.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-        assert not pair.udp.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
-        assert pair.udp.getblocking() is False
-        pair.close()
+    for udp, tcp in (first, second):
+        assert tcp.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        assert not udp.sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+        assert udp.sock.getblocking() is False
+        udp.close()
+        tcp.close()
 
 
 @pytest.mark.parametrize(
@@ -100,25 +110,28 @@ def test_workers_share_an_address_and_listen(listener: Listener) -> None:
 def test_wildcard_sockets_tell_the_address_that_was_asked(
     address: str, family: int, option: tuple[int, int]
 ) -> None:
-    [pair] = open_sockets([Listener(address, free_port(), family, is_wildcard=True)])
+    wildcard = Listener(address, free_port(), family, "udp", is_wildcard=True)
 
-    assert pair.udp.getsockopt(*option) == 1
-    pair.close()
+    [opened] = open_sockets([wildcard])
+
+    assert opened.sock.getsockopt(*option) == 1
+    opened.close()
 
 
 def test_both_wildcards_serve_the_same_port() -> None:
     port = free_port()
-    both = [
-        Listener("0.0.0.0", port, socket.AF_INET, is_wildcard=True),  # noqa: S104 - under test
-        Listener("::", port, socket.AF_INET6, is_wildcard=True),
+    wildcards = [
+        Listener(host, port, family, transport, is_wildcard=True)
+        for host, family in (("0.0.0.0", socket.AF_INET), ("::", socket.AF_INET6))  # noqa: S104 - under test
+        for transport in TRANSPORTS
     ]
 
-    check_free(both)
-    sockets = open_sockets(both)
+    check_free(wildcards)
+    sockets = open_sockets(wildcards)
 
-    assert [pair.listener.address for pair in sockets] == ["0.0.0.0", "::"]  # noqa: S104 - as above
-    for pair in sockets:
-        pair.close()
+    assert [opened.listener for opened in sockets] == wildcards
+    for opened in sockets:
+        opened.close()
 
 
 def test_datagrams_that_find_the_socket_full_are_counted(
@@ -126,8 +139,8 @@ def test_datagrams_that_find_the_socket_full_are_counted(
 ) -> None:
     groups.bind(1)
     groups.join(1)
-    [pair] = groups.sockets_of(1, groups.listeners)
-    pair.udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    udp, _tcp = groups.sockets_of(1, groups.listeners)
+    udp.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         for _ in range(100):
             client.sendto(b"x" * 500, (listener.address, listener.port))
@@ -135,7 +148,7 @@ def test_datagrams_that_find_the_socket_full_are_counted(
     received = 0
     while True:
         try:
-            pair.udp.recv(600)
+            udp.sock.recv(600)
         except BlockingIOError:
             break
         received += 1

@@ -254,13 +254,13 @@ def test_what_others_write_to_load_makes_no_worker_look_hung(tmp_path: Path) -> 
         assert signs is not None
         assert signs.backlog == 0
 
-        [pair] = front.datapath.groups.sockets_of(worker.worker_id, [listener])
+        [ours] = front.datapath.groups.sockets_of(worker.worker_id, [listener])
         with socket.socket(type=socket.SOCK_DGRAM) as client:
             # The kernel may choose either socket where no program does.
             other = worker_named(front, "w2")
             [theirs] = front.datapath.groups.sockets_of(other.worker_id, [listener])
-            theirs.udp.connect(theirs.udp.getsockname())
-            client.sendto(b"x", pair.udp.getsockname())
+            theirs.sock.connect(theirs.sock.getsockname())
+            client.sendto(b"x", ours.sock.getsockname())
             signs = worker.vitals(is_serving=True)
         assert signs is not None
         assert signs.backlog == 1000

@@ -68,7 +68,7 @@ class Host:
             rig.peers.replace({3 - worker_id: other.handover_send.dup()})
         # All workers share the sockets that clients see.
         self.first, self.second = self.rigs.values()
-        shared = self.first.udp._socket
+        shared = self.first.udp.sock
         twin = self.second.udp_listener(0, shared, is_wildcard=False)
         self.second.udp = twin
         self.load = load

@@ -275,7 +275,7 @@ def test_bounds_are_of_all_listeners_together(
     rig = crowd.rig
     second = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
     second.settimeout(0)
-    listener = type(rig.tcp)(second, streams=rig.streams, access=rig.access)
+    listener = rig.tcp_listener(2, second)
     for _ in range(2):
         crowd.connect()
 
@@ -471,7 +471,7 @@ def test_listener_is_left_alone_for_a_while_when_nothing_can_be_done(
         crowd.rig.round()
     assert calls[0] == tried
     refusals.clear()
-    crowd.rig.tcp.resume()
+    crowd.rig.tcp.expire()
 
     assert crowd.is_served(late)
 

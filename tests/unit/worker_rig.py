@@ -27,7 +27,7 @@ from dnsfront.dns.shape import Shapes
 from dnsfront.dns.zones.zone_set import ZoneSet
 from dnsfront.ipc import memory, stats
 from dnsfront.ipc.spec import Limits as Bounds
-from dnsfront.ipc.spec import PoolSettings, UpstreamServer
+from dnsfront.ipc.spec import Listener, PoolSettings, UpstreamServer
 from dnsfront.ipc.stats import RCODES, Counter, Health, Rcode
 from dnsfront.ipc.stats import Upstream as Word
 from dnsfront.worker.answering.answering import Answering
@@ -354,11 +354,9 @@ class Rig:
             limits=bounds,
             descriptors=descriptors,
         )
-        self.tcp = TcpListener(
-            self._tcp_socket, streams=self.streams, access=self.access
-        )
-        self.reactor.watch(self.udp.fileno(), self.udp.ready)
-        self.reactor.watch(self.tcp.fileno(), self.tcp.ready)
+        self.tcp = self.tcp_listener(1, self._tcp_socket)
+        self.udp.watch()
+        self.tcp.watch()
         self.reactor.watch(self.inbox.fileno(), self._on_handover)
         self._clients: list[Client] = []
 
@@ -366,15 +364,34 @@ class Rig:
         self, index: int, sock: socket.socket, *, is_wildcard: bool
     ) -> UdpListener:
         return UdpListener(
-            index,
+            self._listener(index, sock, "udp", is_wildcard=is_wildcard),
             sock,
-            is_wildcard=is_wildcard,
+            reactor=self.reactor,
             answering=self.answering,
             ownership=self.ownership,
             access=self.access,
             peers=self.peers,
             clock=lambda: self.now_ns,
         )
+
+    def tcp_listener(self, index: int, sock: socket.socket) -> TcpListener:
+        return TcpListener(
+            self._listener(index, sock, "tcp"),
+            sock,
+            streams=self.streams,
+            access=self.access,
+        )
+
+    def _listener(
+        self,
+        number: int,
+        sock: socket.socket,
+        transport: str,
+        *,
+        is_wildcard: bool = False,
+    ) -> Listener:
+        host, port = self.address
+        return Listener(host, port, sock.family, transport, is_wildcard, number)
 
     def _health(self, index: int) -> Health:
         if index in self.on_trial:

@@ -221,4 +221,5 @@ def _forward(step: str) -> Iterator[None]:
 
 def _texts(listeners: Iterable[Listener]) -> str:
     texts = [address_text(listener.address, listener.port) for listener in listeners]
-    return ",".join(texts) or "none"
+    # Once each, whatever the transports.
+    return ",".join(dict.fromkeys(texts)) or "none"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 from dnsfront import __version__
 from dnsfront.config.load import load
@@ -31,6 +32,9 @@ from dnsfront.ring.table import SlotTable, build
 from dnsfront.supervisor.change.sources import Sources
 from dnsfront.supervisor.zones.files import LoadedZone, ZoneFiles
 
+#: The transports of an address that names none.
+_PLAIN: Final = ("udp", "tcp")
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -48,10 +52,14 @@ class Candidate:
         return tuple(w.name for w in self.config.ring.workers if w.name in running)
 
     def listeners(self) -> tuple[Listener, ...]:
-        """Return what is served; the numbers are still open."""
+        """Return what is served; the numbers are still open.
+
+        Each address of the config is served over all of `_PLAIN`.
+        """
         return tuple(
-            Listener(x.host, x.port, x.family, x.is_wildcard)
-            for x in self.config.listen
+            Listener(x.host, x.port, x.family, transport, x.is_wildcard, index=index)
+            for index, x in enumerate(self.config.listen)
+            for transport in _PLAIN
         )
 
     def spec(

@@ -9,47 +9,37 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from dnsfront.errors import DnsfrontError
-from dnsfront.ipc.spec import Listener, Place
+from dnsfront.ipc.spec import Listener, ListenerKey
 from dnsfront.kernel.steering import Steering
-from dnsfront.supervisor.sockets.listeners import (
-    ListenerSockets,
-    SocketPair,
-    datagrams_dropped,
-    holds_datagrams,
-    open_sockets,
-)
-
-#: Each listener has a group for either.
-PROTOCOLS: Final = (socket.IPPROTO_UDP, socket.IPPROTO_TCP)
+from dnsfront.supervisor.sockets.listeners import ListeningSocket, open_sockets
 
 _DROPS_MODULUS: Final = 1 << 32
 
 
 class _Membership:
-    """One worker's sockets, and the drops of the UDP ones, beyond 32 bits.
+    """One worker's sockets by number, and the datagrams they dropped, beyond 32 bits.
 
-    *placed* are the places whose sockets are in their sockarrays.
+    *chosen* are the listeners whose sockets are in their sockarrays.
     """
 
     def __init__(
-        self, sockets: Iterable[ListenerSockets], placed: AbstractSet[Place]
+        self, sockets: Iterable[ListeningSocket], chosen: AbstractSet[ListenerKey]
     ) -> None:
-        self.sockets: dict[int, ListenerSockets] = {}
-        self.placed = set(placed)
+        self.sockets: dict[int, ListeningSocket] = {}
+        self.chosen = set(chosen)
         self._seen: dict[int, int] = {}
         self._dropped = 0
-        for pair in sockets:
-            self.add(pair)
+        for sock in sockets:
+            self.add(sock)
 
-    def add(self, pair: ListenerSockets) -> None:
-        self.sockets[pair.listener.number] = pair
+    def add(self, sock: ListeningSocket) -> None:
+        self.sockets[sock.listener.number] = sock
         # What was dropped before was told to whoever had the socket then.
-        self._seen[pair.listener.number] = datagrams_dropped(pair.udp)
+        self._seen[sock.listener.number] = sock.dropped()
 
     def dropped(self) -> int:
-        for number, pair in self.sockets.items():
-            seen = datagrams_dropped(pair.udp)
+        for number, sock in self.sockets.items():
+            seen = sock.dropped()
             self._dropped += (seen - self._seen[number]) % _DROPS_MODULUS
             self._seen[number] = seen
         return self._dropped
@@ -57,30 +47,29 @@ class _Membership:
 
 @dataclass
 class Inherited:
-    """What a predecessor had in the kernel: by worker_id and place, and by group.
+    """What a predecessor had in the kernel: sockets by worker_id, sockarrays.
 
     Each descriptor is owned here until somebody takes it out.
     """
 
-    sockets: dict[int, dict[Place, SocketPair]] = field(default_factory=dict)
-    sockarrays: dict[tuple[Place, int], int] = field(default_factory=dict)
+    sockets: dict[int, dict[ListenerKey, socket.socket]] = field(default_factory=dict)
+    sockarrays: dict[ListenerKey, int] = field(default_factory=dict)
 
     def close(self) -> None:
         """Give up what nobody took."""
-        for pairs in self.sockets.values():
-            for udp, tcp in pairs.values():
-                udp.close()
-                tcp.close()
+        for sockets in self.sockets.values():
+            for sock in sockets.values():
+                sock.close()
         self.sockets.clear()
         while self.sockarrays:
             os.close(self.sockarrays.popitem()[1])
 
 
 class SocketGroups:
-    """Every worker's listening sockets and their place in the kernel.
+    """Every worker's listening sockets, and the group of each listener in the kernel.
 
-    Each listener has one group for UDP and one for TCP. A worker is bound, then joins,
-    and some day leaves; the program is attached once the first workers have joined.
+    A worker is bound, then joins, and some day leaves; the program is attached once the
+    first workers have joined.
     *listeners* are what whoever is bound from now on gets, with their numbers.
     """
 
@@ -92,7 +81,7 @@ class SocketGroups:
     ) -> None:
         self._steering = steering
         self._inherited = Inherited() if inherited is None else inherited
-        self._shared = frozenset(place for place, _ in self._inherited.sockarrays)
+        self._shared = frozenset(self._inherited.sockarrays)
         self._members: dict[int, _Membership] = {}
         #: What has groups in the kernel, by number.
         self._grouped: dict[int, Listener] = {}
@@ -108,10 +97,10 @@ class SocketGroups:
 
     def numbered(self, listeners: Iterable[Listener]) -> tuple[Listener, ...]:
         """Return *listeners* with the numbers they have, or free ones."""
-        known = {x.place: x.number for x in (*self.listeners, *self._grouped.values())}
+        known = {x.key: x.number for x in (*self.listeners, *self._grouped.values())}
         free = iter(sorted(set(range(256)) - set(known.values())))
         return tuple(
-            replace(x, number=known[x.place] if x.place in known else next(free))
+            replace(x, number=known[x.key] if x.key in known else next(free))
             for x in listeners
         )
 
@@ -138,34 +127,25 @@ class SocketGroups:
         """
         self._add_groups(self.listeners)
         member = self._members[worker_id]
-        for pair in member.sockets.values():
-            self._place(worker_id, member, pair)
+        for sock in member.sockets.values():
+            self._let_choose(worker_id, member, sock)
 
     def _add_groups(self, listeners: Iterable[Listener]) -> None:
         for listener in listeners:
             if listener.number in self._grouped:
                 continue
-            done = []
-            try:
-                for protocol in PROTOCOLS:
-                    key = listener.place, protocol
-                    fd = self._inherited.sockarrays.pop(key, None)
-                    self._steering.add_group(listener, protocol, fd)
-                    done.append(protocol)
-            except DnsfrontError:
-                for protocol in done:
-                    self._steering.remove_group(listener, protocol)
-                raise
+            fd = self._inherited.sockarrays.pop(listener.key, None)
+            self._steering.add_group(listener, fd)
             self._grouped[listener.number] = listener
 
-    def _place(
-        self, worker_id: int, member: _Membership, pair: ListenerSockets
+    def _let_choose(
+        self, worker_id: int, member: _Membership, sock: ListeningSocket
     ) -> None:
-        if pair.listener.place in member.placed:
+        """Put the worker's socket where the program can choose it."""
+        if sock.listener.key in member.chosen:
             return
-        member.placed.add(pair.listener.place)
-        for protocol, sock in pair.by_protocol():
-            self._steering.set_socket(pair.listener, protocol, worker_id, sock)
+        member.chosen.add(sock.listener.key)
+        self._steering.set_socket(sock.listener, worker_id, sock.sock)
 
     def leave(self, worker_id: int) -> int:
         """Close the worker's sockets and return how many datagrams they dropped.
@@ -179,21 +159,20 @@ class SocketGroups:
         if len(self._members) == 1:
             self.detach(self._grouped.values())
         del self._members[worker_id]
-        for pair in member.sockets.values():
-            self._close(worker_id, member, pair)
+        for sock in member.sockets.values():
+            self._close(worker_id, member, sock)
         return dropped
 
     def _close(
-        self, worker_id: int, member: _Membership, pair: ListenerSockets
+        self, worker_id: int, member: _Membership, sock: ListeningSocket
     ) -> None:
-        if pair.listener.place in member.placed:
-            for protocol, _sock in pair.by_protocol():
-                self._steering.remove_socket(pair.listener, protocol, worker_id)
-        pair.close()
+        if sock.listener.key in member.chosen:
+            self._steering.remove_socket(sock.listener, worker_id)
+        sock.close()
 
     def sockets_of(
         self, worker_id: int, listeners: Iterable[Listener]
-    ) -> list[ListenerSockets]:
+    ) -> list[ListeningSocket]:
         """Return the worker's sockets of *listeners*, in their order."""
         sockets = self._members[worker_id].sockets
         return [sockets[listener.number] for listener in listeners]
@@ -211,9 +190,9 @@ class SocketGroups:
         try:
             self._add_groups(listeners)
             for worker_id, member in self._members.items():
-                for pair in open_sockets(listeners):
-                    member.add(pair)
-                    self._place(worker_id, member, pair)
+                for sock in open_sockets(listeners):
+                    member.add(sock)
+                    self._let_choose(worker_id, member, sock)
         except BaseException:
             self.remove(listeners)
             raise
@@ -231,8 +210,8 @@ class SocketGroups:
 
     def shut_worker(self, worker_id: int) -> None:
         """Let nothing more come to a worker over UDP, where no program chooses."""
-        for pair in self._members[worker_id].sockets.values():
-            pair.shut()
+        for sock in self._members[worker_id].sockets.values():
+            sock.shut()
 
     def remove(self, listeners: Iterable[Listener]) -> None:
         """Close *listeners* for every worker."""
@@ -240,14 +219,13 @@ class SocketGroups:
         self.detach(listeners)
         for listener in listeners:
             for worker_id, member in self._members.items():
-                pair = member.sockets.pop(listener.number, None)
-                if pair is not None:
+                sock = member.sockets.pop(listener.number, None)
+                if sock is not None:
                     member.dropped()
-                    self._close(worker_id, member, pair)
-                    member.placed.discard(listener.place)
+                    self._close(worker_id, member, sock)
+                    member.chosen.discard(listener.key)
             if self._grouped.pop(listener.number, None) is not None:
-                for protocol in PROTOCOLS:
-                    self._steering.remove_group(listener, protocol)
+                self._steering.remove_group(listener)
 
     def attach(self, listeners: Iterable[Listener] | None = None) -> None:
         """Steer the groups of *listeners*, or all; who joins later is steered as well.
@@ -270,10 +248,9 @@ class SocketGroups:
         wanted = self.listeners if listeners is None else listeners
         for listener in wanted:
             for member in self._members.values():
-                pair = member.sockets.get(listener.number)
-                if pair is not None:
-                    yield pair.udp
-                    yield pair.tcp
+                sock = member.sockets.get(listener.number)
+                if sock is not None:
+                    yield sock.sock
                     break
 
     # -- drops, and the end
@@ -287,7 +264,7 @@ class SocketGroups:
         """Return whether something waits in the worker's sockets: the kernel's word."""
         member = self._members.get(worker_id)
         return member is not None and any(
-            holds_datagrams(pair.udp) for pair in member.sockets.values()
+            sock.holds_datagrams() for sock in member.sockets.values()
         )
 
     def report_drops(self) -> None:
@@ -295,20 +272,20 @@ class SocketGroups:
         for worker_id, member in self._members.items():
             self._steering.set_dropped(worker_id, member.dropped())
 
-    def abandon(self, kept: Mapping[int, Collection[Place]]) -> None:
+    def abandon(self, kept: Mapping[int, Collection[ListenerKey]]) -> None:
         """Leave all groups, and the program attached to them, to a successor.
 
-        *kept* are the places that it reads, by worker_id. Nothing more comes to sockets
-        that it neither reads nor can pass over; they are still to be drained.
+        *kept* are the listeners that it reads, by worker_id. Nothing more comes to
+        sockets that it neither reads nor can pass over; they are still to be drained.
         """
-        served = {place for places in kept.values() for place in places}
+        served = {key for keys in kept.values() for key in keys}
         for worker_id, member in self._members.items():
-            for pair in member.sockets.values():
-                place = pair.listener.place
-                if place not in served or (
-                    place not in kept.get(worker_id, ())
+            for sock in member.sockets.values():
+                key = sock.listener.key
+                if key not in served or (
+                    key not in kept.get(worker_id, ())
                     and self._steering.mode == "userspace"
                 ):
-                    pair.shut()
-                pair.close()
+                    sock.shut()
+                sock.close()
         self._members.clear()

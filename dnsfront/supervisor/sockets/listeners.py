@@ -1,4 +1,4 @@
-"""The listening sockets: for every worker and listener one over UDP and one over TCP.
+"""The listening sockets: one for every worker and listener.
 
 All of them are bound here, under one uid, because a reuseport group demands it. They
 stay open for as long as the worker is configured, so that its death closes no socket,
@@ -11,13 +11,13 @@ import errno
 import logging
 import socket
 import struct
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
 from dnsfront.errors import DnsfrontError, PrivilegeError, UnavailableError
-from dnsfront.ipc.spec import Listener, Place
+from dnsfront.ipc.spec import Listener, ListenerKey
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,45 +35,49 @@ _MEMINFO_DROPS: Final = 8
 _RECEIVE_BUFFER_OCTETS: Final = 4 << 20
 _TCP_BACKLOG: Final = 1024
 
-_TRANSPORTS: Final = {socket.SOCK_DGRAM: "UDP", socket.SOCK_STREAM: "TCP"}
-
-
-#: A UDP and a TCP socket bound to the same place.
-SocketPair = tuple[socket.socket, socket.socket]
-
-
-_NOTHING: Final[Mapping[Place, SocketPair]] = MappingProxyType({})
+_NOTHING: Final[Mapping[ListenerKey, socket.socket]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class ListenerSockets:
-    """One worker's two sockets of one listener."""
+class ListeningSocket:
+    """One worker's socket of one listener."""
 
     listener: Listener
-    udp: socket.socket
-    tcp: socket.socket
+    sock: socket.socket
 
-    def by_protocol(self) -> Iterator[tuple[int, socket.socket]]:
-        """Return each socket with its protocol number."""
-        yield socket.IPPROTO_UDP, self.udp
-        yield socket.IPPROTO_TCP, self.tcp
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self.sock.fileno()
+
+    def dropped(self) -> int:
+        """Return how many datagrams it dropped so far, modulo 2**32."""
+        if not self.listener.over.is_datagram:
+            return 0
+        return _memory_of(self.sock)[_MEMINFO_DROPS]
+
+    def holds_datagrams(self) -> bool:
+        """Return whether there is a datagram that nobody has taken from it."""
+        if not self.listener.over.is_datagram:
+            return False
+        return _memory_of(self.sock)[_MEMINFO_RECEIVED] > 0
 
     def shut(self) -> None:
-        """Let no more datagrams come to the UDP socket; it keeps those that it has.
+        """Let no more datagrams come to it; it keeps those that it has.
 
         Connected, to itself, it is no match for those of anybody else, and is no choice
         for its group (`reuseport_select_sock`, net/core/sock_reuseport.c).
         """
+        if not self.listener.over.is_datagram:
+            return
         try:
-            self.udp.connect(self.udp.getsockname())
+            self.sock.connect(self.sock.getsockname())
         except OSError as exc:
             # Its address is gone from the host: nothing comes there any more.
             _LOG.debug("listener_not_shut error=%s", exc)
 
     def close(self) -> None:
-        """Close both sockets; what they still hold is lost."""
-        self.udp.close()
-        self.tcp.close()
+        """Close it; what it still holds is lost."""
+        self.sock.close()
 
 
 def address_text(host: str, port: int) -> str:
@@ -83,12 +87,14 @@ def address_text(host: str, port: int) -> str:
 
 def overlaps(one: Listener, other: Listener) -> bool:
     """Return whether both can get the same packets: equal, or one is a wildcard."""
-    return (one.port, one.family) == (other.port, other.family) and (
-        one.address == other.address or one.is_wildcard or other.is_wildcard
-    )
+    return (one.port, one.family, one.over) == (
+        other.port,
+        other.family,
+        other.over,
+    ) and (one.address == other.address or one.is_wildcard or other.is_wildcard)
 
 
-def check_free(listeners: Sequence[Listener], ours: Collection[Listener] = ()) -> None:
+def check_free(listeners: Iterable[Listener], ours: Collection[Listener] = ()) -> None:
     """Bind every address alone, and let go of it again, but for what *ours* overlap.
 
     SO_REUSEPORT would let a second server of the same user join the group of the first
@@ -98,50 +104,37 @@ def check_free(listeners: Sequence[Listener], ours: Collection[Listener] = ()) -
         UnavailableError: an address is taken, or is not one of this host.
         PrivilegeError: the port is reserved.
     """
-    for index, listener in enumerate(listeners):
-        if any(overlaps(listener, own) for own in ours):
-            continue
-        for kind in _TRANSPORTS:
-            _bind(index, listener, kind, is_shared=False).close()
+    for listener in listeners:
+        if not any(overlaps(listener, own) for own in ours):
+            _bind(listener, is_shared=False).close()
 
 
 def open_sockets(
-    listeners: Sequence[Listener], inherited: Mapping[Place, SocketPair] = _NOTHING
-) -> tuple[ListenerSockets, ...]:
-    """Return one worker's sockets, bound, and listening where they are TCP.
+    listeners: Iterable[Listener],
+    inherited: Mapping[ListenerKey, socket.socket] = _NOTHING,
+) -> tuple[ListeningSocket, ...]:
+    """Return one worker's sockets, bound, and listening where they take connections.
 
     Those in *inherited* are open already, and taken as they are.
 
     Raises:
         UnavailableError, PrivilegeError: as :func:`check_free`; then none is left open.
     """
-    opened: list[socket.socket] = []
+    opened: list[ListeningSocket] = []
     try:
-        for index, listener in enumerate(listeners):
-            if listener.place in inherited:
-                opened += inherited[listener.place]
-                continue
-            for kind in _TRANSPORTS:
-                opened.append(_bind(index, listener, kind, is_shared=True))
-                _prepare(opened[-1], listener, kind)
+        for listener in listeners:
+            sock = inherited.get(listener.key)
+            is_new = sock is None
+            if sock is None:
+                sock = _bind(listener, is_shared=True)
+            opened.append(ListeningSocket(listener, sock))
+            if is_new:
+                _prepare(sock, listener)
     except BaseException:
-        for sock in opened:
-            sock.close()
+        for one in opened:
+            one.close()
         raise
-    return tuple(
-        ListenerSockets(listener, udp, tcp)
-        for listener, udp, tcp in zip(listeners, opened[::2], opened[1::2], strict=True)
-    )
-
-
-def datagrams_dropped(sock: socket.socket) -> int:
-    """Return how many datagrams *sock* dropped so far, modulo 2**32."""
-    return _memory_of(sock)[_MEMINFO_DROPS]
-
-
-def holds_datagrams(sock: socket.socket) -> bool:
-    """Return whether there is something that nobody has taken from *sock*."""
-    return _memory_of(sock)[_MEMINFO_RECEIVED] > 0
+    return tuple(opened)
 
 
 def _memory_of(sock: socket.socket) -> tuple[int, ...]:
@@ -177,9 +170,8 @@ def bind_error(where: str, address: str, transport: str, exc: OSError) -> Dnsfro
     return UnavailableError(f"{where} cannot bind {transport}: {exc.strerror or exc}")
 
 
-def _bind(
-    index: int, listener: Listener, kind: socket.SocketKind, *, is_shared: bool
-) -> socket.socket:
+def _bind(listener: Listener, *, is_shared: bool) -> socket.socket:
+    kind = listener.over.kind
     sock: socket.socket | None = None
     try:
         sock = socket.socket(listener.family, kind | socket.SOCK_NONBLOCK)
@@ -196,12 +188,13 @@ def _bind(
         if sock is not None:
             sock.close()
         address = address_text(listener.address, listener.port)
-        raise bind_error(f"listen[{index}]", address, _TRANSPORTS[kind], exc) from exc
+        where, transport = f"listen[{listener.index}]", listener.transport.upper()
+        raise bind_error(where, address, transport, exc) from exc
     return sock
 
 
-def _prepare(sock: socket.socket, listener: Listener, kind: socket.SocketKind) -> None:
-    if kind == socket.SOCK_STREAM:
+def _prepare(sock: socket.socket, listener: Listener) -> None:
+    if not listener.over.is_datagram:
         sock.listen(_TCP_BACKLOG)
         return
     try:

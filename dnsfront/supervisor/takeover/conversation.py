@@ -6,9 +6,9 @@ descriptors, as on a worker's channel (`ipc/channel.py`).
 
 Predecessor to successor, unasked, the offer:
 
-- `worker`: name, worker_id, listeners; for each listener its UDP and its TCP socket.
-- `group`: listener, protocol; the sockarray that the kernel program chooses from. Not
-  where names are steered in user space.
+- `worker`: name, worker_id, listeners; for each listener its socket.
+- `group`: listener; the sockarray that the kernel program chooses from. Not where
+  names are steered in user space.
 - `offer`: drained, admin (the text of its address); the listening sockets of the
   control socket and of the admin endpoint. It ends the offer.
 
@@ -41,7 +41,7 @@ from dnsfront.ipc.channel import Message
 #: Goes up with every change to the messages above and to the layout of a sockarray.
 #: Cache entries of another version are refused by their kind, and arrive cold: see
 #: `worker/peers/envelopes.py`.
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 
 SERVE_TIMEOUT_S: Final = 2.0
 

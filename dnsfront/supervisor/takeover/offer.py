@@ -8,7 +8,6 @@ from dnsfront.supervisor.admin.control_socket import ControlSocket
 from dnsfront.supervisor.admin.endpoint import AdminEndpoint
 from dnsfront.supervisor.change.in_force import InForce
 from dnsfront.supervisor.sockets.datapath import Datapath
-from dnsfront.supervisor.sockets.groups import PROTOCOLS
 from dnsfront.supervisor.takeover.conversation import Conversation
 from dnsfront.supervisor.workers.roster import Roster
 
@@ -40,25 +39,19 @@ class Offer:
         for worker in self._roster:
             if worker.worker_id not in groups:
                 continue
-            pairs = groups.sockets_of(worker.worker_id, groups.listeners)
+            sockets = groups.sockets_of(worker.worker_id, groups.listeners)
             message = {
                 "op": "worker",
                 "name": worker.name,
                 "worker_id": worker.worker_id,
-                "listeners": [asdict(pair.listener) for pair in pairs],
+                "listeners": [asdict(sock.listener) for sock in sockets],
             }
-            fds = [s.fileno() for pair in pairs for s in (pair.udp, pair.tcp)]
+            fds = [sock.fileno() for sock in sockets]
             await conversation.send(message, fds)
         for listener in groups.listeners:
-            for protocol in PROTOCOLS:
-                fd = self._datapath.steering.sockarray_fd(listener, protocol)
-                if fd is None:
-                    continue
-                message = {
-                    "op": "group",
-                    "listener": asdict(listener),
-                    "protocol": protocol,
-                }
+            fd = self._datapath.steering.sockarray_fd(listener)
+            if fd is not None:
+                message = {"op": "group", "listener": asdict(listener)}
                 await conversation.send(message, [fd])
         message = {
             "op": "offer",

@@ -84,10 +84,9 @@ class Predecessor:
                 case "worker":
                     self._take_worker(message, fds)
                 case "group":
-                    place = Listener(**message["listener"]).place
                     [sockarray_fd] = fds
-                    key = place, message["protocol"]
-                    self._inherited.sockarrays[key] = sockarray_fd
+                    listener = Listener(**message["listener"])
+                    self._inherited.sockarrays[listener.key] = sockarray_fd
                 case "offer":
                     self.control_socket, self.admin_socket = (
                         socket.socket(fileno=fd) for fd in fds
@@ -99,11 +98,10 @@ class Predecessor:
     def _take_worker(self, message: Message, fds: list[int]) -> None:
         sockets = [socket.socket(fileno=fd) for fd in fds]
         listeners = [Listener(**fields) for fields in message["listeners"]]
-        places = [listener.place for listener in listeners]
-        pairs = zip(sockets[::2], sockets[1::2], strict=True)
+        keys = [listener.key for listener in listeners]
         worker_id = message["worker_id"]
         self.ids[message["name"]] = worker_id
-        self._inherited.sockets[worker_id] = dict(zip(places, pairs, strict=True))
+        self._inherited.sockets[worker_id] = dict(zip(keys, sockets, strict=True))
         self.listeners.update(listeners)
 
     def leave(
@@ -111,21 +109,21 @@ class Predecessor:
     ) -> Inherited:
         """Return what *names* get for *listeners*; the rest stays with who has it."""
         inherited = self._inherited
-        places = {listener.place for listener in listeners}
+        keys = {listener.key for listener in listeners}
         ids = {worker_id for name, worker_id in self.ids.items() if name in names}
         unwanted = Inherited(
             {
                 worker_id: {
-                    place: pairs.pop(place)
-                    for place in list(pairs)
-                    if worker_id not in ids or place not in places
+                    key: sockets.pop(key)
+                    for key in list(sockets)
+                    if worker_id not in ids or key not in keys
                 }
-                for worker_id, pairs in inherited.sockets.items()
+                for worker_id, sockets in inherited.sockets.items()
             },
             {
                 key: inherited.sockarrays.pop(key)
                 for key in list(inherited.sockarrays)
-                if key[0] not in places
+                if key not in keys
             },
         )
         unwanted.close()
@@ -168,12 +166,12 @@ class Predecessor:
 
     async def serving(self, kept: Mapping[str, Collection[Listener]]) -> None:
         """Tell that the sockets of *kept* are read here; the predecessor may go."""
-        places = {
-            name: [listener.place for listener in listeners]
+        keys = {
+            name: [listener.key for listener in listeners]
             for name, listeners in kept.items()
         }
         try:
-            await self._conversation.send({"op": "serving", "kept": places})
+            await self._conversation.send({"op": "serving", "kept": keys})
         except UnavailableError as exc:
             _LOG.warning("predecessor_lost reason=%s", exc)
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from dnsfront.errors import ControlError, DnsfrontError
 from dnsfront.ipc import channel
-from dnsfront.ipc.spec import Place
+from dnsfront.ipc.spec import ListenerKey
 from dnsfront.supervisor.change.progress import Progress
 from dnsfront.supervisor.change.turns import Turns
 from dnsfront.supervisor.takeover.conversation import (
@@ -35,7 +35,7 @@ _LOG = logging.getLogger(__name__)
 _PREPARE_TIMEOUT_S: Final = 60.0
 
 #: The listeners of each worker's name that the successor reads from.
-Kept = Mapping[str, frozenset[Place]]
+Kept = Mapping[str, frozenset[ListenerKey]]
 
 
 class Succession:
@@ -125,8 +125,10 @@ class Succession:
         finally:
             os.close(pidfd)
         self.kept = {
-            name: frozenset((host, port, family) for host, port, family in places)
-            for name, places in serving["kept"].items()
+            name: frozenset(
+                (host, port, family, over) for host, port, family, over in keys
+            )
+            for name, keys in serving["kept"].items()
         }
         self._turns.refuse_more()
         self._intake.hand_on()

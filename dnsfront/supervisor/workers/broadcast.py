@@ -140,12 +140,9 @@ class Broadcast:
         groups = self._around.datapath.groups
 
         def order_for(worker: Worker) -> Listen:
-            fds = (
-                descriptor(sock)
-                for pair in groups.sockets_of(worker.worker_id, listeners)
-                for _protocol, sock in pair.by_protocol()
-            )
-            return Listen(tuple(listeners), tuple(fds))
+            sockets = groups.sockets_of(worker.worker_id, listeners)
+            fds = tuple(descriptor(opened.sock) for opened in sockets)
+            return Listen(tuple(listeners), fds)
 
         await asyncio.gather(
             *(

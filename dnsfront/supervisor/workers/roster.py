@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from dnsfront.errors import ControlError, UnavailableError
-from dnsfront.ipc.spec import Place
+from dnsfront.ipc.spec import ListenerKey
 from dnsfront.kernel.pages import MAX_WORKER_ID
 from dnsfront.supervisor.workers.peering import Peering
 from dnsfront.supervisor.workers.state import Ended, State
@@ -145,11 +145,13 @@ class Roster:
             self._workers[name].withdraw()
 
     async def retire(
-        self, names: Iterable[str], kept: Mapping[str, Collection[Place]] | None = None
+        self,
+        names: Iterable[str],
+        kept: Mapping[str, Collection[ListenerKey]] | None = None,
     ) -> list[Ended]:
         """Drain and remove *names*, who own no slots any more.
 
-        *kept* are the places where a successor reads the sockets of a name. Return
+        *kept* are the listeners whose sockets of a name a successor reads. Return
         those that did not finish what they had.
         """
         kept = {} if kept is None else kept

@@ -26,7 +26,7 @@ from dnsfront.ipc.messages import (
     Start,
     descriptor,
 )
-from dnsfront.ipc.spec import Place, WorkerSpec, ZoneImage
+from dnsfront.ipc.spec import ListenerKey, WorkerSpec, ZoneImage
 from dnsfront.ipc.stats import Counter
 from dnsfront.kernel.layouts import described
 from dnsfront.supervisor.host.users import users
@@ -140,9 +140,8 @@ class Worker:
             table_fd=Descriptor(datapath.publisher.fd),
             handover_fd=descriptor(self._handover_receive),
             socket_fds=tuple(
-                descriptor(sock)
-                for pair in datapath.groups.sockets_of(self.worker_id, spec.listeners)
-                for sock in (pair.udp, pair.tcp)
+                descriptor(opened.sock)
+                for opened in datapath.groups.sockets_of(self.worker_id, spec.listeners)
             ),
         )
         self._process.send(start)
@@ -337,12 +336,12 @@ class Worker:
         self._on_change()
 
     async def drain(
-        self, timeout_s: float, kept: Collection[Place] = ()
+        self, timeout_s: float, kept: Collection[ListenerKey] = ()
     ) -> Ended | None:
         """Let the process finish what it has; return what it did not finish.
 
-        Who calls has seen to it that no new queries come. What is queued at the places
-        in *kept* is left to a successor. Then the process is gone.
+        Who calls has seen to it that no new queries come. What is queued at the
+        listeners *kept* is left to a successor. Then the process is gone.
         """
         self.state = State.DRAINING
         self.draining_since = time.monotonic()
@@ -352,7 +351,7 @@ class Worker:
             return None
         self._gone = self._loop.create_future()
         listeners = self._around.spec.listeners
-        numbers = tuple(x.number for x in listeners if x.place in kept)
+        numbers = tuple(x.number for x in listeners if x.key in kept)
         self._process.send(Drain(numbers))
         try:
             async with asyncio.timeout(timeout_s):

@@ -65,7 +65,7 @@ class ListenerOrders:
     def _on_close(self, _order: Close) -> Closed:
         """Close the listeners that all workers have left."""
         self._catch_up()
-        self._listening.flush_udp()
+        self._listening.flush()
         self._listening.close()
         return Closed()
 

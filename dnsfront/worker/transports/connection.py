@@ -64,11 +64,3 @@ class Connection:
     def close(self) -> None:
         """Close the connection; responses under way are dropped."""
         raise NotImplementedError
-
-
-class Origin:
-    """The connections that came by one listener, and whether that one drains."""
-
-    def __init__(self) -> None:
-        self.connections: set[Connection] = set()
-        self.is_draining = False

@@ -14,7 +14,8 @@ from dnsfront.dns import wire
 from dnsfront.ipc.stats import Counter, Limit
 from dnsfront.worker.clients.waiter import Waiter
 from dnsfront.worker.process.reactor import READ, WRITE
-from dnsfront.worker.transports.connection import Connection, Origin
+from dnsfront.worker.transports.connection import Connection
+from dnsfront.worker.transports.listener import OpenListener
 from dnsfront.worker.transports.streams import Streams
 
 #: Queries of one connection under way at once; it is not read meanwhile.
@@ -70,12 +71,12 @@ class FramedConnection(Connection):
         sock: socket.socket,
         client: bytes,
         address: bytes,
-        origin: Origin,
+        listener: OpenListener,
         streams: Streams,
     ) -> None:
         super().__init__(sock, client, address, streams.answering.clock.now_ns)
         self.streams = streams
-        self._origin = origin
+        self._listener = listener
         self._received = bytearray()
         self._unsent = bytearray()
         #: What the queries under way cost, each with its octets.
@@ -153,7 +154,7 @@ class FramedConnection(Connection):
             self._send()
         except OSError:
             self.close()
-        self.settle()
+        self._go_on()
         return cost
 
     def _receive(self) -> None:
@@ -253,7 +254,7 @@ class FramedConnection(Connection):
             self._send()
         except OSError:
             self.close()
-        self.settle()
+        self._go_on()
 
     def _send(self) -> None:
         if self._is_blocked or not self._unsent:
@@ -267,7 +268,7 @@ class FramedConnection(Connection):
         self._is_blocked = bool(self._unsent)
         self.active_at_ns = self.streams.answering.clock.now_ns
 
-    def settle(self) -> None:
+    def _go_on(self) -> None:
         """Close the connection if nothing keeps it open, or wait for what it needs."""
         if self._is_closed:
             return
@@ -290,7 +291,7 @@ class FramedConnection(Connection):
         return (
             self._has_ended
             or self._is_ending
-            or (self._origin.is_draining and self._asked > 0)
+            or (self._listener.is_draining and self._asked > 0)
         )
 
     def _account(self) -> None:
@@ -325,7 +326,7 @@ class FramedConnection(Connection):
         """
         streams = self.streams
         idle_ns = now_ns - self.active_at_ns
-        if self._is_lingering or (self._origin.is_draining and not self._asked):
+        if self._is_lingering or (self._listener.is_draining and not self._asked):
             if idle_ns > streams.silent_ns:
                 self.close()
             return
@@ -369,6 +370,6 @@ class FramedConnection(Connection):
         self._received.clear()
         self._unsent.clear()
         self._account()
-        self._origin.connections.discard(self)
+        self._listener.connections.discard(self)
         self.streams.forget(self)
         self.sock.close()

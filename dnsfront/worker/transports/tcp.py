@@ -6,10 +6,11 @@ import errno
 import socket
 from typing import Final
 
+from dnsfront.ipc.spec import Listener
 from dnsfront.ipc.stats import Counter
 from dnsfront.worker.clients.access import AccessList, client_of
-from dnsfront.worker.transports.connection import Origin
 from dnsfront.worker.transports.framed import FramedConnection
+from dnsfront.worker.transports.listener import OpenListener
 from dnsfront.worker.transports.streams import Streams
 
 _ACCEPTS_PER_ROUND: Final = 16
@@ -19,25 +20,26 @@ _LACKS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOM
 _MAX_BACKLOG: Final = 65536
 
 
-class TcpListener(Origin):
+class TcpListener(OpenListener):
     """One listening TCP socket of this worker and the connections it took."""
 
     def __init__(
-        self, sock: socket.socket, *, streams: Streams, access: AccessList
+        self,
+        listener: Listener,
+        sock: socket.socket,
+        *,
+        streams: Streams,
+        access: AccessList,
     ) -> None:
-        super().__init__()
+        super().__init__(listener, sock, streams.reactor)
         self.streams = streams
         self.access = access
         #: Whether it has to be resumed by the next tick.
         self.is_paused = False
-        self._socket = sock
 
-    def fileno(self) -> int:
-        """Return the descriptor, for the reactor."""
-        return self._socket.fileno()
-
-    def ready(self, _event: int) -> None:
+    def ready(self, event: int) -> None:
         """Take the connections that wait."""
+        del event
         for _ in range(_ACCEPTS_PER_ROUND):
             if not self._take():
                 return
@@ -45,13 +47,13 @@ class TcpListener(Origin):
     def _take(self) -> bool:
         """Take one connection; return False when none waits or none can be had."""
         try:
-            sock, address = self._socket.accept()
+            sock, address = self.sock.accept()
         except BlockingIOError:
             return False
         except OSError as exc:
             if exc.errno not in _LACKS:
                 return True  # who waited is gone
-            if not self.streams.lack_descriptors(self._socket):
+            if not self.streams.lack_descriptors(self.sock):
                 self._pause()
             return False
         self._accept(sock, address[0])
@@ -78,30 +80,38 @@ class TcpListener(Origin):
 
     def _pause(self) -> None:
         """Leave who waits alone for a while: looking again at once is no use."""
+        self.unwatch()
         self.is_paused = True
-        self.streams.reactor.forget(self.fileno())
 
-    def resume(self) -> None:
+    def unwatch(self) -> None:
+        """Leave who connects where they are."""
+        self.is_paused = False
+        super().unwatch()
+
+    def expire(self) -> None:
         """Go on after :meth:`_pause`."""
         if self.is_paused:
             self.is_paused = False
-            self.streams.reactor.watch(self.fileno(), self.ready)
+            self.watch()
 
-    def close(self) -> None:
-        """Close all connections, and give up this worker's listening descriptor."""
-        for connection in list(self.connections):
-            connection.close()
-        self._socket.close()
+    def take(self) -> bool:
+        """Return true: who waits was taken when the drain began.
+
+        Where nothing new can come, some may still be on their way to the queue.
+        """
+        if self.is_leaving:
+            self.ready(0)
+        return True
 
     def drain(self, *, is_kept: bool) -> None:
         """Take who waits, then close each connection as soon as it is owed nothing.
 
         If the socket *is_kept*, by a successor, who waits is the successor's to take.
         """
-        if not is_kept:
+        super().drain(is_kept=is_kept)
+        if not self.is_kept:
             for _ in range(_MAX_BACKLOG):
                 if not self._take():
                     break
-        self.is_draining = True
         for connection in list(self.connections):
             connection.take_last()

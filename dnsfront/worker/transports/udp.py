@@ -30,16 +30,19 @@ from dnsfront.worker.process.batch import (
     ReceiveBatch,
     SendBatch,
 )
+from dnsfront.worker.transports.listener import OpenListener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from dnsfront.dns.entry import Entry
     from dnsfront.dns.shape import Shape
+    from dnsfront.ipc.spec import Listener
     from dnsfront.worker.answering.answering import Answering
     from dnsfront.worker.clients.access import AccessList
     from dnsfront.worker.peers.handover import Peers
     from dnsfront.worker.peers.ownership import Ownership
+    from dnsfront.worker.process.reactor import Reactor
 
 #: Batches taken from one socket before the others get their turn.
 _ROUNDS: Final = 4
@@ -87,29 +90,27 @@ class UdpWaiter(Waiter):
         )
 
 
-class UdpListener:
-    """One UDP socket of this worker.
+class UdpListener(OpenListener):
+    """One UDP socket of this worker."""
 
-    *number* is what all workers call the listener. The socket belongs to the supervisor
-    too and is never closed for good here.
-    """
+    is_flushed = True
 
     def __init__(
         self,
-        number: int,
+        listener: Listener,
         sock: socket.socket,
         *,
-        is_wildcard: bool,
+        reactor: Reactor,
         answering: Answering,
         ownership: Ownership,
         access: AccessList,
         peers: Peers,
         clock: Callable[[], int],
     ) -> None:
-        self.number = number
+        super().__init__(listener, sock, reactor)
+        is_wildcard = listener.is_wildcard
         self.peers = peers
         self.access = access
-        self._socket = sock
         self._fd = sock.fileno()
         self._answering = answering
         self._ownership = ownership
@@ -121,21 +122,14 @@ class UdpListener:
         # The packed address inside struct sockaddr_in and struct sockaddr_in6.
         self._packed = (4, 8) if sock.family == socket.AF_INET else (8, 24)
 
-    def fileno(self) -> int:
-        """Return the descriptor, for the reactor."""
-        return self._fd
-
-    def close(self) -> None:
-        """Give up this worker's descriptor; nobody waits for a response by it."""
-        self._socket.close()
-
-    def ready(self, _event: int) -> None:
+    def ready(self, event: int) -> None:
         """Serve what the socket holds, up to a few batches."""
+        del event
         for _ in range(_ROUNDS):
             if self._batch() < BATCH:
                 return
 
-    def drain(self) -> bool:
+    def take(self) -> bool:
         """Serve what the socket holds; return whether it was found empty.
 
         Never more than a full receive buffer: under a steady load there is always one
