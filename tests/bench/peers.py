@@ -248,8 +248,9 @@ def before(checkout: Path) -> tuple[Peer, Peer]:
 
 def _more_cache(checkout: Path) -> str:
     """Return what lets the cache of *checkout* grow, if it was bounded in octets."""
-    sections = checkout / "dnsfront" / "config" / "sections.py"
-    return ", max_size: 1GiB" if '"max_size"' in sections.read_text() else ""
+    files = (checkout / "dnsfront" / "config").rglob("*.py")
+    is_bounded = any('"max_size"' in file.read_text("utf-8") for file in files)
+    return ", max_size: 1GiB" if is_bounded else ""
 
 
 def doubts() -> Iterator[str]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
-from collections import Counter as Tally
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dnsfront.ipc import stats
-from dnsfront.ipc.spec import UpstreamServer
 from dnsfront.ipc.stats import (
     BUCKET_BOUNDS_S,
     BUCKETS,
@@ -24,9 +21,6 @@ from dnsfront.ipc.stats import (
 from dnsfront.worker.clients.access import AccessList
 from dnsfront.worker.process.clock import Clock
 from dnsfront.worker.process.meter import Meter
-from dnsfront.worker.upstreams.choice import order_of
-from dnsfront.worker.upstreams.server import Server
-from tests.unit.worker_rig import KEY
 
 # Access
 
@@ -168,75 +162,3 @@ def test_counters_go_on_where_a_predecessor_stopped() -> None:
 
     assert words[Counter.QUERIES_UDP] == 8
     assert words[Counter.PENDING] == 3
-
-
-# Order of upstreams
-
-
-class Candidate:
-    """What an order looks at."""
-
-    def __init__(self, spec: UpstreamServer, outstanding: int = 0) -> None:
-        self.spec = spec
-        self.outstanding = outstanding
-
-
-def servers(*weights: int) -> list[Server]:
-    return [
-        Candidate(UpstreamServer(n, f"192.0.2.{n}", 53, socket.AF_INET, weight))  # type: ignore[misc]
-        for n, weight in enumerate(weights)
-    ]
-
-
-def orders(policy: str, found: list[Server], qnames: list[bytes]) -> list[list[int]]:
-    """Return the servers by index in the order of each qname."""
-    order = order_of(policy, [server.spec for server in found], KEY)
-    return [[server.spec.index for server in order(x, found)] for x in qnames]
-
-
-def order(policy: str, found: list[Server], qname: bytes = b"\1a\0") -> list[int]:
-    [one] = orders(policy, found, [qname])
-    return one
-
-
-def names(count: int) -> list[bytes]:
-    return [b"\4%04d\0" % number for number in range(count)]
-
-
-def test_ordered_policy_keeps_the_order_of_the_config() -> None:
-    assert order("ordered", servers(1, 1, 1)) == [0, 1, 2]
-
-
-def test_least_outstanding_comes_first_by_weight() -> None:
-    found = servers(1, 2, 1)
-    for server, outstanding in zip(found, (3, 4, 9), strict=True):
-        server.outstanding = outstanding
-
-    assert order("least_outstanding", found) == [1, 0, 2]
-
-
-def test_chash_names_every_server_once() -> None:
-    for ordered in orders("chash", servers(1, 1, 1), names(100)):
-        assert sorted(ordered) == [0, 1, 2]
-
-
-def test_chash_shares_names_by_weight() -> None:
-    found = orders("chash", servers(1, 3), names(2000))
-
-    first = Tally(ordered[0] for ordered in found)
-
-    assert first[1] / first[0] == pytest.approx(3, rel=0.3)
-
-
-def test_chash_moves_only_the_names_of_a_server_that_left() -> None:
-    found = servers(1, 1, 1)
-
-    before = orders("chash", found, names(500))
-    after = orders("chash", found[:2], names(500))
-
-    assert after == [[index for index in x if index != 2] for x in before]
-
-
-@pytest.mark.parametrize("policy", ["chash", "ordered", "least_outstanding"])
-def test_single_server_is_the_order(policy: str) -> None:
-    assert order(policy, servers(1), b"\0") == [0]
