@@ -67,7 +67,7 @@ class Fetching:
         self._clock = meter.clock
         self._faults = faults
         self._timers = Timers(timeout_ns)
-        self._tries = Tries(timeout_ns)
+        self.tries = Tries(timeout_ns)
         self.sending = Sending(
             servers,
             reactor,
@@ -83,7 +83,7 @@ class Fetching:
 
     def begin(self, fetch: Fetch) -> None:
         """Ask the next server, at the end of this round."""
-        server = self._tries.begin(fetch, self._clock.now_ns)
+        server = self.tries.begin(fetch, self._clock.now_ns)
         self._ports[server.position].queue.append(fetch)
 
     def _receive(  # noqa: C901 - a call a response costs more than its parts
@@ -219,7 +219,7 @@ class Fetching:
         """Ask for the *target* that the aliases of the response *octets* end with."""
         fetch.partial = octets
         fetch.hang_up()
-        self._tries.ask_for(fetch, target, self._candidates(target))
+        self.tries.ask_for(fetch, target, self._candidates(target))
         self.begin(fetch)
 
     def _refuse_aliases(self, fetch: Fetch) -> None:
@@ -235,7 +235,7 @@ class Fetching:
 
     def _refused(self, fetch: Fetch, server: Server, response: Response) -> None:
         """Go on without *server*, which could not say."""
-        step = self._tries.refused(fetch, server, response)
+        step = self.tries.refused(fetch, server, response)
         if step is not None:
             self._meter.upstream_refused(server.index)
             self._do(fetch, step)
@@ -250,7 +250,7 @@ class Fetching:
     def _refused_barely(self, fetch: Fetch, server: Server, octets: bytes) -> None:
         """End the try under way by an error of *server* that repeats no question."""
         rcode = octets[3] & wire.RCODE_MASK
-        step = self._tries.refused_barely(fetch, server, rcode)
+        step = self.tries.refused_barely(fetch, server, rcode)
         self._meter.upstream_answered(server.index, fetch.sent_at_ns)
         self._meter.upstream_refused(server.index)
         self._do(fetch, step)
@@ -271,16 +271,16 @@ class Fetching:
             except Exception:  # noqa: BLE001 - one response, not the worker
                 self._survive(fetch)
 
-        self._tries.begin_over_tcp(fetch, self._clock.now_ns)
+        self.tries.begin_over_tcp(fetch, self._clock.now_ns)
         if self.sending.ask_over_tcp(fetch, done):
-            self._timers.look(fetch, self._tries.look_ns(fetch))
+            self._timers.look(fetch, self.tries.look_ns(fetch))
         else:
             self.fail(fetch)
 
     def fail(self, fetch: Fetch) -> None:
         """Go on without a response of the server that was asked last."""
         if not fetch.is_done:
-            self._do(fetch, self._tries.failed(fetch))
+            self._do(fetch, self.tries.failed(fetch))
 
     def _do(self, fetch: Fetch, step: Step) -> None:
         """Do what the rules want done about *fetch*."""
@@ -316,7 +316,7 @@ class Fetching:
 
     def asked_again(self, fetch: Fetch) -> None:
         """Repeat the query of *fetch* for a client's sake, if it is time for that."""
-        self._do(fetch, self._tries.asked_again(fetch, self._clock.now_ns))
+        self._do(fetch, self.tries.asked_again(fetch, self._clock.now_ns))
 
     def finish(self, fetch: Fetch) -> None:
         """End *fetch*; who waits for it is the caller's to answer."""
@@ -346,10 +346,10 @@ class Fetching:
 
     def _look(self, fetch: Fetch, now_ns: int) -> None:
         sends = fetch.sends
-        self._do(fetch, self._tries.time_passed(fetch, now_ns))
+        self._do(fetch, self.tries.time_passed(fetch, now_ns))
         # What was sent elsewhere has another number of sends, and a look of its own.
         if not fetch.is_done and fetch.sends == sends:
-            self._timers.look(fetch, self._tries.look_ns(fetch))
+            self._timers.look(fetch, self.tries.look_ns(fetch))
 
     def wait_s(self) -> float | None:
         """Return the seconds until something may be overdue, None if nothing can be."""

@@ -81,7 +81,8 @@ class Tries:
         fetch.has_edns = (
             server.edns.is_sure and fetch.plain_server is not server
         ) or _wants_edns(fetch, server, now_ns)
-        fetch.count_query(server)
+        # What `Fetch.count_query` does, without a call more for every miss.
+        fetch.queried += 1 << 2 * server.position
         server.outstanding += 1
         return server
 
