@@ -36,7 +36,7 @@ from dnsfront.ipc.stats import Counter, Limit
 from dnsfront.kernel.layouts import described
 from dnsfront.worker.answering.answering import Answering
 from dnsfront.worker.answering.images import Images
-from dnsfront.worker.clients.access import AccessList
+from dnsfront.worker.clients.gate import Gate
 from dnsfront.worker.orders.config import (
     ConfigOrders,
     client_descriptors,
@@ -124,9 +124,7 @@ class WorkerLoop:
         )
         self.ownership.publish(start.table_fd, start.slots)
         self.cache = Cache(spec.cache)
-        self.access = AccessList(
-            spec.access.allow, is_silent=spec.access.deny == "drop"
-        )
+        self.gate = Gate(spec.access)
         self.reactor = Reactor(
             before_round=self._clock.set,
             after_round=self._after_round,
@@ -171,7 +169,7 @@ class WorkerLoop:
         self.listening = Listening(
             answering=self.answering,
             ownership=self.ownership,
-            access=self.access,
+            gate=self.gate,
             peers=self.peers,
             reactor=self.reactor,
             streams=self.streams,
@@ -207,7 +205,7 @@ class WorkerLoop:
             images=images,
             cache=self.cache,
             answering=self.answering,
-            access=self.access,
+            gate=self.gate,
             streams=self.streams,
             free=free,
             forwarding=self.forwarding,

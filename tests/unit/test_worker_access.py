@@ -85,7 +85,7 @@ def test_remembered_verdicts_are_bounded() -> None:
 
 def test_clients_that_are_not_allowed_get_silence_where_that_is_wanted() -> None:
     with Rig(zone=ZONE) as rig:
-        rig.access.replace(["192.0.2.0/24"], is_silent=True)
+        rig.admit("192.0.2.0/24", deny="drop")
 
         answers = [
             rig.ask(query_for("www.example.test", **edns).to_wire())
@@ -100,11 +100,11 @@ def test_clients_that_are_not_allowed_get_silence_where_that_is_wanted() -> None
 def test_quick_refusal_is_the_one_that_parsing_gives(edns: dict[str, int]) -> None:
     with Rig(zone=ZONE) as rig:
         octets = query_for("wWw.example.test", **edns).to_wire()
-        rig.access.replace(["192.0.2.0/24"])
+        rig.admit("192.0.2.0/24")
         [parsed] = rig.ask(octets)
-        rig.access.replace(["127.0.0.0/8"])
+        rig.admit("127.0.0.0/8")
         rig.ask(octets)
-        rig.access.replace(["192.0.2.0/24"])
+        rig.admit("192.0.2.0/24")
 
         [quick] = rig.ask(octets)
 

@@ -25,7 +25,7 @@ def listening(rig: Rig) -> Iterator[Listening]:
     made = Listening(
         answering=rig.answering,
         ownership=rig.ownership,
-        access=rig.access,
+        gate=rig.gate,
         peers=rig.peers,
         reactor=rig.reactor,
         streams=rig.streams,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dnsfront.ipc.stats import Counter, Limit
-from dnsfront.worker.clients.access import client_of
+from dnsfront.worker.clients.gate import client_of
 from dnsfront.worker.process import descriptors
 from dnsfront.worker.transports.framed import QUERIES_A_TURN
 from dnsfront.worker.transports.streams import QUERIES_A_ROUND
@@ -306,8 +306,8 @@ def test_client_that_may_not_ask_any_more_is_disconnected(
     crowd = Crowd(stack, upstream)
     out, kept = crowd.connect("127.0.0.2"), crowd.connect("127.0.0.1")
 
-    crowd.rig.access.replace(["127.0.0.1/32"])
-    crowd.rig.streams.keep_out(crowd.rig.access)
+    crowd.rig.admit("127.0.0.1/32")
+    crowd.rig.streams.keep_out(crowd.rig.gate)
 
     assert out.until_closed() == []
     assert crowd.is_served(kept)

@@ -448,7 +448,7 @@ def test_client_that_is_not_allowed_is_refused_with_the_reason() -> None:
 def test_client_that_is_no_longer_allowed_is_refused_at_once(rig: Rig) -> None:
     rig.ask_for(www())
 
-    rig.access.replace(("192.0.2.0/24",))
+    rig.admit("192.0.2.0/24")
 
     assert rig.ask_for(www()).rcode() == dns.rcode.REFUSED
 
@@ -457,7 +457,7 @@ def test_clients_are_served_over_ipv6() -> None:
     with Rig(zone=ZONE, host="::1") as rig:
         for _ in range(3):
             assert rig.ask_for(www()).rcode() == dns.rcode.NOERROR
-        rig.access.replace(("127.0.0.0/8",))
+        rig.admit("127.0.0.0/8")
 
         assert rig.ask_for(www()).rcode() == dns.rcode.REFUSED
 

@@ -26,12 +26,12 @@ from dnsfront.dns.settings import CacheSettings
 from dnsfront.dns.shape import Shapes
 from dnsfront.dns.zones.zone_set import ZoneSet
 from dnsfront.ipc import memory, stats
+from dnsfront.ipc.spec import AccessSettings, Listener, PoolSettings, UpstreamServer
 from dnsfront.ipc.spec import Limits as Bounds
-from dnsfront.ipc.spec import Listener, PoolSettings, UpstreamServer
 from dnsfront.ipc.stats import RCODES, Counter, Health, Rcode
 from dnsfront.ipc.stats import Upstream as Word
 from dnsfront.worker.answering.answering import Answering
-from dnsfront.worker.clients.access import AccessList
+from dnsfront.worker.clients.gate import Gate
 from dnsfront.worker.peers.handover import Peers
 from dnsfront.worker.peers.inbox import Inbox
 from dnsfront.worker.peers.ownership import Ownership
@@ -303,7 +303,7 @@ class Rig:
         self.faults = Faults(self.meter)
         self.ownership = self.load.ownership(worker_id, table=table)
         self.cache = Cache(limits)
-        self.access = AccessList(allow)
+        self.gate = Gate(AccessSettings(tuple(allow), "refuse"))
         self.wait_s: float | None = None
         self.reactor = Reactor(
             before_round=self._before_round,
@@ -369,17 +369,21 @@ class Rig:
             reactor=self.reactor,
             answering=self.answering,
             ownership=self.ownership,
-            access=self.access,
+            gate=self.gate,
             peers=self.peers,
             clock=lambda: self.now_ns,
         )
+
+    def admit(self, *networks: str, deny: Literal["refuse", "drop"] = "refuse") -> None:
+        """Serve the clients of *networks* from now on, and nobody else."""
+        self.gate.replace(AccessSettings(networks, deny))
 
     def tcp_listener(self, index: int, sock: socket.socket) -> TcpListener:
         return TcpListener(
             self._listener(index, sock, "tcp"),
             sock,
             streams=self.streams,
-            access=self.access,
+            gate=self.gate,
         )
 
     def _listener(

@@ -1,4 +1,4 @@
-"""Which clients are served (RFC 5358: a resolver for everybody is a weapon)."""
+"""Which clients are allowed (RFC 5358: a resolver for everybody is a weapon)."""
 
 from __future__ import annotations
 
@@ -11,38 +11,28 @@ from typing import Final
 MAX_REMEMBERED: Final = 65536
 
 
-def client_of(packed: bytes) -> bytes:
-    """Return what the client at *packed* is counted under: an IPv4 address, or a /64.
-
-    One host may use all addresses of its /64 (RFC 4291, 2.5.1).
-    """
-    return packed if len(packed) == 4 else packed[:8]
-
-
 class AccessList:
-    """Which client addresses are served; remembers some of its verdicts.
+    """Which client addresses are allowed; remembers some of those.
 
-    `allowed` has packed addresses, of which the hot path asks first. The others cost a
-    binary search, whatever the answer: of a million networks, twenty comparisons. With
-    `is_silent`, those who are not served get no response at all.
+    `allowed` has packed addresses that were asked for before. The others cost a binary
+    search, whatever the answer: of a million networks, twenty comparisons.
     """
 
-    def __init__(self, networks: Sequence[str], *, is_silent: bool = False) -> None:
+    def __init__(self, networks: Sequence[str]) -> None:
         self.allowed: set[bytes] = set()
-        self.replace(networks, is_silent=is_silent)
+        self.replace(networks)
 
-    def replace(self, networks: Sequence[str], *, is_silent: bool = False) -> None:
-        """Serve the clients of these networks from now on, and nobody else.
+    def replace(self, networks: Sequence[str]) -> None:
+        """Allow the clients of these networks from now on, and nobody else.
 
         Each has its prefix behind a slash, and no bits behind that.
         """
-        self.is_silent = is_silent
         self._first4, self._last4 = _ranges(x for x in networks if ":" not in x)
         self._first6, self._last6 = _ranges(x for x in networks if ":" in x)
         self.allowed.clear()
 
     def allows(self, packed: bytes) -> bool:
-        """Return whether the client at *packed*, 4 or 16 octets, is served."""
+        """Return whether the client at *packed*, 4 or 16 octets, is allowed."""
         if packed in self.allowed:
             return True
         is_short = len(packed) == 4

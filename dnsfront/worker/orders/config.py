@@ -15,7 +15,7 @@ from dnsfront.ipc.spec import WorkerSpec
 from dnsfront.worker.answering.answering import Answering
 from dnsfront.worker.answering.identity import identity_records
 from dnsfront.worker.answering.images import Images
-from dnsfront.worker.clients.access import AccessList
+from dnsfront.worker.clients.gate import Gate
 from dnsfront.worker.orders.orders import MAX_REASON, Orders, Pieces
 from dnsfront.worker.process import descriptors
 from dnsfront.worker.transports.streams import Streams
@@ -36,7 +36,7 @@ class ConfigOrders:
         images: Images,
         cache: Cache,
         answering: Answering,
-        access: AccessList,
+        gate: Gate,
         streams: Streams,
         free: int,
         forwarding: Forwarding,
@@ -45,7 +45,7 @@ class ConfigOrders:
         self._images = images
         self._cache = cache
         self._answering = answering
-        self._access = access
+        self._gate = gate
         self._streams = streams
         self._free = free
         self._forwarding = forwarding
@@ -86,9 +86,8 @@ class ConfigOrders:
         """Have clients allowed, and cost, what the spec wants, and not as *before*."""
         spec = self._spec
         if spec.access != before.access:
-            is_silent = spec.access.deny == "drop"
-            self._access.replace(spec.access.allow, is_silent=is_silent)
-            self._streams.keep_out(self._access)
+            self._gate.replace(spec.access)
+            self._streams.keep_out(self._gate)
         self._streams.configure(spec.limits, client_descriptors(self._free, spec))
         self._forwarding.bound(spec.limits)
 

@@ -13,7 +13,7 @@ from functools import partial
 
 from dnsfront.ipc.spec import Listener
 from dnsfront.worker.answering.answering import Answering
-from dnsfront.worker.clients.access import AccessList
+from dnsfront.worker.clients.gate import Gate
 from dnsfront.worker.peers.handover import Peers
 from dnsfront.worker.peers.ownership import Ownership
 from dnsfront.worker.process.reactor import Reactor
@@ -34,7 +34,7 @@ class Listening:
         *,
         answering: Answering,
         ownership: Ownership,
-        access: AccessList,
+        gate: Gate,
         peers: Peers,
         reactor: Reactor,
         streams: Streams,
@@ -46,11 +46,11 @@ class Listening:
                 reactor=reactor,
                 answering=answering,
                 ownership=ownership,
-                access=access,
+                gate=gate,
                 peers=peers,
                 clock=time.monotonic_ns,
             ),
-            "tcp": partial(TcpListener, streams=streams, access=access),
+            "tcp": partial(TcpListener, streams=streams, gate=gate),
         }
         self._open: dict[int, OpenListener] = {}
         # What every round goes through, ready made.

@@ -21,7 +21,7 @@ from typing import Final
 from dnsfront.ipc.spec import Limits
 from dnsfront.ipc.stats import Limit
 from dnsfront.worker.answering.answering import Answering
-from dnsfront.worker.clients.access import AccessList
+from dnsfront.worker.clients.gate import Gate, Verdict
 from dnsfront.worker.peers.handover import Peers
 from dnsfront.worker.process.reactor import Reactor
 from dnsfront.worker.transports.connection import Connection
@@ -170,10 +170,10 @@ class Streams:
         if not held:
             del self._clients[connection.client]
 
-    def keep_out(self, access: AccessList) -> None:
-        """Close the connections of clients that are not allowed any more."""
+    def keep_out(self, gate: Gate) -> None:
+        """Close the connections of clients that are not served any more."""
         for connection in list(self._by_fd.values()):
-            if not access.allows(connection.address):
+            if gate.verdict(connection.address) is not Verdict.SERVE:
                 connection.close()
 
     def expire(self, now_ns: int) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from dnsfront.ipc.spec import Listener
 from dnsfront.ipc.stats import Counter
-from dnsfront.worker.clients.access import AccessList, client_of
+from dnsfront.worker.clients.gate import Gate, Verdict, client_of
 from dnsfront.worker.transports.framed import FramedConnection
 from dnsfront.worker.transports.listener import OpenListener
 from dnsfront.worker.transports.streams import Streams
@@ -29,11 +29,11 @@ class TcpListener(OpenListener):
         sock: socket.socket,
         *,
         streams: Streams,
-        access: AccessList,
+        gate: Gate,
     ) -> None:
         super().__init__(listener, sock, streams.reactor)
         self.streams = streams
-        self.access = access
+        self._gate = gate
         #: Whether it has to be resumed by the next tick.
         self.is_paused = False
 
@@ -64,7 +64,8 @@ class TcpListener(OpenListener):
         meter = streams.answering.meter
         packed = socket.inet_pton(sock.family, host.partition("%")[0])
         client = client_of(packed)
-        if not self.access.allows(packed) or not streams.has_room(client):
+        is_served = self._gate.verdict(packed) is Verdict.SERVE
+        if not is_served or not streams.has_room(client):
             meter.count(Counter.TCP_REFUSED)
             sock.close()
             return

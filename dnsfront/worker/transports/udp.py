@@ -20,6 +20,7 @@ from dnsfront.dns.entry import (
     ODD_ZONE,
 )
 from dnsfront.ipc.stats import Counter, Source
+from dnsfront.worker.clients.gate import Gate, Verdict
 from dnsfront.worker.clients.waiter import Waiter
 from dnsfront.worker.process.batch import (
     ADDRESS_OCTETS,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from dnsfront.dns.shape import Shape
     from dnsfront.ipc.spec import Listener
     from dnsfront.worker.answering.answering import Answering
-    from dnsfront.worker.clients.access import AccessList
     from dnsfront.worker.peers.handover import Peers
     from dnsfront.worker.peers.ownership import Ownership
     from dnsfront.worker.process.reactor import Reactor
@@ -103,14 +103,14 @@ class UdpListener(OpenListener):
         reactor: Reactor,
         answering: Answering,
         ownership: Ownership,
-        access: AccessList,
+        gate: Gate,
         peers: Peers,
         clock: Callable[[], int],
     ) -> None:
         super().__init__(listener, sock, reactor)
         is_wildcard = listener.is_wildcard
         self.peers = peers
-        self.access = access
+        self._gate = gate
         self._fd = sock.fileno()
         self._answering = answering
         self._ownership = ownership
@@ -175,7 +175,8 @@ class UdpListener(OpenListener):
         has_control = received.has_control
         addresses = received.addresses[: count * ADDRESS_OCTETS].tobytes()
         packed_at, packed_end = self._packed
-        allowed = self.access.allowed
+        gate = self._gate
+        served = gate.served
         pieces: list[bytes] = []
         buffer_at = answers.buffer_at
         hits = zone_hits = odd_rcodes = denied = 0
@@ -184,10 +185,11 @@ class UdpListener(OpenListener):
             try:
                 size = sizes[i * HEADER_WORDS]
                 at = i * ADDRESS_OCTETS
-                if addresses[at + packed_at : at + packed_end] not in allowed and (
-                    not self.access.allows(addresses[at + packed_at : at + packed_end])
+                client = addresses[at + packed_at : at + packed_end]
+                if client not in served and (
+                    (verdict := gate.verdict(client)) is not Verdict.SERVE
                 ):
-                    message = self._denial(i)
+                    message = self._denial(i, verdict)
                     if not message:
                         continue
                     denied += 1
@@ -289,13 +291,13 @@ class UdpListener(OpenListener):
         if zone_hits:
             meter.observe(Source.ZONE, duration_ns, zone_hits)
 
-    def _denial(self, i: int) -> bytes:
-        """Return what a client that is not allowed gets, empty if that is nothing now.
+    def _denial(self, i: int, verdict: Verdict) -> bytes:
+        """Return what a client that is not served gets, empty if that is nothing now.
 
         It may be nothing at all, or need more thought than the other ones.
         """
         answering = self._answering
-        if self.access.is_silent:
+        if verdict is Verdict.DROP:
             answering.meter.count(Counter.IGNORED_DENIED)
             return b""
         octets = self._received.datagram(i)

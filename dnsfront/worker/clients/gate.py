@@ -1,0 +1,63 @@
+"""Who is let in: one verdict on a client, whatever way its query came.
+
+Transports ask, and act on the verdict; what it rests on is below, now
+`worker/clients/access.py` alone.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+from dnsfront.ipc.spec import AccessSettings
+from dnsfront.worker.clients.access import AccessList
+
+
+class Verdict(enum.Enum):
+    """What becomes of a client's query; one that is dropped gets no response."""
+
+    SERVE = enum.auto()
+    REFUSE = enum.auto()
+    DROP = enum.auto()
+
+
+_DENIALS: Final = {"refuse": Verdict.REFUSE, "drop": Verdict.DROP}
+
+
+def client_of(packed: bytes) -> bytes:
+    """Return what the client at *packed* is counted under: an IPv4 address, or a /64.
+
+    One host may use all addresses of its /64 (RFC 4291, 2.5.1).
+    """
+    return packed if len(packed) == 4 else packed[:8]
+
+
+class Gate:
+    """Says who is served; asked for each datagram and each connection.
+
+    `served` has the packed addresses of clients whose verdict is known to be SERVE. The
+    hot path looks there first, and asks for the verdict on all others, so whatever else
+    a verdict comes to rest on belongs into :meth:`verdict`, and has to keep clients out
+    of `served`, or take them out of it, on whom it has more to say. A rate does that
+    with a client that asks too much; a cookie or a rule that looks at the query needs
+    the octets, which then come along as one more argument.
+    """
+
+    def __init__(self, settings: AccessSettings) -> None:
+        self._access = AccessList(settings.allow)
+        self._denial = _DENIALS[settings.deny]
+        self.served = self._access.allowed
+
+    def replace(self, settings: AccessSettings) -> None:
+        """Act on other *settings* from now on; who is connected is to be asked for."""
+        self._access.replace(settings.allow)
+        self._denial = _DENIALS[settings.deny]
+
+    def verdict(self, packed: bytes) -> Verdict:
+        """Return what becomes of the queries of the client at *packed*.
+
+        *packed* has 4 or 16 octets. A client in `served` is served.
+        """
+        if self._access.allows(packed):
+            return Verdict.SERVE
+        return self._denial
