@@ -14,14 +14,14 @@ from typing import Any
 _MAX_PACKET_OCTETS = 1 << 16
 #: The kernel passes at most SCM_MAX_FD (253) descriptors at once, include/net/scm.h.
 _MAX_DESCRIPTORS = 253
-#: What stands in a packet beside the descriptors, see `ipc/messages.py`.
-Message = dict[str, Any]
+#: What stands in a packet beside the descriptors, see `ipc/packets.py`.
+Plain = dict[str, Any]
 
 
 class CutMessageError(ValueError):
     """A message whose descriptors did not all fit under the receiver's limit."""
 
-    def __init__(self, message: Message) -> None:
+    def __init__(self, message: Plain) -> None:
         """Keep *message*: whoever sent it wants to hear that it came to nothing."""
         super().__init__("the message was cut: its descriptors are over RLIMIT_NOFILE")
         self.message = message
@@ -46,9 +46,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
-def send(
-    channel: socket.socket, message: Message, fds: list[int] | None = None
-) -> None:
+def send(channel: socket.socket, message: Plain, fds: list[int] | None = None) -> None:
     """Send *message* with *fds*; both sides keep their own copy of each descriptor.
 
     Raises:
@@ -61,7 +59,7 @@ def send(
         channel.send(octets)
 
 
-def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
+def receive(channel: socket.socket) -> tuple[Plain, list[int]] | None:
     """Return the next message and its descriptors, or None when the other side left.
 
     Raises:
@@ -75,7 +73,7 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
     try:
         if flags & socket.MSG_TRUNC:
             raise ValueError("the message was cut")
-        message: Message = json.loads(octets)
+        message: Plain = json.loads(octets)
         if flags & socket.MSG_CTRUNC:
             raise CutMessageError(message)
     except CutMessageError:

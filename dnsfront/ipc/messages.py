@@ -5,80 +5,36 @@ same number as the order, so that any number of orders may be under way. A worke
 three things of its own accord, each once: :class:`Ready`, or :class:`OtherCode` in its
 place, and :class:`Drained`.
 
-A message is a record (`ipc/records.py`) in one packet of the channel
-(`ipc/channel.py`): JSON with the name of the class as `op`, and the descriptors that
-its fields name, in their order. A worker meets strangers, so nothing that it says is
-taken on trust: a message that is not what its class says is a :class:`ShapeError`, and
+A message travels as `ipc/packets.py` says. A worker meets strangers, so nothing that it
+says is taken on trust: a message that is not what its class says is a `ShapeError`, and
 whoever sent it is ended.
 """
 
 from __future__ import annotations
 
-import re
-import socket
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import (
-    Any,
-    ClassVar,
-    Final,
-    Generic,
-    NewType,
-    TypeVar,
-    get_args,
-    get_type_hints,
-)
+from typing import Any, ClassVar, Final, Generic, TypeVar, get_args
 
 from dnsfront.ipc import records
-from dnsfront.ipc.channel import Message as Plain
-from dnsfront.ipc.records import ShapeError
+from dnsfront.ipc.packets import Descriptor, Descriptors, Message, message_in
 from dnsfront.ipc.spec import Listener
-
-#: A descriptor that travels with its message; whoever receives it owns it.
-Descriptor = NewType("Descriptor", int)
-#: All descriptors that come after the single ones; the last of the fields that has any.
-Descriptors = tuple[Descriptor, ...]
 
 #: Octets of a slot in a shared slot table: four worker ids, best first, 0 for nobody.
 SLOT_OCTETS: Final = 4
 #: Packs of one :class:`MapImages`: the kernel passes at most SCM_MAX_FD (253) at once.
 MAX_IMAGES: Final = 200
 
-
-def descriptor(sock: socket.socket) -> Descriptor:
-    """Return the descriptor of *sock*, which stays open here."""
-    return Descriptor(sock.fileno())
-
-
 R_co = TypeVar("R_co", covariant=True)
-M = TypeVar("M", bound="_Message")
 
 _ORDERS: Final[dict[str, type[Order[Any]]]] = {}
 
 
-class _Message:
-    """What every message has, all of it made from its class."""
-
-    #: The name of the class as it is spelled in a packet.
-    op: ClassVar[str]
-    #: The fields with one descriptor, and the one with all others.
-    single_fds: ClassVar[list[str]]
-    other_fds: ClassVar[str | None]
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        cls.op = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
-        hints = get_type_hints(cls)
-        cls.single_fds = [name for name in hints if hints[name] is Descriptor]
-        others = [name for name in hints if hints[name] == Descriptors]
-        cls.other_fds = others[0] if others else None
-
-
-class Said(_Message):
+class Said(Message):
     """What a worker says."""
 
 
-class Order(_Message, Generic[R_co]):
+class Order(Message, Generic[R_co]):
     """What the supervisor orders; *R_co* is the class of the reply, None for none."""
 
     #: The classes of the reply by their `op`.
@@ -358,24 +314,11 @@ class Ping(Order[Pong]):
 
 def layout() -> str:
     """Return all of this as text, the same in every process of the same code."""
-    kinds: list[type[_Message]] = [*_ORDERS.values(), *_UNASKED.values()]
+    kinds: list[type[Message]] = [*_ORDERS.values(), *_UNASKED.values()]
     for order in _ORDERS.values():
         kinds += order.replies.values()
     told = [(kind.op, records.layout(kind)) for kind in kinds]
     return repr((told, [list(order.replies) for order in _ORDERS.values()]))
-
-
-def pack(
-    message: Order[Any] | Said, number: int | None = None
-) -> tuple[Plain, list[int]]:
-    """Return *message* as a packet; *number* is that of the order, for its reply."""
-    plain: Plain = {"op": message.op, **asdict(message)}  # type: ignore[call-overload]  # all are records
-    fds: list[int] = [plain.pop(name) for name in message.single_fds]
-    if message.other_fds is not None:
-        fds += plain.pop(message.other_fds)
-    if number is not None:
-        plain["id"] = number
-    return plain, fds
 
 
 def order_in(plain: object, fds: list[int]) -> Order[Any]:
@@ -384,7 +327,7 @@ def order_in(plain: object, fds: list[int]) -> Order[Any]:
     Raises:
         ShapeError: there is none.
     """
-    return _message_in(plain, fds, _ORDERS, "as an order")
+    return message_in(plain, fds, _ORDERS, "as an order")
 
 
 def reply_in(plain: object, asked: type[Order[Any]]) -> Said:
@@ -394,7 +337,7 @@ def reply_in(plain: object, asked: type[Order[Any]]) -> Said:
         ShapeError: there is none.
     """
     kinds = {**asked.replies, Failed.op: Failed}
-    return _message_in(plain, [], kinds, f"to {asked.op}")
+    return message_in(plain, [], kinds, f"to {asked.op}")
 
 
 def unasked_in(plain: object) -> Said:
@@ -403,36 +346,4 @@ def unasked_in(plain: object) -> Said:
     Raises:
         ShapeError: it is nothing of that.
     """
-    return _message_in(plain, [], _UNASKED, "of its own accord")
-
-
-def number_in(plain: object) -> int | None:
-    """Return the number of the order that a packet replies to, or that it is."""
-    found = plain.get("id") if isinstance(plain, dict) else None
-    return found if records.is_count(found) else None
-
-
-def _message_in(
-    plain: object, fds: list[int], kinds: dict[str, type[M]], when: str
-) -> M:
-    if not isinstance(plain, dict):
-        raise ShapeError("no object")
-    values = dict(plain)
-    op = values.pop("op", None)
-    if records.is_count(values.get("id")):
-        del values["id"]
-    kind = kinds.get(op) if isinstance(op, str) else None
-    if kind is None:
-        raise ShapeError(f"{repr(op)[:40]} {when}")
-    single, others = kind.single_fds, kind.other_fds
-    try:
-        if wrong := values.keys() & {*single, others}:
-            raise ShapeError(f"a surplus {min(wrong)}")
-        if len(fds) < len(single) or (others is None and len(fds) > len(single)):
-            raise ShapeError(f"{len(fds)} descriptors")
-        values |= zip(single, fds, strict=False)
-        if others is not None:
-            values[others] = fds[len(single) :]
-        return records.from_plain(kind, values)
-    except ShapeError as exc:
-        raise ShapeError(f"{op} with {exc}") from exc
+    return message_in(plain, [], _UNASKED, "of its own accord")

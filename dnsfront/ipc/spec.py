@@ -19,7 +19,7 @@ ListenerKey = tuple[str, int, int, str]
 #: Tries of one question, each of an upstream for a time-out.
 MAX_TRIES: Final = 3
 #: The least time that a worker has to finish, and what it has beyond the last time-out.
-_DRAIN_WITHIN_S: Final = 5.0
+_LEAST_DRAIN_S: Final = 5.0
 _DRAIN_SPARE_S: Final = 2.0
 
 
@@ -59,9 +59,9 @@ class Listener:
 
 @dataclass(frozen=True)
 class UpstreamServer:
-    """A resolver that misses go to.
+    """One address of a pool, which misses go to.
 
-    *index* is its place in the shared upstream counters and health bitmap; the
+    *index* is its position in the shared counters and on the page `health`; the
     supervisor gives an address the same index for as long as it runs.
     """
 
@@ -167,8 +167,8 @@ class WorkerSpec:
         return bytes.fromhex(self.hash_key_hex)
 
     @property
-    def drain_within_s(self) -> float:
+    def drain_timeout_s(self) -> float:
         """How long a query may be pending that no upstream answers, and no less."""
         pool = self.upstreams
         waits_s = pool.timeout_s * MAX_TRIES if pool.servers else 0
-        return max(_DRAIN_WITHIN_S, waits_s + _DRAIN_SPARE_S)
+        return max(_LEAST_DRAIN_S, waits_s + _DRAIN_SPARE_S)

@@ -17,7 +17,7 @@ from typing import Final
 from dnsfront import logs
 from dnsfront.dns.cache import Cache
 from dnsfront.dns.shape import Shapes
-from dnsfront.ipc import channel, memory, messages, records, signals, stats
+from dnsfront.ipc import channel, memory, messages, packets, records, signals, stats
 from dnsfront.ipc.identity import Identity
 from dnsfront.ipc.messages import (
     Drain,
@@ -78,7 +78,7 @@ def main(control_fd: int) -> int:
         return os.EX_UNAVAILABLE
     ours = Identity.here(described())
     if Identity.told(received[0]) != ours:
-        told, _none = messages.pack(OtherCode(ours.version, ours.layout))
+        told, _none = packets.pack(OtherCode(ours.version, ours.layout))
         channel.send(control, told)
         control.close()
         return os.EX_SOFTWARE

@@ -29,7 +29,7 @@ _got: list[int] = []
 _control: list[socket.socket] = []
 
 
-def receive(sock: socket.socket) -> tuple[channel.Message, list[int]] | None:
+def receive(sock: socket.socket) -> tuple[channel.Plain, list[int]] | None:
     received = _receive(sock)
     if received is not None:
         _control[:] = [sock]

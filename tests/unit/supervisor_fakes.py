@@ -30,8 +30,8 @@ from dnsfront.ipc.messages import (
     Transferred,
     TransferToSuccessor,
     order_in,
-    pack,
 )
+from dnsfront.ipc.packets import pack
 from dnsfront.ipc.spec import Listener, WorkerSpec
 from dnsfront.kernel.userspace import UserspaceSteering
 from dnsfront.supervisor import front, start

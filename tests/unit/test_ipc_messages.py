@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from dnsfront.ipc import messages
+from dnsfront.ipc import messages, packets
 from dnsfront.ipc.messages import (
     CatchUp,
     Configure,
     Configured,
-    Descriptor,
     Drained,
     Flush,
     Flushed,
@@ -28,6 +27,7 @@ from dnsfront.ipc.messages import (
     TransferToSuccessor,
     UseTable,
 )
+from dnsfront.ipc.packets import Descriptor
 from dnsfront.ipc.records import ShapeError
 from dnsfront.ipc.spec import Listener
 
@@ -43,7 +43,7 @@ TO_SUCCESSOR = TransferToSuccessor(2.0, "00", (1, 2), fd(5), (fd(6), fd(7)))
 
 def sent(order: Order[Any], number: int | None = None) -> tuple[Any, list[int]]:
     """Return *order* as it arrives, its descriptors as they were."""
-    plain, fds = messages.pack(order, number)
+    plain, fds = packets.pack(order, number)
     return json.loads(json.dumps(plain)), fds
 
 
@@ -69,7 +69,7 @@ def test_an_order_arrives_as_it_was_given(order: Order[Any]) -> None:
 
 
 def test_descriptors_travel_beside_the_text_and_in_the_order_of_their_fields() -> None:
-    assert messages.pack(TO_SUCCESSOR, 9) == (
+    assert packets.pack(TO_SUCCESSOR, 9) == (
         {
             "op": "transfer_to_successor",
             "timeout_s": 2.0,

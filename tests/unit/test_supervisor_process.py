@@ -12,7 +12,6 @@ import pytest
 from dnsfront.ipc.messages import (
     Configure,
     Configured,
-    Descriptor,
     Drained,
     Flush,
     Flushed,
@@ -20,6 +19,7 @@ from dnsfront.ipc.messages import (
     Resume,
     Said,
 )
+from dnsfront.ipc.packets import Descriptor
 from dnsfront.supervisor.workers.process import WorkerProcess
 from tests.unit.supervisor_fakes import eventually
 

@@ -14,7 +14,7 @@ import pytest
 from dnsfront import __version__
 from dnsfront.errors import ControlError
 from dnsfront.ipc import identity, stats
-from dnsfront.ipc.channel import Message
+from dnsfront.ipc.channel import Plain
 from dnsfront.ipc.identity import Identity
 from dnsfront.ipc.messages import OtherCode, Ready
 from dnsfront.ipc.spec import Listener
@@ -117,7 +117,7 @@ def test_a_worker_of_other_code_touches_nothing_that_it_got(
 
         assert loop.main(theirs.detach()) != 0
 
-        said: Message = json.loads(ours.recv(4096))
+        said: Plain = json.loads(ours.recv(4096))
     assert Identity.told(said) == Identity.here(described())
     assert said["op"] == "other_code"
 

@@ -36,7 +36,7 @@ from typing import Any, Final
 
 from dnsfront.errors import UnavailableError
 from dnsfront.ipc import channel
-from dnsfront.ipc.channel import Message
+from dnsfront.ipc.channel import Plain
 
 #: Goes up with every change to the messages above and to the layout of a sockarray.
 #: Cache entries of another version are refused by their kind, and arrive cold: see
@@ -55,7 +55,7 @@ class Conversation:
         self._loop = asyncio.get_running_loop()
         self._socket = sock
 
-    async def send(self, message: Message, fds: list[int] | None = None) -> None:
+    async def send(self, message: Plain, fds: list[int] | None = None) -> None:
         """Send *message*; both sides keep their own copy of each descriptor.
 
         Raises:
@@ -71,7 +71,7 @@ class Conversation:
             else:
                 return
 
-    async def receive(self) -> tuple[Message, list[int]]:
+    async def receive(self) -> tuple[Plain, list[int]]:
         """Return the next message and its descriptors, which the caller owns.
 
         Raises:
@@ -93,7 +93,7 @@ class Conversation:
                 raise UnavailableError("the other instance is gone")
             return received
 
-    async def expect(self, op: str, timeout_s: float) -> Message:
+    async def expect(self, op: str, timeout_s: float) -> Plain:
         """Return the next message, which is to be an *op* without descriptors.
 
         Raises:

@@ -17,7 +17,7 @@ from typing import Final, Self
 from dnsfront.errors import ControlError, UnavailableError
 from dnsfront.ipc import memory
 from dnsfront.ipc.asking import ask_for_descriptors
-from dnsfront.ipc.channel import Message
+from dnsfront.ipc.channel import Plain
 from dnsfront.ipc.spec import Listener
 from dnsfront.supervisor.sockets.groups import Inherited
 from dnsfront.supervisor.takeover.conversation import PROTOCOL, Conversation
@@ -95,7 +95,7 @@ class Predecessor:
                     self.drained = frozenset(message["drained"])
                     return
 
-    def _take_worker(self, message: Message, fds: list[int]) -> None:
+    def _take_worker(self, message: Plain, fds: list[int]) -> None:
         sockets = [socket.socket(fileno=fd) for fd in fds]
         listeners = [Listener(**fields) for fields in message["listeners"]]
         keys = [listener.key for listener in listeners]

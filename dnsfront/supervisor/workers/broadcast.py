@@ -14,7 +14,6 @@ from dnsfront.ipc.messages import (
     Close,
     Configure,
     Configured,
-    Descriptor,
     Flush,
     Listen,
     Order,
@@ -26,8 +25,8 @@ from dnsfront.ipc.messages import (
     TransferToSuccessor,
     Unlisten,
     UseTable,
-    descriptor,
 )
+from dnsfront.ipc.packets import Descriptor, descriptor
 from dnsfront.ipc.spec import Listener, WorkerSpec
 from dnsfront.supervisor.workers.roster import Roster
 from dnsfront.supervisor.workers.surroundings import Surroundings

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from dnsfront.ipc.messages import KnowPeers, descriptor
+from dnsfront.ipc.messages import (
+    KnowPeers,
+)
+from dnsfront.ipc.packets import descriptor
 from dnsfront.supervisor.workers.state import State
 from dnsfront.supervisor.workers.worker import Worker
 

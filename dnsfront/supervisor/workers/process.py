@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from dnsfront.ipc import channel, messages
+from dnsfront.ipc import channel, messages, packets
 from dnsfront.ipc.messages import Failed, Order, Ping, Pong, Said
 from dnsfront.ipc.records import ShapeError
 from dnsfront.supervisor.host.spawning import Process, spawn
@@ -90,7 +90,7 @@ class WorkerProcess:
         Both sides keep their own copy of each of its descriptors.
         """
         try:
-            channel.send(self._channel, *messages.pack(order, number))
+            channel.send(self._channel, *packets.pack(order, number))
         except (BrokenPipeError, ConnectionResetError):
             # It has closed its end and is about to exit, which `_reap` notices.
             _LOG.debug("worker_leaving worker=%s op=%s", self._name, order.op)
@@ -192,7 +192,7 @@ class WorkerProcess:
 
     def _hear(self, plain: object) -> bool:
         """Act on a packet; return whether there may be more."""
-        number = messages.number_in(plain)
+        number = packets.number_in(plain)
         request = None if number is None else self._requests.get(number)
         try:
             if request is not None:

@@ -23,10 +23,10 @@ class Surroundings:
 
     def __post_init__(self) -> None:
         """Let those that leave wait as long as a query of *spec* may be pending."""
-        self.drain_timeout_s = self.spec.drain_within_s
+        self.drain_timeout_s = self.spec.drain_timeout_s
 
     def change_spec(self, spec: WorkerSpec) -> None:
         """Give *spec* to whoever is started from now on."""
         # Fetches that are under way end as the spec of their beginning has it.
-        self.drain_timeout_s = max(self.spec.drain_within_s, spec.drain_within_s)
+        self.drain_timeout_s = max(self.spec.drain_timeout_s, spec.drain_timeout_s)
         self.spec = spec

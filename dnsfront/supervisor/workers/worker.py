@@ -16,7 +16,6 @@ from dnsfront.ipc import memory, records
 from dnsfront.ipc.identity import Identity
 from dnsfront.ipc.messages import (
     MAX_IMAGES,
-    Descriptor,
     Drain,
     Drained,
     MapImages,
@@ -24,8 +23,8 @@ from dnsfront.ipc.messages import (
     Ready,
     Said,
     Start,
-    descriptor,
 )
+from dnsfront.ipc.packets import Descriptor, descriptor
 from dnsfront.ipc.spec import ListenerKey, WorkerSpec, ZoneImage
 from dnsfront.ipc.stats import Counter
 from dnsfront.kernel.layouts import described

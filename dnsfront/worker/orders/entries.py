@@ -14,13 +14,13 @@ from dnsfront.ipc import memory
 from dnsfront.ipc.messages import (
     CatchUp,
     CaughtUp,
-    Descriptor,
     Flush,
     Flushed,
     Transfer,
     Transferred,
     TransferToSuccessor,
 )
+from dnsfront.ipc.packets import Descriptor
 from dnsfront.ipc.stats import Counter
 from dnsfront.worker.answering.answering import Answering
 from dnsfront.worker.orders.orders import Orders, Pieces

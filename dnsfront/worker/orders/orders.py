@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from dnsfront.ipc import channel, messages
+from dnsfront.ipc import channel, messages, packets
 from dnsfront.ipc.messages import Failed, Order, Said
 
 _LOG = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Orders:
 
         With a *number* it is the reply to the order that has this number.
         """
-        plain, _none = messages.pack(said, number)
+        plain, _none = packets.pack(said, number)
         try:
             channel.send(self._control, plain)
         except OSError as exc:
@@ -90,14 +90,14 @@ class Orders:
         except ConnectionError:
             received = None
         except channel.CutMessageError as exc:
-            self._fail(messages.number_in(exc.message), exc)
+            self._fail(packets.number_in(exc.message), exc)
             raise
         if received is None:
             # Without a supervisor nobody could replace this worker when it dies.
             self._on_end()
             return
         plain, fds = received
-        number = messages.number_in(plain)
+        number = packets.number_in(plain)
         try:
             order = messages.order_in(plain, fds)
             result = self._handlers[type(order)](order)
