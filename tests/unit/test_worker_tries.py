@@ -226,6 +226,23 @@ def test_clients_that_ask_again_get_no_fourth_query() -> None:
     assert len(play.sent) == MAX_ASKED
 
 
+@pytest.mark.parametrize(
+    ("order", "following"), [([0, 0, 0], []), ([0, 0, 1], [1])], ids=["none", "other"]
+)
+def test_server_that_was_asked_often_enough_is_passed_over(
+    order: list[int], following: list[int]
+) -> None:
+    play = Play(*order)
+    for _ in range(2):
+        play.wait(300)
+        play.do(play.tries.asked_again(play.fetch, play.now_ns))
+
+    play.fail()
+
+    assert [server for server, _at_ms in play.sent] == [0, 0, 0, *following]
+    assert play.is_over == (not following)
+
+
 # What servers say
 
 
@@ -309,7 +326,7 @@ _RCODES = st.sampled_from(
 _BARE_RCODES = st.sampled_from([wire.SERVFAIL, wire.REFUSED, wire.FORMERR])
 _EVENTS = st.one_of(
     st.tuples(st.just("look"), st.just(0)),
-    st.tuples(st.just("ask again"), st.integers(0, _TIMEOUT_MS)),
+    st.tuples(st.just("ask again"), st.sampled_from([0, 300, _TIMEOUT_MS])),
     st.tuples(st.just("hear"), st.integers(0, _TIMEOUT_MS)),
     st.tuples(st.just("fail"), st.just(0)),
     st.tuples(st.just("refuse"), _RCODES),

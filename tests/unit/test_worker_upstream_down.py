@@ -138,7 +138,7 @@ def test_refused_connections_fail_all_that_waited_without_a_time_out(
 def test_refusal_counts_once_where_an_earlier_send_left_through_the_same_port(
     upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dnsfront.worker.upstreams.ports._POOL", 1)
+    monkeypatch.setattr("dnsfront.worker.upstreams.ports._PORTS", 1)
     with Rig(upstreams=[upstream]) as rig:
         client = miss(rig)
         upstream.close()

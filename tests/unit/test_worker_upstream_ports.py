@@ -184,7 +184,7 @@ def test_an_answer_after_the_time_out_is_taken_and_counts_as_one(
 def test_port_that_hears_others_is_kept_at_a_time_out(
     upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dnsfront.worker.upstreams.ports._POOL", 1)
+    monkeypatch.setattr("dnsfront.worker.upstreams.ports._PORTS", 1)
     with Rig(upstreams=[upstream]) as rig:
         miss(rig)
         upstream.take()

@@ -36,9 +36,9 @@ class EdnsMemory:
     __slots__ = (
         "_failures",
         "_is_plain_next",
-        "_opt_at_ns",
-        "_plain_until_ns",
-        "_probe_at_ns",
+        "_last_opt_ns",
+        "_next_probe_ns",
+        "_plain_deadline_ns",
         "_silences",
         "is_known",
         "is_sure",
@@ -50,13 +50,13 @@ class EdnsMemory:
         self._is_plain_next = False
         self._silences = 0
         self._failures = 0
-        self._plain_until_ns = 0
-        self._probe_at_ns = 0
-        self._opt_at_ns = -_TRUSTED_NS
+        self._plain_deadline_ns = 0
+        self._next_probe_ns = 0
+        self._last_opt_ns = -_TRUSTED_NS
 
     def is_trusted(self, now_ns: int) -> bool:
         """Return whether an OPT record came lately."""
-        return now_ns - self._opt_at_ns < _TRUSTED_NS
+        return now_ns - self._last_opt_ns < _TRUSTED_NS
 
     def is_wanted(self, now_ns: int, *, is_first: bool) -> bool:
         """Return whether a query goes with an OPT record.
@@ -65,9 +65,9 @@ class EdnsMemory:
         """
         if self.is_trusted(now_ns):
             return True
-        if self._plain_until_ns > now_ns:
-            if is_first and now_ns >= self._probe_at_ns:
-                self._probe_at_ns = now_ns + PROBE_EVERY_S * _NS
+        if self._plain_deadline_ns > now_ns:
+            if is_first and now_ns >= self._next_probe_ns:
+                self._next_probe_ns = now_ns + PROBE_EVERY_S * _NS
                 return True
             return False
         limit = _SILENCES_IF_KNOWN if self.is_known else _SILENCES
@@ -83,17 +83,17 @@ class EdnsMemory:
         """
         if has_opt:
             self.is_sure = self.is_known = True
-            self._opt_at_ns = now_ns
-            self._silences = self._failures = self._plain_until_ns = 0
+            self._last_opt_ns = now_ns
+            self._silences = self._failures = self._plain_deadline_ns = 0
         elif has_edns:
             # It may not know EDNS, and minds it not: nothing to give up.
             self._silences = self._failures = 0
-        elif self._plain_until_ns <= now_ns and not self.is_trusted(now_ns):
+        elif self._plain_deadline_ns <= now_ns and not self.is_trusted(now_ns):
             self.is_sure = False
             self._failures += 1
             if self._failures >= _FAILURES:
-                self._plain_until_ns = now_ns + PLAIN_FOR_S * _NS
-                self._probe_at_ns = now_ns + PROBE_EVERY_S * _NS
+                self._plain_deadline_ns = now_ns + PLAIN_FOR_S * _NS
+                self._next_probe_ns = now_ns + PROBE_EVERY_S * _NS
                 self._silences = self._failures = 0
 
     def was_silent(self, now_ns: int, *, has_edns: bool) -> None:
@@ -103,6 +103,6 @@ class EdnsMemory:
         if self.is_sure:
             # Until now all that came had an OPT record, which was not noted each time.
             self.is_sure = False
-            self._opt_at_ns = now_ns
+            self._last_opt_ns = now_ns
         if not self.is_trusted(now_ns):
             self._silences += 1

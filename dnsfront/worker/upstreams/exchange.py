@@ -1,4 +1,4 @@
-"""Queries to one upstream over TCP, for answers that did not fit a datagram.
+"""Queries to one server over TCP, for answers that did not fit a datagram.
 
 Connections are kept, shared by many queries and bounded (RFC 7766, 6.2.1): one for each
 query would use up the host's ports. Responses come in any order and are told apart by
@@ -18,18 +18,17 @@ from dnsfront.ipc.stats import Upstream
 from dnsfront.worker.process.meter import Meter
 from dnsfront.worker.process.reactor import READ, WRITE, Reactor
 
-#: Connections to one upstream, and queries under way on one of them. What is beyond
-#: waits for its turn.
+#: Most connections to one server, and most queries under way on one of them. Further
+#: queries wait until there is room.
 _CONNECTIONS: Final = 4
 _DEPTH: Final = 64
 #: Queries on each connection before another one is opened.
 _SHARED: Final = 16
-#: Queries that were given up on one connection: their ids are not used again there,
-#: and of those there is an end.
+#: Most queries given up on one connection, whose ids are not used again there.
 _MAX_FORGOTTEN: Final = 1024
 _IDLE_NS: Final = 5_000_000_000
-#: For so long an upstream that closed with queries under way gets no more queries over
-#: one connection than it answered then.
+#: For so long a server that closed a connection with queries under way gets no more
+#: queries over one connection than it had answered over that one.
 _BUDGET_NS: Final = 60_000_000_000
 
 Done = Callable[[bytes | None], None]
@@ -43,7 +42,7 @@ class Exchange:
     is over.
     """
 
-    __slots__ = ("done", "identity", "is_moved", "link", "links", "rest", "seen")
+    __slots__ = ("done", "identity", "link", "links", "rest", "seen", "was_resent")
 
     def __init__(self, links: Links, rest: bytes, done: Done) -> None:
         self.links = links
@@ -51,7 +50,7 @@ class Exchange:
         self.done: Done | None = done
         self.identity = b""
         self.link: Link | None = None
-        self.is_moved = False
+        self.was_resent = False
         self.seen = 0
 
     def abandon(self) -> None:
@@ -119,7 +118,7 @@ class Link:
         self._links.left(self)
 
     def close(self) -> None:
-        """Close the connection; what is pending on it is the caller's to settle."""
+        """Close the connection; what is pending on it is left to the caller."""
         if self._socket.fileno() >= 0:
             self._reactor.forget(self._socket.fileno())
             self._socket.close()
@@ -177,7 +176,7 @@ class Link:
 
 
 class Links:
-    """The connections to one upstream, and what waits for a place on one of them."""
+    """The connections to one server, and what waits for room on one of them."""
 
     def __init__(
         self,
@@ -194,7 +193,7 @@ class Links:
         self._waiting: deque[Exchange] = deque()
         self._now_ns = 0
         self._budget = 0
-        self._budget_until_ns = 0
+        self._budget_deadline_ns = 0
 
     def __len__(self) -> int:
         """How many connections there are."""
@@ -210,7 +209,7 @@ class Links:
         """
         self._now_ns = now_ns
         exchange = Exchange(self, rest, done)
-        link = None if self._waiting else self._place()
+        link = None if self._waiting else self._with_room()
         if link is None:
             self._waiting.append(exchange)
         else:
@@ -219,10 +218,10 @@ class Links:
 
     def _ask(self, link: Link, exchange: Exchange) -> None:
         link.ask(exchange, self._identities)
-        if self._now_ns < self._budget_until_ns and link.asked >= self._budget:
+        if self._now_ns < self._budget_deadline_ns and link.asked >= self._budget:
             link.is_leaving = True
 
-    def _place(self) -> Link | None:
+    def _with_room(self) -> Link | None:
         """Return where to send the next query, None if it has to wait."""
         links = [link for link in self._links if not link.is_leaving]
         best = min(links, key=lambda link: len(link.pending), default=None)
@@ -243,7 +242,7 @@ class Links:
         return link
 
     def left(self, link: Link) -> None:
-        """Use the place that a query left on *link*."""
+        """Send what waits, now that a query on *link* is over."""
         if not link.pending:
             link.idle_at_ns = self._now_ns
             if link.is_leaving:
@@ -256,19 +255,19 @@ class Links:
             self._links.remove(link)
 
     def died(self, link: Link) -> None:
-        """Send what is pending on *link*, which is gone, another way, once.
+        """Send what is pending on *link*, which is gone, over another one, once.
 
-        Only where it had been of use: an upstream may close at any time. One that has
-        not answered a single query has failed them all.
+        Only if queries were answered over it, for a server may close at any time. A
+        connection without a single answer has failed all its queries.
         """
         self._drop(link)
         pending = list(link.pending.values())
         link.pending.clear()
         was_useful = link.answers > 0
         if pending and was_useful:
-            # It may be that it takes no more than so many on one connection.
+            # The server may take no more than so many queries on one connection.
             self._budget = link.answers
-            self._budget_until_ns = self._now_ns + _BUDGET_NS
+            self._budget_deadline_ns = self._now_ns + _BUDGET_NS
             for other in list(self._links):
                 if other.asked >= self._budget:
                     other.is_leaving = True
@@ -279,8 +278,8 @@ class Links:
             self._waiting.clear()
         for exchange in pending:
             exchange.link = None
-            if was_useful and not exchange.is_moved:
-                exchange.is_moved = True
+            if was_useful and not exchange.was_resent:
+                exchange.was_resent = True
                 self._waiting.append(exchange)
             else:
                 exchange.finish(None)
@@ -293,7 +292,7 @@ class Links:
                 self._waiting.popleft()  # its time was over
                 continue
             try:
-                link = self._place()
+                link = self._with_room()
             except OSError:
                 self._waiting.popleft().finish(None)
                 continue

@@ -262,7 +262,7 @@ class Fetching:
             if octets is not None and is_bare_error(octets):
                 self._refused_barely(fetch, server, octets)
                 return
-            # TC over TCP says that even the whole is not whole (RFC 2181, 9).
+            # Truncated over TCP, the whole response is not whole (RFC 2181, 9).
             if octets is None or octets[2] & 2 or not is_response(octets, fetch.asked):
                 self.fail(fetch)
                 return

@@ -154,7 +154,7 @@ class Pool:
         if is_over or waiting >= pending.most_waiting:
             self._meter.count(Limit.WAITERS_PER_FETCH if is_over else Limit.WAITERS)
             if waiter.is_tcp:
-                # Not left waiting, since it has a place there that others want.
+                # It would keep other queries from its connection for nothing.
                 rcode, error = wire.SERVFAIL, wire.EDE_NOT_READY
                 self._outcomes.fail(fetch.entry, [waiter], rcode, error, b"")
             return

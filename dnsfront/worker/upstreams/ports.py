@@ -2,7 +2,7 @@
 
 RFC 5452, 9.2: a response is believed only if it comes from the address and port that
 was asked (the sockets are connected) to the port that asked, with the id of the query.
-Ports are chosen by the kernel at random, one of a pool is drawn for each batch, and
+Ports are chosen by the kernel at random, one of several is drawn for each batch, and
 none is kept for long; ids come from the system's random numbers.
 
 A connected socket keeps its source address whatever becomes of the host's addresses and
@@ -34,9 +34,9 @@ from dnsfront.worker.upstreams.server import Server
 _LOG = logging.getLogger(__name__)
 
 _NS: Final = 1_000_000_000
-#: Sockets, and so source ports, in use towards one upstream at any time.
-_POOL: Final = 16
-#: Ports that were given up and on which something is still pending.
+#: Sockets, and so source ports, in use towards one server at any time.
+_PORTS: Final = 16
+#: Most ports that were given up and have something pending still.
 _MAX_RETIRED: Final = 32
 #: A socket is replaced after about this many queries.
 _QUERIES_PER_SOCKET: Final = 2000
@@ -44,16 +44,16 @@ _QUERIES_PER_SOCKET: Final = 2000
 _SOCKET_AGE_S: Final = 60
 _SOCKET_BUFFER_OCTETS: Final = 1 << 20
 _RANDOM_BLOCK: Final = 4096
-#: Reports of ports that had to be replaced, at most so often for one upstream.
+#: Ports that had to be replaced are reported at most so often for one server.
 _REPORT_EVERY_S: Final = 60
 #: The address to send from is looked up for silent ports, at most so often.
 _LOOK_EVERY_NS: Final = _NS // 10
 
-#: A full queue of ours: the datagram is lost, as any may be, and the port is not.
+#: A queue of this host is full: the datagram is lost, as any may be, not the port.
 _BUSY: Final = frozenset((errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM))
 #: Why ports are given up that would have been kept.
 _LOSSES: Final = frozenset((Upstream.PORTS_ERROR, Upstream.PORTS_SILENT))
-#: No descriptor is to be had: what is open has to do.
+#: No descriptor is left, so that an open port has to serve.
 _NO_DESCRIPTOR: Final = frozenset((errno.EMFILE, errno.ENFILE))
 
 
@@ -81,12 +81,12 @@ class Ports:
         self.links = Links(server.spec, reactor, self._identities, meter)
         self._sending = SendBatch(-1)
         self._retired: list[Port] = []
-        self._ports: list[Port | None] = [None] * _POOL
+        self._ports: list[Port | None] = [None] * _PORTS
         self._sockets: dict[int, socket.socket] = {}
         self._replaced = 0
         self._replaced_for = ""
-        self._report_at_ns = 0
-        self._look_at_ns = 0
+        self._next_report_ns = 0
+        self._next_look_ns = 0
 
     def _open(self, now_ns: int) -> Port:
         family = self.server.spec.family
@@ -130,8 +130,8 @@ class Ports:
                 identity = next(identities)
             pending[identity] = fetch
             if fetch.sent:
-                # One question, two ports and ids that this server may answer to: what
-                # it was sent before the time-out, it may still be working on.
+                # The server may still be working on what it was sent before the last
+                # time-out, so it may respond to that port and id too, but to no third.
                 fetch.forget_all_but_last(self.server)
             fetch.sent.append((port, identity, now_ns))
             fetch.sent_at_ns = now_ns
@@ -165,7 +165,7 @@ class Ports:
 
         It does through the same port and under the same id, so that a forger gains
         nothing by it and a response to either query will do. Another one is used only
-        if that port was given up: after a time-out, or if the host has moved.
+        if that port was given up: after a time-out, or if the host's address changed.
         """
         last = fetch.last_sent(self.server)
         if last is not None:
@@ -192,9 +192,9 @@ class Ports:
     def _port(self, now_ns: int) -> Port:
         """Return a port drawn at random; one that is worn out is replaced first.
 
-        So is one that has heard nothing since another was given up for that.
+        So is one that has heard nothing since another was given up for its silence.
         """
-        index = next(self._identities)[0] % _POOL
+        index = next(self._identities)[0] % _PORTS
         port = self._ports[index]
         if port is None or port.left <= 0 or port.heard_ns <= self.suspect_ns:
             try:
@@ -226,9 +226,10 @@ class Ports:
             self._replaced += 1
 
     def _let_go(self, port: Port) -> None:
-        """Close a port on which something is pending; that has other ports, or fails.
+        """Close a port though fetches are pending on it, which may fail for that.
 
-        Silent names, which anybody can ask for, would otherwise keep any number open.
+        Names that nobody answers, which anybody can ask for, would otherwise keep any
+        number of ports open.
         """
         for fetch in set(port.pending.values()):
             fetch.forget_port(port)
@@ -237,9 +238,9 @@ class Ports:
 
     def _follow_the_host(self, now_ns: int) -> None:
         """Give up the ports that do not send from where the host would by now."""
-        if now_ns < self._look_at_ns:
+        if now_ns < self._next_look_ns:
             return
-        self._look_at_ns = now_ns + _LOOK_EVERY_NS
+        self._next_look_ns = now_ns + _LOOK_EVERY_NS
         try:
             with socket.socket(self.server.spec.family, socket.SOCK_DGRAM) as sock:
                 sock.connect((self.server.spec.address, self.server.spec.port))
@@ -261,10 +262,10 @@ class Ports:
         self.suspect_ns = since_ns
 
     def gets_through(self, port: Port) -> None:
-        """Learn from what came to *port* what to think of those that were silent.
+        """Decide about the silent ports, now that something came to *port*.
 
-        What is as old as those is given up if a newer port has heard, and is in order
-        if one as old has.
+        If that was opened after they fell silent, they no longer work and are given
+        up. If it is as old as they are, nothing is wrong with them.
         """
         suspect_ns, self.suspect_ns = self.suspect_ns, 0
         if port.opened_ns <= suspect_ns:
@@ -288,8 +289,8 @@ class Ports:
                 if not port.pending:
                     self._close(port)
             self._retired = [port for port in self._retired if port.pending]
-        if self._replaced_for and self._report_at_ns <= now_ns:
-            self._report_at_ns = now_ns + _REPORT_EVERY_S * _NS
+        if self._replaced_for and self._next_report_ns <= now_ns:
+            self._next_report_ns = now_ns + _REPORT_EVERY_S * _NS
             host, port_number = self.server.spec.address, self.server.spec.port
             _LOG.info(
                 "upstream_ports_replaced upstream=%s times=%d %s",

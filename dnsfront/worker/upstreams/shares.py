@@ -58,7 +58,7 @@ class Shares:
         """
         wanted = self._zones(qname)
         if client:
-            # No label begins like this.
+            # No label begins with this octet, so that no zone has the same key.
             wanted.append((b"\xff" + client, self._per_client))
         shares = []
         for key, most in wanted:
@@ -101,7 +101,8 @@ class Shares:
         most = self._per_zone
         if len(starts) <= 3:
             return [(qname[starts[-2] if len(starts) > 1 else 0 :], most)]
-        # The first is three labels long, the second has an octet before its two.
+        # The octet, which begins no label, tells two labels of a longer name from a
+        # zone of two labels.
         return [
             (qname[starts[-3] :], most),
             (b"\xfe" + qname[starts[-2] :], most * _ZONES_BELOW),

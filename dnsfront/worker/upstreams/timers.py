@@ -27,29 +27,29 @@ class Timers:
 
     def asked(self, batch: list[Fetch], now_ns: int) -> None:
         """Have a first look at each of *batch*, which was sent now."""
-        at_ns = now_ns + self._first_ns
-        self._first.extend((at_ns, fetch, fetch.sends) for fetch in batch)
+        due_ns = now_ns + self._first_ns
+        self._first.extend((due_ns, fetch, fetch.sends) for fetch in batch)
 
-    def look(self, fetch: Fetch, at_ns: int) -> None:
-        """Look at *fetch* at that time, unless it was sent elsewhere until then."""
+    def look(self, fetch: Fetch, due_ns: int) -> None:
+        """Look at *fetch* at *due_ns*, unless it was sent elsewhere until then."""
         self._number += 1
-        heapq.heappush(self._later, (at_ns, self._number, fetch, fetch.sends))
+        heapq.heappush(self._later, (due_ns, self._number, fetch, fetch.sends))
 
     def due(self, now_ns: int) -> Fetch | None:
         """Return a fetch that is to be looked at by now, None if there is none."""
         first, later = self._first, self._later
         while first:
-            at_ns, fetch, sends = first[0]
+            due_ns, fetch, sends = first[0]
             is_over = fetch.is_done or fetch.sends != sends
-            if at_ns > now_ns and not is_over:
+            if due_ns > now_ns and not is_over:
                 break
             first.popleft()
             if not is_over:
                 return fetch
         while later:
-            at_ns, _number, fetch, sends = later[0]
+            due_ns, _number, fetch, sends = later[0]
             is_over = fetch.is_done or fetch.sends != sends
-            if at_ns > now_ns and not is_over:
+            if due_ns > now_ns and not is_over:
                 break
             heapq.heappop(later)
             if not is_over:
