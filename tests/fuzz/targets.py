@@ -29,7 +29,9 @@ from tests.fuzz import messages, texts
 from tests.fuzz.choices import Choices
 from tests.unit.asking import message_of, question_of
 from tests.unit.caching import flush
-from tests.unit.worker_rig import NS, ZONE, Client, FakeUpstream, Rig
+from tests.unit.fake_upstream import FakeUpstream
+from tests.unit.stub_client import Client
+from tests.unit.worker_rig import NS, ZONE, Rig
 
 _HEADER_OCTETS: Final = 12
 _QR: Final = 0x80

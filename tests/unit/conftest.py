@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.worker_rig import FakeUpstream, Rig
+from tests.unit.fake_upstream import FakeUpstream
+from tests.unit.worker_rig import Rig
 
 
 @pytest.fixture

@@ -6,7 +6,9 @@ import socket
 
 import dns.message
 
-from tests.unit.worker_rig import ZONE, FakeUpstream, Rig, query_for, said_to
+from tests.unit.fake_upstream import FakeUpstream, said_to
+from tests.unit.stub_client import query_for
+from tests.unit.worker_rig import ZONE, Rig
 
 #: `big` has answers of some 50 kB.
 BIG = ZONE + "".join(f'big 60 TXT "{n:03d}{"x" * 240}"\n' for n in range(200))

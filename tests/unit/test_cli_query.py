@@ -20,7 +20,8 @@ from dnsfront.config.address import SocketAddress
 from dnsfront.dns.messages import error_name, question, response, type_from_text
 from dnsfront.dns.wire import qname_from_text
 from dnsfront.errors import UnavailableError, WireError
-from tests.unit.worker_rig import ZONE, Rig, said_to
+from tests.unit.fake_upstream import said_to
+from tests.unit.worker_rig import ZONE, Rig
 
 RECORDS = ZONE + (
     'many TXT "one" "two; three"\n'

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from dnsfront.ipc.stats import Counter
 from dnsfront.worker.clients.access import MAX_REMEMBERED, AccessList
-from tests.unit.worker_rig import ZONE, Rig, query_for
+from tests.unit.stub_client import query_for
+from tests.unit.worker_rig import ZONE, Rig
 
 V4 = st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 32)).map(
     lambda pair: ipaddress.ip_network(pair, strict=False)

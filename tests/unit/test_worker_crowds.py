@@ -22,17 +22,10 @@ from dnsfront.worker.clients.crowds import (
 from dnsfront.worker.clients.waiter import Waiter
 from dnsfront.worker.transports.framed import FramedConnection, TcpWaiter
 from dnsfront.worker.upstreams.fetch import Fetch
+from tests.unit.fake_upstream import FakeUpstream, said_to
 from tests.unit.streaming import Stream
-from tests.unit.worker_rig import (
-    BOUNDS,
-    ZONE,
-    FakeUpstream,
-    Rig,
-    interpreted,
-    query_for,
-    received,
-    said_to,
-)
+from tests.unit.stub_client import query_for, received
+from tests.unit.worker_rig import BOUNDS, ZONE, Rig, interpreted
 
 #: 60 kB.
 _LINE = "x" * 240

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from tests.unit.worker_rig import (
-    ADDRESS,
-    TIMEOUT_S,
-    FakeUpstream,
-    Rig,
-    miss,
-    open_descriptors,
-    query_for,
-    received_one,
-)
+from tests.unit.fake_upstream import ADDRESS, FakeUpstream
+from tests.unit.stub_client import query_for, received_one
+from tests.unit.worker_rig import TIMEOUT_S, Rig, miss, open_descriptors
 
 NAME = b"\3www\7example\3com\0"
 

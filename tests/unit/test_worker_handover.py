@@ -16,16 +16,10 @@ from dnsfront.dns import wire
 from dnsfront.ipc.stats import Counter
 from dnsfront.ring.qhash import qname_hash, slot_of
 from dnsfront.worker.peers.transfer import transfer
-from tests.unit.worker_rig import (
-    KEY,
-    ZONE,
-    Client,
-    FakeUpstream,
-    Load,
-    Rig,
-    eventually,
-    query_for,
-)
+from tests.unit.fake_upstream import FakeUpstream
+from tests.unit.shared_load import KEY, Load
+from tests.unit.stub_client import Client, query_for
+from tests.unit.worker_rig import ZONE, Rig, eventually
 
 #: Slot 0 belongs to worker 1, slot 1 to worker 2.
 TABLE = bytes((1, 2, 0, 0, 2, 1, 0, 0))

@@ -8,15 +8,10 @@ from dataclasses import replace
 import dns.flags
 
 from dnsfront.ipc.stats import Counter
+from tests.unit.fake_upstream import FakeUpstream
 from tests.unit.streaming import Stream
-from tests.unit.worker_rig import (
-    LIMITS,
-    FakeUpstream,
-    Rig,
-    miss,
-    query_for,
-    received_one,
-)
+from tests.unit.stub_client import query_for, received_one
+from tests.unit.worker_rig import LIMITS, Rig, miss
 
 RECORDS = [f"www.example.com. 300 A 10.0.{n >> 8}.{n & 255}" for n in range(1000)]
 

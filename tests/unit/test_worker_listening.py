@@ -10,7 +10,8 @@ import pytest
 from dnsfront.ipc.spec import Listener
 from dnsfront.ipc.transports import TRANSPORTS
 from dnsfront.worker.transports.listening import Listening
-from tests.unit.worker_rig import ZONE, Rig, query_for
+from tests.unit.stub_client import query_for
+from tests.unit.worker_rig import ZONE, Rig
 
 
 @pytest.fixture

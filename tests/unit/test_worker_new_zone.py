@@ -11,15 +11,9 @@ from dnsfront.dns.zones.zone_set import ZoneSet
 from dnsfront.ipc.stats import Counter
 from tests.unit.asking import load_zone
 from tests.unit.caching import flush
-from tests.unit.worker_rig import (
-    ADDRESS,
-    FakeUpstream,
-    Rig,
-    cached,
-    miss,
-    query_for,
-    received_one,
-)
+from tests.unit.fake_upstream import ADDRESS, FakeUpstream
+from tests.unit.stub_client import query_for, received_one
+from tests.unit.worker_rig import Rig, cached, miss
 
 ZONE = """\
 $TTL 60

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dnsfront.ring import table
 from dnsfront.ring.placement import Worker
 from dnsfront.ring.qhash import qname_hash, slot_of
-from tests.unit.worker_rig import KEY, Load
+from tests.unit.shared_load import KEY, Load
 
 IDS = {"w1": 1, "w2": 2, "w3": 64, "w4": 127}
 TABLE = table.build([Worker(name) for name in IDS], slots=251, vnodes=64, seed="s")

@@ -11,21 +11,10 @@ import dns.rcode
 import pytest
 
 from dnsfront.ipc.stats import Limit
+from tests.unit.fake_upstream import ADDRESS, FakeUpstream, said_to
 from tests.unit.streaming import Stream
-from tests.unit.worker_rig import (
-    ADDRESS,
-    BOUNDS,
-    TIMEOUT_S,
-    Client,
-    FakeUpstream,
-    Rig,
-    cached,
-    miss,
-    query_for,
-    received,
-    received_one,
-    said_to,
-)
+from tests.unit.stub_client import Client, query_for, received, received_one
+from tests.unit.worker_rig import BOUNDS, TIMEOUT_S, Rig, cached, miss
 
 
 @contextlib.contextmanager

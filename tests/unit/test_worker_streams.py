@@ -18,8 +18,10 @@ from dnsfront.worker.clients.gate import client_of
 from dnsfront.worker.process import descriptors
 from dnsfront.worker.transports.framed import QUERIES_A_TURN
 from dnsfront.worker.transports.streams import QUERIES_A_ROUND
+from tests.unit.fake_upstream import FakeUpstream
 from tests.unit.streaming import BIG, Stream, away, respond_upstream, www
-from tests.unit.worker_rig import BOUNDS, NS, FakeUpstream, Rig, query_for
+from tests.unit.stub_client import query_for
+from tests.unit.worker_rig import BOUNDS, NS, Rig
 
 
 @pytest.fixture

@@ -14,15 +14,10 @@ import pytest
 from dnsfront.ipc.stats import Counter, Limit
 from dnsfront.worker.transports.framed import MAX_OUTSTANDING, QUERIES_A_TURN
 from dnsfront.worker.transports.streams import SILENT_S, STUCK_S
+from tests.unit.fake_upstream import FakeUpstream
 from tests.unit.streaming import BIG, Stream, away, respond_upstream, www
-from tests.unit.worker_rig import (
-    NS,
-    ZONE,
-    FakeUpstream,
-    Rig,
-    open_descriptors,
-    query_for,
-)
+from tests.unit.stub_client import query_for
+from tests.unit.worker_rig import NS, ZONE, Rig, open_descriptors
 
 IDLE_S = 10
 

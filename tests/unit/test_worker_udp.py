@@ -20,16 +20,9 @@ from dnsfront.dns import wire
 from dnsfront.ipc import stats
 from dnsfront.ipc.stats import BUCKETS, Source
 from dnsfront.worker.transports import udp
-from tests.unit.worker_rig import (
-    NS,
-    ZONE,
-    FakeUpstream,
-    Rig,
-    eventually,
-    interpreted,
-    query_for,
-    said_to,
-)
+from tests.unit.fake_upstream import FakeUpstream, said_to
+from tests.unit.stub_client import query_for
+from tests.unit.worker_rig import NS, ZONE, Rig, eventually, interpreted
 
 IP_PKTINFO = 8
 QUESTION = b"\3www\7example\4test\0\0\1\0\1"

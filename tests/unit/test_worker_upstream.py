@@ -14,20 +14,9 @@ import pytest
 
 from dnsfront.ipc import stats
 from dnsfront.ipc.stats import Counter
-from tests.unit.worker_rig import (
-    ADDRESS,
-    LIMITS,
-    NS,
-    FakeUpstream,
-    Rig,
-    cached,
-    miss,
-    open_descriptors,
-    query_for,
-    received,
-    received_one,
-    said_to,
-)
+from tests.unit.fake_upstream import ADDRESS, FakeUpstream, said_to
+from tests.unit.stub_client import query_for, received, received_one
+from tests.unit.worker_rig import LIMITS, NS, Rig, cached, miss, open_descriptors
 
 # The plain way
 

@@ -10,17 +10,9 @@ import dns.rrset
 
 from dnsfront.dns.response import MAX_ODD_RECORDS
 from dnsfront.ipc.stats import Limit
-from tests.unit.worker_rig import (
-    NS,
-    TIMEOUT_S,
-    Client,
-    FakeUpstream,
-    Rig,
-    miss,
-    query_for,
-    received_one,
-    said_to,
-)
+from tests.unit.fake_upstream import FakeUpstream, said_to
+from tests.unit.stub_client import Client, query_for, received_one
+from tests.unit.worker_rig import NS, TIMEOUT_S, Rig, miss
 
 ALIAS = "www.example.com. 300 CNAME a.example.net."
 

@@ -10,15 +10,9 @@ import dns.message
 import dns.rcode
 import pytest
 
-from tests.unit.worker_rig import (
-    ADDRESS,
-    TIMEOUT_S,
-    FakeUpstream,
-    Rig,
-    miss,
-    received_one,
-    said_to,
-)
+from tests.unit.fake_upstream import ADDRESS, FakeUpstream, said_to
+from tests.unit.stub_client import received_one
+from tests.unit.worker_rig import TIMEOUT_S, Rig, miss
 
 
 def bare(query: dns.message.Message, rcode: str, *, edns: int = -1) -> bytes:

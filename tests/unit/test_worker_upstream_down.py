@@ -12,16 +12,9 @@ import pytest
 
 from dnsfront.ipc.spec import UpstreamServer
 from dnsfront.ipc.stats import Rcode, Upstream, upstream_at
-from tests.unit.worker_rig import (
-    ADDRESS,
-    TIMEOUT_S,
-    FakeUpstream,
-    Rig,
-    interpreted,
-    miss,
-    query_for,
-    received_one,
-)
+from tests.unit.fake_upstream import ADDRESS, FakeUpstream
+from tests.unit.stub_client import query_for, received_one
+from tests.unit.worker_rig import TIMEOUT_S, Rig, interpreted, miss
 
 
 def test_servers_that_are_down_are_left_out(

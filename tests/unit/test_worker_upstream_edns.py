@@ -8,17 +8,9 @@ import pytest
 
 from dnsfront.worker.upstreams.edns import PLAIN_FOR_S, EdnsMemory
 from dnsfront.worker.upstreams.fetch import Fetch
-from tests.unit.worker_rig import (
-    ADDRESS,
-    NS,
-    TIMEOUT_S,
-    FakeUpstream,
-    Rig,
-    miss,
-    query_for,
-    received_one,
-    said_to,
-)
+from tests.unit.fake_upstream import ADDRESS, FakeUpstream, said_to
+from tests.unit.stub_client import query_for, received_one
+from tests.unit.worker_rig import NS, TIMEOUT_S, Rig, miss
 
 DO = 0x8000
 

@@ -11,20 +11,9 @@ import dns.rcode
 import pytest
 
 from dnsfront.ipc.stats import Counter
-from tests.unit.worker_rig import (
-    ADDRESS,
-    LIMITS,
-    NS,
-    TIMEOUT_S,
-    FakeUpstream,
-    Rig,
-    cached,
-    miss,
-    query_for,
-    received,
-    received_one,
-    said_to,
-)
+from tests.unit.fake_upstream import ADDRESS, FakeUpstream, said_to
+from tests.unit.stub_client import query_for, received, received_one
+from tests.unit.worker_rig import LIMITS, NS, TIMEOUT_S, Rig, cached, miss
 
 # Servers that cannot say
 

@@ -8,17 +8,9 @@ import dns.message
 import dns.rcode
 import pytest
 
-from tests.unit.worker_rig import (
-    ADDRESS,
-    Client,
-    FakeUpstream,
-    Rig,
-    miss,
-    query_for,
-    received,
-    received_one,
-    said_to,
-)
+from tests.unit.fake_upstream import ADDRESS, FakeUpstream, said_to
+from tests.unit.stub_client import Client, query_for, received, received_one
+from tests.unit.worker_rig import Rig, miss
 
 
 def forged(kind: str, response: dns.message.Message) -> bytes:

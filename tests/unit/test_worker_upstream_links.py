@@ -16,16 +16,9 @@ import pytest
 
 from dnsfront.ipc import stats
 from dnsfront.worker.upstreams.exchange import Links
-from tests.unit.worker_rig import (
-    TIMEOUT_S,
-    Client,
-    FakeUpstream,
-    Rig,
-    open_descriptors,
-    query_for,
-    received,
-    said_to,
-)
+from tests.unit.fake_upstream import FakeUpstream, said_to
+from tests.unit.stub_client import Client, query_for, received
+from tests.unit.worker_rig import TIMEOUT_S, Rig, open_descriptors
 
 NAME = "n{}.example.com"
 #: A query that came over TCP, and the connection that it came over.

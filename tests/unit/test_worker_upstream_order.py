@@ -11,7 +11,7 @@ from dnsfront.ipc.spec import UpstreamServer
 from dnsfront.worker.upstreams.choice import order_of
 from dnsfront.worker.upstreams.round_trip import RoundTrip
 from dnsfront.worker.upstreams.server import Server
-from tests.unit.worker_rig import KEY
+from tests.unit.shared_load import KEY
 
 
 def servers(*weights: int) -> list[Server]:

@@ -13,18 +13,15 @@ from dnsfront.ipc import stats
 from dnsfront.ipc.stats import Upstream
 from dnsfront.worker.upstreams.fetch import Port
 from dnsfront.worker.upstreams.ports import Ports
+from tests.unit.fake_upstream import ADDRESS, FakeUpstream, said_to
+from tests.unit.stub_client import query_for, received_one
 from tests.unit.worker_rig import (
-    ADDRESS,
     NS,
     TIMEOUT_S,
-    FakeUpstream,
     Rig,
     interpreted,
     miss,
     open_descriptors,
-    query_for,
-    received_one,
-    said_to,
 )
 
 

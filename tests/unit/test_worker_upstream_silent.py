@@ -9,18 +9,9 @@ import dns.rcode
 import pytest
 
 from dnsfront.ipc import stats
-from tests.unit.worker_rig import (
-    ADDRESS,
-    NS,
-    TIMEOUT_S,
-    FakeUpstream,
-    Rig,
-    miss,
-    query_for,
-    received,
-    received_one,
-    said_to,
-)
+from tests.unit.fake_upstream import ADDRESS, FakeUpstream, said_to
+from tests.unit.stub_client import query_for, received, received_one
+from tests.unit.worker_rig import NS, TIMEOUT_S, Rig, miss
 
 
 def retransmissions(rig: Rig) -> int:

@@ -10,16 +10,9 @@ import dns.message
 import dns.rcode
 import pytest
 
-from tests.unit.worker_rig import (
-    ADDRESS,
-    TIMEOUT_S,
-    FakeUpstream,
-    Rig,
-    miss,
-    query_for,
-    received_one,
-    said_to,
-)
+from tests.unit.fake_upstream import ADDRESS, FakeUpstream, said_to
+from tests.unit.stub_client import query_for, received_one
+from tests.unit.worker_rig import TIMEOUT_S, Rig, miss
 
 
 def over_tcp(connection: socket.socket, response: dns.message.Message) -> None:

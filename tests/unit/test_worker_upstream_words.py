@@ -9,16 +9,9 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from tests.unit.worker_rig import (
-    ADDRESS,
-    NS,
-    FakeUpstream,
-    Rig,
-    miss,
-    query_for,
-    received_one,
-    said_to,
-)
+from tests.unit.fake_upstream import ADDRESS, FakeUpstream, said_to
+from tests.unit.stub_client import query_for, received_one
+from tests.unit.worker_rig import NS, Rig, miss
 
 # Upstreams that cannot recurse
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import struct
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Final, Literal, Self, TypeVar
 
 import dns.flags
 import dns.message
@@ -25,8 +24,8 @@ from dnsfront.dns.cache import Cache
 from dnsfront.dns.settings import CacheSettings
 from dnsfront.dns.shape import Shapes
 from dnsfront.dns.zones.zone_set import ZoneSet
-from dnsfront.ipc import memory, stats
-from dnsfront.ipc.spec import AccessSettings, Listener, PoolSettings, UpstreamServer
+from dnsfront.ipc import stats
+from dnsfront.ipc.spec import AccessSettings, Listener, PoolSettings
 from dnsfront.ipc.spec import Limits as Bounds
 from dnsfront.ipc.stats import RCODES, Counter, Health, Rcode
 from dnsfront.ipc.stats import Upstream as Word
@@ -34,7 +33,6 @@ from dnsfront.worker.answering.answering import Answering
 from dnsfront.worker.clients.gate import Gate
 from dnsfront.worker.peers.handover import Peers
 from dnsfront.worker.peers.inbox import Inbox
-from dnsfront.worker.peers.ownership import Ownership
 from dnsfront.worker.peers.transfer import Recipient
 from dnsfront.worker.process.clock import Clock
 from dnsfront.worker.process.faults import Faults
@@ -47,6 +45,9 @@ from dnsfront.worker.upstreams import pool as upstream
 from dnsfront.worker.upstreams.forwarding import Forwarding
 from dnsfront.worker.upstreams.pool import Pool
 from tests.unit.asking import load_zone
+from tests.unit.fake_upstream import ADDRESS, FakeUpstream, twin_sockets
+from tests.unit.shared_load import KEY, Load
+from tests.unit.stub_client import Client, query_for, received
 
 NS: Final = 1_000_000_000
 #: These tests also run against the compiled form, where constants are constant and
@@ -54,7 +55,6 @@ NS: Final = 1_000_000_000
 interpreted: Final = pytest.mark.skipif(
     not upstream.__file__.endswith(".py"), reason="what is compiled is fixed"
 )
-KEY: Final = bytes(range(16))
 LIMITS: Final = CacheSettings(1000, 64 << 20, 64 << 10, 0, 86400, 86400, prefetch=True)
 TIMEOUT_S: Final = 0.8
 #: What the config has by default.
@@ -69,8 +69,6 @@ BOUNDS: Final = Bounds(
     waiters_per_fetch=10_000,
 )
 
-#: The record that a fake upstream gives for the question of `query_for()`.
-ADDRESS: Final = "www.example.com. 300 A 192.0.2.1"
 ZONE: Final = """\
 $TTL 300
 @ SOA ns1 hostmaster 1 7200 900 1209600 300
@@ -92,181 +90,6 @@ def eventually(check: Callable[[], T | None], step: Callable[[], object]) -> T:
             return value
         assert time.monotonic() < deadline_at, f"still {value!r}"
         step()
-
-
-def shared(octets: int) -> int:
-    """Return memory of *octets* zeroes."""
-    return memory.shared_page("test", octets)
-
-
-class Load:
-    """The memory that the kernel program, the supervisor and the workers share."""
-
-    def __init__(self, *, live_ids: Sequence[int] = (1,)) -> None:
-        self.live_fd = shared(4096)
-        self.load_fd = shared(128 * 192)
-        self.table_fd = -1
-        self.set_live(live_ids)
-
-    def set_live(
-        self, ids: Sequence[int], *, permille: int = 0, floor: int = 0
-    ) -> None:
-        bits = sum(1 << worker_id for worker_id in ids)
-        words = (bits & (1 << 64) - 1, bits >> 64, permille, floor)
-        os.pwrite(self.live_fd, struct.pack("=4Q", *words), 0)
-
-    def set_load(
-        self, worker_id: int, *, steered: int = 0, taken: int = 0, dropped: int = 0
-    ) -> None:
-        for place, count in enumerate((steered, taken, dropped)):
-            at = worker_id * 192 + place * 64
-            os.pwrite(self.load_fd, struct.pack("=Q", count), at)
-
-    def steer(self, worker_id: int, datagrams: int) -> None:
-        """Count *datagrams* as given to a worker, as the kernel program does."""
-        at = worker_id * 192
-        [steered] = struct.unpack("=Q", os.pread(self.load_fd, 8, at))
-        os.pwrite(self.load_fd, struct.pack("=Q", steered + datagrams), at)
-
-    def taken(self, worker_id: int) -> int:
-        at = worker_id * 192 + 64
-        count: int = struct.unpack("=Q", os.pread(self.load_fd, 8, at))[0]
-        return count
-
-    def ownership(self, worker_id: int = 1, *, table: bytes = b"\1\0\0\0") -> Ownership:
-        ownership = Ownership(worker_id, KEY, self.live_fd, self.load_fd)
-        self.publish(ownership, table)
-        return ownership
-
-    def publish(self, ownership: Ownership, table: bytes) -> None:
-        fd = memory.sealed("table", table)
-        ownership.publish(fd, len(table) // 4)
-        os.close(fd)
-
-    def close(self) -> None:
-        os.close(self.live_fd)
-        os.close(self.load_fd)
-
-
-class FakeUpstream:
-    """A resolver that says what a test lets it say, over UDP and TCP."""
-
-    def __init__(self, index: int = 0, family: int = socket.AF_INET) -> None:
-        host = "127.0.0.1" if family == socket.AF_INET else "::1"
-        self.index = index
-        self.udp, self.tcp = twin_sockets(family, host)
-        self.udp.settimeout(0)
-        self.tcp.settimeout(0)
-        self.tcp.listen()
-        port = self.udp.getsockname()[1]
-        self.spec = UpstreamServer(index, host, port, family, 1)
-
-    def take(self) -> list[tuple[dns.message.Message, tuple[str, int]]]:
-        """Return the queries that came over UDP since the last call, with senders."""
-        return [
-            (dns.message.from_wire(octets), sender)
-            for octets, sender in self.take_octets()
-        ]
-
-    def take_octets(self) -> list[tuple[bytes, tuple[str, int]]]:
-        """Return what :meth:`take` does, unread."""
-        taken = []
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                taken.append(self.udp.recvfrom(65535))
-        return taken
-
-    def take_one(self) -> tuple[dns.message.Message, tuple[str, int]]:
-        [one] = self.take()
-        return one
-
-    def send(self, octets: bytes, sender: tuple[str, int]) -> None:
-        self.udp.sendto(octets, sender)
-
-    def answer(self, *records: str, **said: int) -> dns.message.Message:
-        """Respond to the one query that came; return it."""
-        query, sender = self.take_one()
-        octets = said_to(query, *records, **said).to_wire(max_size=65535)
-        self.send(octets, sender)
-        return query
-
-    def accept(self) -> socket.socket:
-        """Return the connection that came over TCP."""
-        connection, _address = self.tcp.accept()
-        connection.settimeout(5)
-        return connection
-
-    def close(self) -> None:
-        self.udp.close()
-        self.tcp.close()
-
-
-def twin_sockets(family: int, host: str) -> tuple[socket.socket, socket.socket]:
-    """Return a UDP and a TCP socket on one port that the kernel chose."""
-    while True:
-        udp = socket.socket(family, socket.SOCK_DGRAM)
-        tcp = socket.socket(family, socket.SOCK_STREAM)
-        udp.bind((host, 0))
-        try:
-            tcp.bind((host, udp.getsockname()[1]))
-        except OSError:
-            udp.close()
-            tcp.close()
-            continue
-        return udp, tcp
-
-
-def said_to(
-    query: dns.message.Message,
-    *records: str,
-    rcode: int = 0,
-    flags: int = 0,
-    edns: int = 0,
-) -> dns.message.Message:
-    """Return a response with *records*, each ``name ttl type data``, dot or no dot."""
-    response = dns.message.make_response(query, recursion_available=True)
-    response.flags |= flags
-    for record in records:
-        owner, ttl, kind, data = record.split(maxsplit=3)
-        owner = owner.removesuffix(".") + "."
-        response.answer.append(dns.rrset.from_text(owner, int(ttl), "IN", kind, data))
-    if edns < 0:
-        response.use_edns(-1)
-    response.set_rcode(dns.rcode.Rcode(rcode))
-    return response
-
-
-class Client:
-    """A stub resolver with one UDP socket."""
-
-    def __init__(self, address: tuple[str, int], host: str = "") -> None:
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self.socket = socket.socket(family, socket.SOCK_DGRAM)
-        if host:
-            self.socket.bind((host, 0))
-        self.socket.connect(address)
-        self.socket.settimeout(0)
-
-    def send(self, octets: bytes) -> None:
-        self.socket.send(octets)
-
-    def receive(self) -> list[bytes]:
-        received = []
-        with contextlib.suppress(BlockingIOError, ConnectionRefusedError):
-            while True:
-                received.append(self.socket.recv(65535))
-        return received
-
-    def close(self) -> None:
-        self.socket.close()
-
-
-def query_for(
-    name: str = "www.example.com",
-    rtype: str = "A",
-    **edns: Any,  # noqa: ANN401 - as in dnspython
-) -> dns.message.Message:
-    return dns.message.make_query(name, rtype, use_edns=0 if edns else None, **edns)
 
 
 class Rig:
@@ -553,15 +376,6 @@ def miss(rig: Rig, query: dns.message.Message | None = None, host: str = "") -> 
     client = rig.client(host)
     assert rig.ask((query or query_for()).to_wire(), client) == []
     return client
-
-
-def received(client: Client) -> list[dns.message.Message]:
-    return [dns.message.from_wire(octets) for octets in client.receive()]
-
-
-def received_one(client: Client) -> dns.message.Message:
-    [response] = received(client)
-    return response
 
 
 def cached(rig: Rig, upstream: FakeUpstream, *records: str, rcode: int = 0) -> None:
