@@ -5,8 +5,8 @@
 
 import sys
 
-from dnsfront.worker import loop, nursery
+from dnsfront.worker import main, nursery
 
 if __name__ == "__main__":
-    main = nursery.main if sys.argv[1] == "nursery" else loop.main
-    sys.exit(main(int(sys.argv[-1])))
+    begin = nursery.main if sys.argv[1] == "nursery" else main.main
+    sys.exit(begin(int(sys.argv[-1])))

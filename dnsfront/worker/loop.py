@@ -1,30 +1,26 @@
-"""One worker process: how it is put together, its rounds, its drain.
+"""One worker: how it is put together, its rounds, its drain.
 
-Everything it needs arrives over the control channel (`ipc/channel.py`). It owns a share
-of the names, a cache for them and sockets towards the upstreams; the listening sockets
-it shares with the supervisor, so that they outlive it.
+It owns a share of the names, a cache for them and sockets towards the upstreams; the
+listening sockets it shares with the supervisor, so that they outlive it.
 """
 
 from __future__ import annotations
 
-import gc
 import os
-import signal
 import socket
 import time
+from collections.abc import Callable
 from typing import Final
 
 from dnsfront import logs
 from dnsfront.dns.cache import Cache
 from dnsfront.dns.shape import Shapes
-from dnsfront.ipc import channel, memory, messages, packets, records, signals, stats
+from dnsfront.ipc import memory, stats
 from dnsfront.ipc.identity import Identity
 from dnsfront.ipc.messages import (
     Drain,
     Drained,
     KnowPeers,
-    MapImages,
-    OtherCode,
     Ping,
     Pong,
     Ready,
@@ -32,11 +28,11 @@ from dnsfront.ipc.messages import (
     UseTable,
 )
 from dnsfront.ipc.spec import WorkerSpec
-from dnsfront.ipc.stats import Counter, Limit
 from dnsfront.kernel.layouts import described
 from dnsfront.worker.answering.answering import Answering
 from dnsfront.worker.answering.images import Images
 from dnsfront.worker.clients.gate import Gate
+from dnsfront.worker.counts import Counts
 from dnsfront.worker.orders.config import (
     ConfigOrders,
     client_descriptors,
@@ -50,7 +46,7 @@ from dnsfront.worker.peers.handover import Peers
 from dnsfront.worker.peers.inbox import Inbox
 from dnsfront.worker.peers.ownership import Ownership
 from dnsfront.worker.peers.transfer import Recipient
-from dnsfront.worker.process import descriptors, privileges
+from dnsfront.worker.process import descriptors
 from dnsfront.worker.process.clock import Clock
 from dnsfront.worker.process.faults import Faults
 from dnsfront.worker.process.meter import Meter
@@ -59,47 +55,8 @@ from dnsfront.worker.transports.listening import Listening
 from dnsfront.worker.transports.streams import Streams
 from dnsfront.worker.upstreams.forwarding import Forwarding
 
-_NS: Final = 1_000_000_000
 #: More batches than fit into the hand-over socket, whose messages may never end.
 _CATCH_UP_ROUNDS: Final = 1024
-
-#: Queries leave no cycles behind, so looking for them as often as Python does by
-#: default would mostly walk the cache for nothing.
-_GC_THRESHOLDS: Final = (50_000, 20, 100)
-
-
-def main(control_fd: int) -> int:
-    """Serve until the supervisor says so or is gone; return the exit code."""
-    # A stop comes over the channel: who signals the whole group gets a drain too.
-    signals.ignore(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    control = socket.socket(fileno=control_fd)
-    received = channel.receive(control)
-    if received is None:
-        return os.EX_UNAVAILABLE
-    ours = Identity.here(described())
-    if Identity.told(received[0]) != ours:
-        told, _none = packets.pack(OtherCode(ours.version, ours.layout))
-        channel.send(control, told)
-        control.close()
-        return os.EX_SOFTWARE
-    start = messages.order_in(*received)
-    assert isinstance(start, Start), "the first order"
-    spec = records.from_json(WorkerSpec, memory.content(start.spec_fd))
-    os.close(start.spec_fd)
-    images = Images()
-    while images.are_missing(spec.zones):
-        received = channel.receive(control)
-        if received is None:
-            return os.EX_UNAVAILABLE
-        order = messages.order_in(*received)
-        assert isinstance(order, MapImages), "what the first spec names"
-        images.take(order.packs, order.memory_fds)
-    worker = WorkerLoop(control, start, spec, images)
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
-    privileges.drop(start.user)
-    worker.run()
-    return os.EX_OK
 
 
 class WorkerLoop:
@@ -119,71 +76,79 @@ class WorkerLoop:
         self._clock = Clock(time.monotonic_ns())
         self._meter = Meter(stats.words(start.stats_fd), self._clock)
         self._faults = Faults(self._meter)
-        self.ownership = Ownership(
+        self._ownership = Ownership(
             spec.worker_id, spec.hash_key, start.live_fd, start.load_fd
         )
-        self.ownership.publish(start.table_fd, start.slots)
-        self.cache = Cache(spec.cache)
-        self.gate = Gate(spec.access)
-        self.reactor = Reactor(
+        self._ownership.publish(start.table_fd, start.slots)
+        self._cache = Cache(spec.cache)
+        self._gate = Gate(spec.access)
+        self._reactor = Reactor(
             before_round=self._clock.set,
             after_round=self._after_round,
             on_tick=self._on_tick,
-            on_fault=self._on_fault,
+            on_fault=self._faults.caught,
         )
         health = memoryview(memory.read_only(start.health_fd)).cast("Q")
-        self.forwarding = Forwarding(
+        self._forwarding = Forwarding(
             health=health.__getitem__,
-            reactor=self.reactor,
+            reactor=self._reactor,
             meter=self._meter,
             faults=self._faults,
         )
-        self.answering = Answering(
+        self._answering = Answering(
             worker_id=spec.worker_id,
-            cache=self.cache,
+            cache=self._cache,
             shapes=Shapes(
-                self.cache.views,
+                self._cache.views,
                 nsid=spec.name.encode(),
                 udp_size=spec.edns.udp_size,
             ),
-            ownership=self.ownership,
-            forwarding=self.forwarding,
+            ownership=self._ownership,
+            forwarding=self._forwarding,
             clock=self._clock,
             meter=self._meter,
             faults=self._faults,
             is_steered=spec.steering == "ebpf",
         )
-        self.answering.serve(images.zones(spec.zones))
+        self._answering.serve(images.zones(spec.zones))
         images.keep(spec.zones)
-        identify(self.answering, spec)
-        forward(self.forwarding, spec)
-        self.peers = Peers(spec.worker_id)
+        identify(self._answering, spec)
+        forward(self._forwarding, spec)
+        self._peers = Peers(spec.worker_id)
         free = descriptors.left()
-        self.streams = Streams(
-            answering=self.answering,
-            reactor=self.reactor,
-            peers=self.peers,
+        self._streams = Streams(
+            answering=self._answering,
+            reactor=self._reactor,
+            peers=self._peers,
             limits=spec.limits,
             descriptors=client_descriptors(free, spec),
         )
-        self.listening = Listening(
-            answering=self.answering,
-            ownership=self.ownership,
-            gate=self.gate,
-            peers=self.peers,
-            reactor=self.reactor,
-            streams=self.streams,
+        self._listening = Listening(
+            answering=self._answering,
+            ownership=self._ownership,
+            gate=self._gate,
+            peers=self._peers,
+            reactor=self._reactor,
+            streams=self._streams,
         )
-        self.listening.add(spec.listeners, start.socket_fds)
+        self._listening.add(spec.listeners, start.socket_fds)
         self._inbox = Inbox(
             socket.socket(fileno=start.handover_fd),
-            self.peers,
-            on_datagram=self.listening.answer_passed,
-            on_query=self.answering.query,
-            on_parcel=Recipient(self.cache, self._clock, self._meter).adopt,
+            self._peers,
+            on_datagram=self._listening.answer_passed,
+            on_query=self._answering.query,
+            on_parcel=Recipient(self._cache, self._clock, self._meter).adopt,
+        )
+        self._counts = Counts(
+            self._meter,
+            cache=self._cache,
+            forwarding=self._forwarding,
+            listening=self._listening,
+            peers=self._peers,
+            inbox=self._inbox,
         )
         self._orders = Orders(
-            control, on_end=self.reactor.stop, on_fault=self._on_fault
+            control, on_end=self._reactor.stop, on_fault=self._faults.caught
         )
         self._orders.on(KnowPeers, self._on_peers)
         self._orders.on(UseTable, self._on_table)
@@ -192,10 +157,10 @@ class WorkerLoop:
         EntryOrders(
             self._orders,
             worker_id=spec.worker_id,
-            cache=self.cache,
-            answering=self.answering,
-            ownership=self.ownership,
-            peers=self.peers,
+            cache=self._cache,
+            answering=self._answering,
+            ownership=self._ownership,
+            peers=self._peers,
             meter=self._meter,
             catch_up=self._catch_up,
         )
@@ -203,29 +168,34 @@ class WorkerLoop:
             self._orders,
             spec,
             images=images,
-            cache=self.cache,
-            answering=self.answering,
-            gate=self.gate,
-            streams=self.streams,
+            cache=self._cache,
+            answering=self._answering,
+            gate=self._gate,
+            streams=self._streams,
             free=free,
-            forwarding=self.forwarding,
+            forwarding=self._forwarding,
         )
         ListenerOrders(
             self._orders,
-            listening=self.listening,
-            answering=self.answering,
+            listening=self._listening,
+            answering=self._answering,
             catch_up=self._catch_up,
         )
-        self._parts: Final = (
-            self._expire,
-            self._go_on,
+        #: What a round does when it has called those whose descriptors are ready.
+        self._parts: Final[tuple[Callable[[], object], ...]] = (
+            self._forwarding.expire,
+            self._prefetch,
+            self._orders.go_on,
             self._take_back,
-            self.answering.delivery.go_on,
+            self._answering.delivery.go_on,
             # Ahead of the upstreams: the query behind an answer may be a miss.
-            self._serve_tcp,
-            self._flush_upstreams,
-            self._flush_udp,
-            self._flush_counts,
+            self._streams.work,
+            self._forwarding.flush,
+            self._listening.flush,
+            self._peers.flush,
+            self._meter.flush,
+            self._counts.flush,
+            self._trim,
         )
         for fd in (
             start.stats_fd,
@@ -238,18 +208,18 @@ class WorkerLoop:
 
     def run(self) -> None:
         """Serve until drained, or until the supervisor is gone."""
-        self.reactor.watch(self._orders.fileno(), self._orders.ready)
+        self._reactor.watch(self._orders.fileno(), self._orders.ready)
         # Before it serves: a predecessor sends its cache.
-        self.reactor.watch(self._inbox.fileno(), self._on_handover)
+        self._reactor.watch(self._inbox.fileno(), self._on_handover)
         ours = Identity.here(described())
         self._orders.tell(Ready(ours.version, ours.layout))
-        self.reactor.run()
+        self._reactor.run()
 
     # -- what the supervisor orders
 
     def _on_peers(self, order: KnowPeers) -> None:
         sockets = [socket.socket(fileno=fd) for fd in order.socket_fds]
-        self.peers.replace(dict(zip(order.ids, sockets, strict=True)))
+        self._peers.replace(dict(zip(order.ids, sockets, strict=True)))
         self._serve()
 
     def _serve(self) -> None:
@@ -262,18 +232,18 @@ class WorkerLoop:
             return
         if not self._is_serving:
             self._is_serving = True
-            self.listening.catch_up()
-        self.listening.watch()
+            self._listening.catch_up()
+        self._listening.watch()
 
     def _on_table(self, order: UseTable) -> None:
-        self.ownership.publish(order.table_fd, order.slots)
+        self._ownership.publish(order.table_fd, order.slots)
         os.close(order.table_fd)
 
     def _on_drain(self, order: Drain) -> None:
         """Finish what there is, but for what waits at the listeners kept, and end."""
         self._is_draining = True
-        self.listening.drain(order.kept)
-        self.listening.unwatch()
+        self._listening.drain(order.kept)
+        self._listening.unwatch()
 
     def _take_handed_over(self) -> bool:
         """Take what other workers passed here; return whether there was any."""
@@ -290,94 +260,62 @@ class WorkerLoop:
 
     # -- a round
 
-    def _on_fault(self, part: str) -> None:
-        self._faults.caught(part)
-
     def _after_round(self) -> float | None:
         for part in self._parts:
             try:
                 part()
             except Exception:  # noqa: BLE001 - the other parts have their turn
-                self._on_fault(part.__name__)
+                self._faults.caught(getattr(part, "__qualname__", "round"))
         if self._is_draining and self._is_drained():
             self._orders.tell(Drained())
-            self.reactor.stop()
+            self._reactor.stop()
         return self._wait_s()
 
-    def _go_on(self) -> None:
-        if self._orders.is_under_way:
-            self._orders.go_on()
+    def _prefetch(self) -> None:
+        """Fetch again what is asked for and soon expires."""
+        if self._cache.due:
+            self._answering.prefetch()
 
     def _take_back(self) -> None:
         """Answer queries over TCP that were handed over in vain."""
-        if self.peers.has_given_back:
-            for octets, waiter in self.peers.given_back():
+        if self._peers.has_given_back:
+            for octets, waiter in self._peers.given_back():
                 waiter.is_ours = True  # nobody else is left to ask
-                self.answering.query(octets, waiter)
+                self._answering.query(octets, waiter)
 
-    def _serve_tcp(self) -> None:
-        self.streams.work()
-
-    def _flush_upstreams(self) -> None:
-        self.forwarding.flush()
-
-    def _flush_udp(self) -> None:
-        self.listening.flush()
-
-    def _flush_counts(self) -> None:
-        self.peers.flush()
-        self._meter.flush()
-        losses = self.cache.losses
-        if losses.evictions or losses.oversized:
-            self._meter.count(Counter.CACHE_EVICTIONS, losses.evictions)
-            self._meter.count(Limit.CACHE_SIZE, losses.for_weight)
-            self._meter.count(Limit.CACHE_ENTRY_SIZE, losses.oversized)
-            losses.clear()
-        self._is_trimming = self.cache.trim()
+    def _trim(self) -> None:
+        self._is_trimming = self._cache.trim()
 
     def _wait_s(self) -> float | None:
         """Return how long there is nothing to do but to wait for others."""
-        has_crowd = (
-            self.answering.delivery.crowds.waiting > 0 or self.peers.has_given_back
-        )
-        if self._is_trimming or has_crowd or self.streams.has_work:
+        if (
+            self._is_trimming
+            or self._answering.delivery.crowds.waiting
+            or self._peers.has_given_back
+            or self._streams.has_work
+        ):
             return 0
-        waits = [self.forwarding.wait_s()]
-        if self._orders.is_under_way:
-            waits.append(self._orders.wait_s())
-        return min((wait_s for wait_s in waits if wait_s is not None), default=None)
-
-    def _expire(self) -> None:
-        """Fail what is overdue upstream, and fetch again what soon expires here."""
-        self.forwarding.expire()
-        if self.cache.due:
-            self.answering.prefetch()
+        upstream_s, order_s = self._forwarding.wait_s(), self._orders.wait_s()
+        if upstream_s is None or order_s is None:
+            return order_s if upstream_s is None else upstream_s
+        return min(upstream_s, order_s)
 
     def _on_tick(self, now_ns: int) -> None:
-        self._meter.set_gauge(Counter.CACHE_ENTRIES, len(self.cache))
-        self._meter.set_gauge(Counter.CACHE_OCTETS, self.cache.octets)
-        self._meter.set_gauge(Counter.PENDING, self.forwarding.pending)
-        self._meter.set_gauge(Counter.TCP_OPEN, self.listening.connections)
-        if self.peers.failed:
-            self._meter.count(Counter.HANDOVER_FAILED, self.peers.failed)
-            self.peers.failed = 0
-        self.peers.take_overdue_back()
-        if self._inbox.refused:
-            self._meter.count(Counter.HANDOVER_REFUSED, self._inbox.refused)
-            self._inbox.refused = 0
-        self.forwarding.sweep()
-        self.listening.expire(now_ns)
+        self._counts.show()
+        self._peers.take_overdue_back()
+        self._forwarding.sweep()
+        self._listening.expire(now_ns)
 
     def _is_drained(self) -> bool:
         """Take what the sockets still hold; return whether nobody waits any more."""
-        if not self.listening.take():
+        if not self._listening.take():
             return False
         if self._take_handed_over():
             return False
-        if not self.forwarding.is_idle:
+        if not self._forwarding.is_idle:
             return False
-        if self.answering.delivery.crowds.waiting:
+        if self._answering.delivery.crowds.waiting:
             return False
-        self.listening.flush()
-        self.peers.flush()
-        return not self.listening.connections
+        self._listening.flush()
+        self._peers.flush()
+        return not self._listening.connections

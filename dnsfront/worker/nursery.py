@@ -19,7 +19,7 @@ from typing import NoReturn
 
 from dnsfront.ipc import signals
 from dnsfront.ipc.channel import receive_fds
-from dnsfront.worker import loop
+from dnsfront.worker import main as worker
 
 _MAX_REQUEST_OCTETS = 256
 #: A worker's control channel, or a program's channel and where its output goes.
@@ -53,7 +53,7 @@ def main(channel_fd: int) -> int:
                 module, argument = words
                 _run(module, argument, *fds)
             [control_fd] = fds
-            return loop.main(control_fd)
+            return worker.main(control_fd)
         for fd in fds:
             os.close(fd)
         channel.send(str(pid).encode())

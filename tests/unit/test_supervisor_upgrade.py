@@ -21,7 +21,7 @@ from dnsfront.ipc.spec import Listener
 from dnsfront.kernel.layouts import described
 from dnsfront.supervisor.front import Front
 from dnsfront.supervisor.workers.state import State
-from dnsfront.worker import loop
+from dnsfront.worker import main
 from tests.unit.supervisor_fakes import (
     PlayedProcess,
     eventually,
@@ -110,12 +110,12 @@ def test_a_reload_that_needs_a_worker_of_other_code_says_so(
 def test_a_worker_of_other_code_touches_nothing_that_it_got(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(loop.signals, "ignore", lambda *_signals: None)
+    monkeypatch.setattr(main.signals, "ignore", lambda *_signals: None)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         ours.send(json.dumps({"op": "start", **NEWER}).encode())
 
-        assert loop.main(theirs.detach()) != 0
+        assert main.main(theirs.detach()) != 0
 
         said: Plain = json.loads(ours.recv(4096))
     assert Identity.told(said) == Identity.here(described())

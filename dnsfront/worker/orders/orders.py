@@ -59,8 +59,6 @@ class Orders:
         self._on_fault = on_fault
         self._handlers: dict[type[Order[Any]], Callable[[Any], Result]] = {}
         self._jobs: list[_Job] = []
-        #: Whether :meth:`go_on` has something to do, looked at in every round.
-        self.is_under_way = False
 
     def on(self, kind: type[OrderT], handler: Callable[[OrderT], Result]) -> None:
         """Have *handler* carry out orders of *kind*; it owns their descriptors."""
@@ -106,7 +104,6 @@ class Orders:
             raise
         if isinstance(result, Generator):
             self._jobs.append(_Job(number, result))
-            self.is_under_way = True
         elif result is not None:
             self.tell(result, number)
 
@@ -116,7 +113,7 @@ class Orders:
 
     def wait_s(self) -> float | None:
         """Return how long the next piece of work may wait; None if there is none."""
-        return min((job.wait_s for job in self._jobs), default=None)
+        return min(job.wait_s for job in self._jobs) if self._jobs else None
 
     def go_on(self) -> None:
         """Do a piece more of what takes several rounds."""
@@ -130,4 +127,3 @@ class Orders:
                 self._jobs.remove(job)
                 self._on_fault("order")
                 self._fail(job.number, exc)
-        self.is_under_way = bool(self._jobs)
