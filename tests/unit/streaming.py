@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
 
 import dns.message
 
 from tests.unit.fake_upstream import FakeUpstream, said_to
 from tests.unit.stub_client import query_for
-from tests.unit.worker_rig import ZONE, Rig
+from tests.unit.worker_rig import BOUNDS, NS, ZONE, Rig
 
 #: `big` has answers of some 50 kB.
 BIG = ZONE + "".join(f'big 60 TXT "{n:03d}{"x" * 240}"\n' for n in range(200))
@@ -104,3 +107,58 @@ def respond_upstream(upstream: FakeUpstream, *, backwards: bool = False) -> int:
         name = query.question[0].name.to_text()
         upstream.send(said_to(query, f"{name} 60 A 192.0.2.1").to_wire(), sender)
     return len(taken)
+
+
+class Crowd:
+    """A rig with bounds of its own, and its clients."""
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        upstream: FakeUpstream,
+        *,
+        descriptors: int = 1000,
+        **bounds: Any,  # noqa: ANN401 - any field of the limits
+    ) -> None:
+        self._stack = stack
+        self.rig = stack.enter_context(
+            Rig(
+                zone=BIG,
+                upstreams=[upstream],
+                bounds=replace(BOUNDS, **bounds),
+                descriptors=descriptors,
+            )
+        )
+
+    def connect(self, source: str = "127.0.0.1", buffer_octets: int = 0) -> Stream:
+        """Return a new connection, taken or turned away, a second after the last."""
+        stream = Stream(self.rig, source=source, buffer_octets=buffer_octets)
+        self._stack.callback(stream.close)
+        self.rig.round()
+        self.rig.now_ns += NS
+        return stream
+
+    def busy(self, source: str = "127.0.0.1") -> Stream:
+        """Return a connection that waits for an answer."""
+        stream = self.connect(source)
+        pool = self.rig.pool
+        assert pool is not None
+        number = pool.pending + 1
+        stream.send(away(number))
+        self.rig.until(lambda: pool.pending == number)
+        return stream
+
+    def is_served(self, stream: Stream) -> bool:
+        """Return whether *stream* is open, and answers."""
+        try:
+            stream.send(www())
+        except OSError:
+            return False
+        found = []
+
+        def is_over() -> bool:
+            found.extend(stream.read())
+            return bool(found) or stream.has_ended
+
+        self.rig.until(is_over)
+        return bool(found)

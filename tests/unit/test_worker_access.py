@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dnsfront.dns import wire
 from dnsfront.ipc.stats import Counter
 from dnsfront.worker.clients.access import MAX_REMEMBERED, AccessList
+from tests.unit.datagrams import message, padded, said, with_opt, www
 from tests.unit.stub_client import query_for
 from tests.unit.worker_rig import ZONE, Rig
 
@@ -150,3 +152,40 @@ def test_allowed_and_denied_clients_share_a_batch() -> None:
         rcodes = [[x.recv(512)[3] & 15 for _ in range(3)] for x in clients]
         assert rcodes == [[5, 5, 5], [0, 0, 0]]
         assert rig.count(Counter.REFUSED) == 3
+
+
+def test_client_that_is_not_allowed_is_refused_with_the_reason() -> None:
+    with Rig(zone=ZONE, allow=("192.0.2.0/24",)) as rig:
+        for octets in (message(), with_opt(), padded(1000), message(flags=4 << 11)):
+            [response] = rig.ask(octets)
+            assert said(response) == "REFUSED"
+        refused = rig.ask_for(www(payload=1232))
+        silent = rig.ask(b"") + rig.ask(message(flags=wire.QR))
+
+        assert [error.code for error in refused.extended_errors()] == [18]
+        assert silent == []
+        assert rig.counted() == {
+            "QUERIES_UDP": 7,
+            "NOT_ALLOWED": 5,
+            "REFUSED": 5,
+            "IGNORED_SHORT": 1,
+            "IGNORED_RESPONSE": 1,
+        }
+
+
+def test_client_that_is_no_longer_allowed_is_refused_at_once() -> None:
+    with Rig(zone=ZONE) as rig:
+        rig.ask_for(www())
+
+        rig.admit("192.0.2.0/24")
+
+        assert rig.ask_for(www()).rcode() == dns.rcode.REFUSED
+
+
+def test_clients_are_served_over_ipv6() -> None:
+    with Rig(zone=ZONE, host="::1") as rig:
+        for _ in range(3):
+            assert rig.ask_for(www()).rcode() == dns.rcode.NOERROR
+        rig.admit("127.0.0.0/8")
+
+        assert rig.ask_for(www()).rcode() == dns.rcode.REFUSED
