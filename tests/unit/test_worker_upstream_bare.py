@@ -62,6 +62,22 @@ def test_a_complaint_without_a_question_is_answered_by_a_plain_query(
     assert received_one(client).rcode() == dns.rcode.NOERROR
 
 
+@pytest.mark.parametrize("is_bare", [True, False])
+@pytest.mark.parametrize("rcode", ["FORMERR", "NOTIMP"])
+def test_a_complaint_about_our_opt_record_is_not_told_to_the_client(
+    rig: Rig, upstream: FakeUpstream, rcode: str, *, is_bare: bool
+) -> None:
+    client = miss(rig)
+    query, sender = upstream.take_one()
+    complaint = said_to(query, rcode=dns.rcode.from_text(rcode)).to_wire()
+
+    upstream.send(bare(query, rcode) if is_bare else complaint, sender)
+    for _ in range(4):
+        rig.wait(TIMEOUT_S)  # the plain queries get lost
+
+    assert received_one(client).rcode() == dns.rcode.SERVFAIL
+
+
 def test_errors_without_a_question_to_every_try_are_told_without_a_time_out(
     rig: Rig, upstream: FakeUpstream
 ) -> None:

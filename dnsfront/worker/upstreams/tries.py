@@ -151,6 +151,8 @@ class Tries:
         if rcode in OFFENDED and fetch.has_edns and server is fetch.server:
             fetch.plain_server = server
             fetch.candidates.append(server)
+            # The OPT record is ours: the client's question is not what is wrong.
+            rcode = wire.SERVFAIL
         fetch.failed_rcode = rcode if rcode <= wire.RCODE_MASK else wire.SERVFAIL
         fetch.error = wire.EDE_NO_REACHABLE_AUTHORITY if response.is_lame else None
         fetch.errors = response.errors
@@ -165,6 +167,7 @@ class Tries:
             fetch.plain_server = server
             if server not in fetch.candidates:
                 fetch.candidates.append(server)
+            rcode = wire.SERVFAIL
         fetch.failed_rcode = rcode
         fetch.error = None
         fetch.errors = b""
