@@ -10,7 +10,6 @@ import pytest
 from dnsfront.dns.zones.zone_set import ZoneSet
 from dnsfront.ipc.stats import Counter
 from tests.unit.asking import load_zone
-from tests.unit.caching import flush
 from tests.unit.fake_upstream import ADDRESS, FakeUpstream
 from tests.unit.stub_client import query_for, received_one
 from tests.unit.worker_rig import Rig, cached, miss
@@ -93,6 +92,28 @@ def test_entries_from_another_worker_do_not_hide_a_zone(
         assert "192.0.2.99" in answer
 
 
+@pytest.mark.parametrize(
+    ("record", "is_kept"),
+    [
+        ("www.example.com. 300 A 192.0.2.1", False),
+        ("www.example.org. 300 A 192.0.2.1", True),
+        ("www.example.org. 300 CNAME www.example.com.", False),
+    ],
+    ids=["a name of the zone", "another name", "an alias of a name of the zone"],
+)
+def test_what_a_new_zone_has_a_say_in_is_forgotten(
+    rig: Rig, upstream: FakeUpstream, record: str, *, is_kept: bool
+) -> None:
+    client = miss(rig, query_for(record.partition(". ")[0]))
+    upstream.answer(record, ADDRESS)
+    rig.until(client.receive)
+    assert len(rig.cache.entries()) == 1
+
+    list(rig.answering.change_zones(zones()))
+
+    assert len(rig.cache.entries()) == is_kept
+
+
 def test_what_is_due_is_not_fetched_for_a_zone(
     rig: Rig, upstream: FakeUpstream
 ) -> None:
@@ -112,8 +133,7 @@ def test_names_go_to_the_upstream_when_the_zone_is_gone(
     rig.answering.serve(zones())
     assert "192.0.2.99" in rig.ask_for(query_for()).answer[0].to_text()
 
-    rig.answering.serve(None)
-    flush(rig.cache)
+    list(rig.answering.change_zones(None))
 
     client = miss(rig)
     upstream.answer(ADDRESS)

@@ -13,6 +13,11 @@ class ZoneSet:
     def __init__(self, zones: Iterable[Zone]) -> None:
         self._zones = {zone.origin: zone for zone in zones}
 
+    @property
+    def origins(self) -> frozenset[bytes]:
+        """The names that the zones begin at."""
+        return frozenset(self._zones)
+
     def find_for_ds(self, qname: bytes) -> Zone | None:
         """Return the zone that can say which DS records *qname* has, if one can.
 

@@ -6,6 +6,8 @@ other queries come here as a whole.
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 from dnsfront.dns import wire
 from dnsfront.dns.cache import Cache
 from dnsfront.dns.entry import ODD_ANY, ODD_STUB, ODD_ZONE, Entry
@@ -262,6 +264,19 @@ class Answering:
         self.local.serve(zones)
         message = None if zones is None else self.local.message
         self.forwarding.outcomes.local_message = message
+
+    def change_zones(self, zones: ZoneSet | None) -> Generator[None, None, None]:
+        """Answer from other *zones* from now on, and forget the cached, step by step.
+
+        That is all that the zones of before or of now have a say in.
+        """
+        origins: frozenset[bytes] = frozenset()
+        for each in (self.local.zones, zones):
+            if each is not None:
+                origins |= each.origins
+        self.serve(zones)
+        self.reclaim()
+        yield from self.cache.forgetting_zones(origins)
 
     def reclaim(self) -> None:
         """Answer what upstreams are asked and a zone of ours answers now.

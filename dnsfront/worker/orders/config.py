@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
 
 from dnsfront import logs
-from dnsfront.dns import wire
 from dnsfront.dns.cache import Cache
 from dnsfront.errors import DnsfrontError
 from dnsfront.ipc import memory, records
@@ -75,9 +73,8 @@ class ConfigOrders:
         # Without upstreams a zone says of its origin what is its parent's to say.
         is_alone, was_alone = not spec.upstreams.servers, not before.upstreams.servers
         if spec.zones != before.zones or is_alone != was_alone:
-            self._answering.serve(zones)
             self._images.keep(spec.zones)
-            yield from self._forget_outdated(before)
+            yield from self._answering.change_zones(zones)
         if spec.cache.max_ttl_s < before.cache.max_ttl_s:
             yield from self._cache.shortening(self._answering.clock.now_s)
         return Configured()
@@ -90,16 +87,6 @@ class ConfigOrders:
             self._streams.keep_out(self._gate)
         self._streams.configure(spec.limits, client_descriptors(self._free, spec))
         self._forwarding.bound(spec.limits)
-
-    def _forget_outdated(self, before: WorkerSpec) -> Generator[None, None, None]:
-        """Forget what zones of *before*, or of now, have a say in, a piece a round."""
-        # From now on no response of an upstream gets in; those that did go.
-        self._answering.reclaim()
-        origins = {
-            wire.qname_from_text(zone.origin)
-            for zone in (*before.zones, *self._spec.zones)
-        }
-        yield from self._cache.forgetting_zones(origins)
 
 
 def identify(answering: Answering, spec: WorkerSpec) -> None:
