@@ -20,7 +20,7 @@ from dnsfront.worker.clients.crowds import (
     Crowds,
 )
 from dnsfront.worker.clients.waiter import Waiter
-from dnsfront.worker.transports.framed import FramedConnection, TcpWaiter
+from dnsfront.worker.transports.framed import FramedConnection, FramedWaiter
 from dnsfront.worker.upstreams.fetch import Fetch
 from tests.unit.fake_upstream import FakeUpstream, said_to
 from tests.unit.streaming import Stream
@@ -83,7 +83,9 @@ def test_large_answer_for_ten_thousand_never_holds_more_memory_than_allowed(
     held: list[int] = []
     answered = FramedConnection.answered
 
-    def watched(connection: FramedConnection, query: TcpWaiter, message: bytes) -> None:
+    def watched(
+        connection: FramedConnection, query: FramedWaiter, message: bytes
+    ) -> None:
         answered(connection, query, message)
         charged.append(rig.streams.octets)
         if len(charged) % 20 == 0:

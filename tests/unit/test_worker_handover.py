@@ -346,7 +346,7 @@ def test_entry_of_4000_addresses_is_whole_at_its_next_owner() -> None:
             owner=lambda _qname: 2,
             own_id=1,
             now_s=pair.first.clock.now_s,
-            send=pair.first.peers.pass_entries,
+            send=pair.first.peers.pass_parcel,
         ):
             pass
         pair.second.round()

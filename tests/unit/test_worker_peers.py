@@ -104,7 +104,7 @@ def test_message_that_was_cut_is_refused_and_counted() -> None:
         peers.replace({2: sending.dup()})
         inbox = rig.inbox_at(receiving, peers)
 
-        peers.pass_entries(2, bytes(MAX_PARCEL_OCTETS + COMPACT))
+        peers.pass_parcel(2, bytes(MAX_PARCEL_OCTETS + COMPACT))
         inbox.receive()
 
         assert inbox.refused == 1

@@ -47,7 +47,7 @@ class _Membership:
 
 @dataclass
 class Inherited:
-    """What a predecessor had in the kernel: sockets by worker_id, sockarrays.
+    """What a predecessor had in the kernel: sockets by worker_id, and sockarrays.
 
     Each descriptor is owned here until somebody takes it out.
     """
@@ -69,8 +69,8 @@ class SocketGroups:
     """Every worker's listening sockets, and the group of each listener in the kernel.
 
     A worker is bound, then joins, and some day leaves; the program is attached once the
-    first workers have joined.
-    *listeners* are what whoever is bound from now on gets, with their numbers.
+    first workers have joined. *listeners* are what whoever is bound from now on gets,
+    with their numbers.
     """
 
     def __init__(
@@ -261,7 +261,7 @@ class SocketGroups:
         return 0 if member is None else member.dropped()
 
     def holds_datagrams(self, worker_id: int) -> bool:
-        """Return whether something waits in the worker's sockets: the kernel's word."""
+        """Return whether the kernel says that it holds datagrams for the worker."""
         member = self._members.get(worker_id)
         return member is not None and any(
             sock.holds_datagrams() for sock in member.sockets.values()

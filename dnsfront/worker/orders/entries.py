@@ -69,7 +69,7 @@ class EntryOrders:
             owner=partial(self._ownership.owner_under, table),
             own_id=self._worker_id,
             now_s=self._answering.clock.now_s,
-            send=self._peers.pass_entries,
+            send=self._peers.pass_parcel,
         )
         entries = yield from self._in_time(steps, order.timeout_s)
         return Transferred(entries)

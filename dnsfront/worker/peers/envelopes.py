@@ -11,7 +11,7 @@ DATAGRAM: Final = 1
 STREAM_QUERY: Final = 2
 STREAM_RESPONSE: Final = 3
 #: The number tells the form of a parcel, too: a predecessor may be another version.
-ENTRIES: Final = 6
+PARCEL: Final = 6
 
 KIND: Final = struct.Struct("=B")
 #: kind, listener number, octets of address and of control message, then both padded.

@@ -18,33 +18,33 @@ from dnsfront.worker.clients.waiter import Waiter
 from dnsfront.worker.peers.envelopes import (
     DATAGRAM,
     DATAGRAM_HEAD,
-    ENTRIES,
     KIND,
+    PARCEL,
     STREAM_HEAD,
     STREAM_QUERY,
     STREAM_RESPONSE,
 )
 from dnsfront.worker.process.batch import SendBatch
 
-#: Far longer than any owner takes that is alive: it gives up on upstreams before.
-_ANSWERED_WITHIN_NS: Final = 10_000_000_000
+#: Far longer than an owner takes that is alive: it gives up on upstreams before.
+_ANSWER_TIMEOUT_NS: Final = 10_000_000_000
 #: Queries taken back that are answered here in one round.
 GIVEN_BACK_A_ROUND: Final = 64
 
 
-def _send_entries(sock: socket.socket, parcel: bytes) -> bool:
-    """Send cache entries; return False when there is no room for them now."""
+def _send_parcel(sock: socket.socket, parcel: bytes) -> bool:
+    """Send *parcel*; return False when there is no room for it now."""
     try:
-        sock.send(KIND.pack(ENTRIES) + parcel, socket.MSG_DONTWAIT)
+        sock.send(KIND.pack(PARCEL) + parcel, socket.MSG_DONTWAIT)
     except BlockingIOError:
         return False
     except OSError:
-        return True  # whoever it was is gone
+        return True  # that worker is gone
     return True
 
 
 class Receivers:
-    """The workers of another instance, while cache entries go there."""
+    """The workers of another instance, for the time of a transfer to them."""
 
     def __init__(self, ids: Sequence[int], fds: Sequence[int]) -> None:
         self._sockets = {
@@ -56,8 +56,8 @@ class Receivers:
         return worker_id in self._sockets
 
     def send(self, worker_id: int, parcel: bytes) -> bool:
-        """Send cache entries, as :meth:`Peers.pass_entries` does."""
-        return _send_entries(self._sockets[worker_id], parcel)
+        """Send *parcel*, as :meth:`Peers.pass_parcel` does."""
+        return _send_parcel(self._sockets[worker_id], parcel)
 
     def close(self) -> None:
         """Give up the sockets, which belong to this object."""
@@ -125,7 +125,8 @@ class Peers:
         self._tokens += 1
         token = self._tokens
         head = STREAM_HEAD.pack(STREAM_QUERY, self._worker_id, token)
-        # Ahead of the passing, which may take it back at once.
+        # Noted before it is passed: if its batch leaves at once and there is no room,
+        # the query is taken back at once.
         self._waiting[token] = (worker_id, self._clock(), octets, waiter)
         if not self._pass(worker_id, head + octets):
             del self._waiting[token]
@@ -143,14 +144,14 @@ class Peers:
         if passed is not None:
             passed[3].respond(message)
 
-    def pass_entries(self, worker_id: int, parcel: bytes) -> bool:
-        """Send cache entries to the next owner of their names, or tell to come again.
+    def pass_parcel(self, worker_id: int, parcel: bytes) -> bool:
+        """Send cache entries to the next owner of their names.
 
-        An owner that is not known, or gone, takes everything: there is nobody to wait
-        for.
+        Returns False when there is no room for them now. An owner that is not known, or
+        is gone, counts as one that took them: there is nobody to wait for.
         """
         sock = self._sockets.get(worker_id)
-        return sock is None or _send_entries(sock, parcel)
+        return sock is None or _send_parcel(sock, parcel)
 
     def _pass(self, worker_id: int, octets: bytes) -> bool:
         batch = self._batches.get(worker_id)
@@ -202,10 +203,10 @@ class Peers:
     def take_overdue_back(self) -> None:
         """Take the queries back that were not answered in a long time.
 
-        The answer may have found no room here; who waits would wait until the
-        connection ends.
+        The answer may have found no room in this worker's socket, and the client would
+        wait until its connection ends.
         """
-        overdue_ns = self._clock() - _ANSWERED_WITHIN_NS
+        overdue_ns = self._clock() - _ANSWER_TIMEOUT_NS
         while self._waiting:
             token = next(iter(self._waiting))
             if self._waiting[token][1] > overdue_ns:

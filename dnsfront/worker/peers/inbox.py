@@ -10,8 +10,8 @@ from dnsfront.worker.clients.waiter import Waiter
 from dnsfront.worker.peers.envelopes import (
     DATAGRAM,
     DATAGRAM_HEAD,
-    ENTRIES,
     KIND,
+    PARCEL,
     STREAM_HEAD,
     STREAM_QUERY,
     STREAM_RESPONSE,
@@ -109,7 +109,7 @@ class Inbox:
                 octets[DATAGRAM_HEAD.size :],
             )
             return
-        if kind == ENTRIES:
+        if kind == PARCEL:
             self._on_parcel(octets[KIND.size :])
             return
         _, worker_id, token = STREAM_HEAD.unpack_from(octets)

@@ -244,7 +244,8 @@ class _Sender:
             if number == errno.EINTR:
                 continue
             if number == errno.ECONNREFUSED and not is_told:
-                # What an earlier message met; telling it, the kernel did not send.
+                # The kernel reports what an earlier message met, in place of sending
+                # this one, which is tried again.
                 is_told = True
                 continue
             if number in _OURS:

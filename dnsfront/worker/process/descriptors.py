@@ -11,7 +11,7 @@ import os
 import resource
 from typing import Final
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 #: For what comes with other workers, other listeners and orders.
 _RESERVE: Final = 64
@@ -34,7 +34,7 @@ def for_clients(free: int, *, servers: int, wanted: int) -> int:
     reserve = _RESERVE + servers * _A_SERVER
     room = max(1, free - min(reserve, free * 3 // 4))
     if room < wanted:
-        _log.warning(
+        _LOG.warning(
             "descriptors_low left=%d tcp_connections=%d wanted=%d", free, room, wanted
         )
     return room

@@ -12,7 +12,7 @@ from typing import Final
 from dnsfront.ipc.stats import Counter
 from dnsfront.worker.process.meter import Meter
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 #: A fault that meets every query must not fill the disk: one line a second and part.
 _LOG_EVERY_NS: Final = 1_000_000_000
@@ -34,4 +34,4 @@ class Faults:
             self._logged[part] = (at_ns, unsaid + 1)
             return
         self._logged[part] = (now_ns, 0)
-        _log.exception("fault part=%s unsaid=%d", part, unsaid)
+        _LOG.exception("fault part=%s unsaid=%d", part, unsaid)

@@ -1,7 +1,7 @@
-"""Queries over a stream of octets, each behind its length (RFC 1035, 4.2.2; RFC 7766).
+"""Queries over a connection, each behind its length (RFC 1035, 4.2.2; RFC 7766).
 
-A stream does nothing of its own accord. It is given turns by `streams.py`, in each of
-which it reads a little, serves a few queries and sends what it can, so that whoever
+A connection does nothing of its own accord. It is given turns by `streams.py`, in each
+of which it reads a little, serves a few queries and sends what it can, so that whoever
 asks most waits longest.
 """
 
@@ -18,7 +18,7 @@ from dnsfront.worker.transports.connection import Connection
 from dnsfront.worker.transports.listener import OpenListener
 from dnsfront.worker.transports.streams import Streams
 
-#: Queries of one connection under way at once; it is not read meanwhile.
+#: Queries of one connection under way at once; no more are read meanwhile.
 MAX_OUTSTANDING: Final = 100
 #: Queries that one connection is served in a turn.
 QUERIES_A_TURN: Final = 16
@@ -32,8 +32,8 @@ _QUERY_OCTETS: Final = 1024
 _OCTETS_A_QUERY: Final = 4096
 
 
-class TcpWaiter(Waiter):
-    """One query of a connection, as the front end sees its client."""
+class FramedWaiter(Waiter):
+    """One query of a connection, as those who answer it see its client."""
 
     __slots__ = ("_connection", "token")
 
@@ -80,7 +80,7 @@ class FramedConnection(Connection):
         self._received = bytearray()
         self._unsent = bytearray()
         #: What the queries under way cost, each with its octets.
-        self._under_way: dict[TcpWaiter, int] = {}
+        self._under_way: dict[FramedWaiter, int] = {}
         self._under_way_octets = 0
         self._asked = 0
         #: The client has closed its side.
@@ -199,7 +199,7 @@ class FramedConnection(Connection):
                 break
             served += 1
             self._asked += 1
-            query = TcpWaiter(self)
+            query = FramedWaiter(self)
             self._under_way[query] = cost
             self._under_way_octets += cost
             answering.meter.count(Counter.QUERIES_TCP)
@@ -214,7 +214,7 @@ class FramedConnection(Connection):
             self.active_at_ns = answering.clock.now_ns
         return served
 
-    def answered(self, query: TcpWaiter, message: bytes) -> None:
+    def answered(self, query: FramedWaiter, message: bytes) -> None:
         """Take the response to *query*; nothing happens on a closed connection."""
         cost = self._under_way.pop(query, 0)
         if not cost:
@@ -227,14 +227,14 @@ class FramedConnection(Connection):
         if not self._is_in_turn:
             self.streams.note_written(self)
 
-    def is_owed(self, query: TcpWaiter) -> bool:
+    def is_owed(self, query: FramedWaiter) -> bool:
         """Return whether there still is somebody to answer *query* to."""
         return query in self._under_way
 
     def _may_keep(self, octets: int) -> bool:
         """Charge so many *octets* more; return whether there still is a connection.
 
-        Where memory is short somebody is cut off first, who may be this one.
+        Where memory is short, a connection is closed first, which may be this one.
         """
         streams = self.streams
         if streams.octets + octets > streams.limits.tcp_memory_octets:
@@ -295,7 +295,7 @@ class FramedConnection(Connection):
         )
 
     def _account(self) -> None:
-        """Have the streams know what this connection holds."""
+        """Tell `streams` how many octets this connection holds."""
         octets = len(self._received) + len(self._unsent)
         octets += self._under_way_octets
         self.streams.octets += octets - self.octets

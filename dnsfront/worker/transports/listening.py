@@ -86,7 +86,7 @@ class Listening:
         self._open[number].answer_passed(address, control, octets)
 
     def catch_up(self) -> None:
-        """Take what waited for a predecessor, and forget what that one had taken."""
+        """Take what waited for a predecessor, and count what that one took as taken."""
         steered = self._ownership.steered
         if self.take():
             self._ownership.count_as_taken(steered)
@@ -117,7 +117,7 @@ class Listening:
             self._open[number].leave()
 
     def has_left(self) -> bool:
-        """Take what the leaving ones still hold; return whether nobody waits there."""
+        """Take what leaving listeners still hold; return whether nobody waits there."""
         leaving = [listener for listener in self._open.values() if listener.is_leaving]
         if not all([x.has_left() for x in leaving]):  # noqa: C419 - as in take()
             return False
@@ -126,7 +126,7 @@ class Listening:
         return not self._streams.answering.forwarding.is_awaited_at(leaving)
 
     def close(self) -> None:
-        """Close the leaving ones, and the connections that are left there."""
+        """Close the listeners that leave, and the connections that are left there."""
         for listener in [x for x in self._open.values() if x.is_leaving]:
             del self._open[listener.number]
             listener.close()

@@ -14,7 +14,7 @@ from dnsfront.worker.transports.listener import OpenListener
 from dnsfront.worker.transports.streams import Streams
 
 _ACCEPTS_PER_ROUND: Final = 16
-#: What keeps a connection waiting that is there: accept(2).
+#: Errors of accept(2) that leave the connection in the queue.
 _LACKS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 #: More than can wait at a listening socket.
 _MAX_BACKLOG: Final = 65536
@@ -34,7 +34,7 @@ class TcpListener(OpenListener):
         super().__init__(listener, sock, streams.reactor)
         self.streams = streams
         self._gate = gate
-        #: Whether it has to be resumed by the next tick.
+        #: Whether it is not read until the next tick.
         self.is_paused = False
 
     def ready(self, event: int) -> None:
@@ -52,7 +52,7 @@ class TcpListener(OpenListener):
             return False
         except OSError as exc:
             if exc.errno not in _LACKS:
-                return True  # who waited is gone
+                return True  # the client that waited is gone
             if not self.streams.lack_descriptors(self.sock):
                 self._pause()
             return False
@@ -74,13 +74,13 @@ class TcpListener(OpenListener):
         try:
             connection = FramedConnection(sock, client, packed, self, streams)
         except OSError:
-            sock.close()  # it is gone already
+            sock.close()  # the client is gone already
             return
         streams.add(connection)
         self.connections.add(connection)
 
     def _pause(self) -> None:
-        """Leave who waits alone for a while: looking again at once is no use."""
+        """Leave clients in the queue until the next tick: there is no room for them."""
         self.unwatch()
         self.is_paused = True
 
@@ -96,9 +96,9 @@ class TcpListener(OpenListener):
             self.watch()
 
     def take(self) -> bool:
-        """Return true: who waits was taken when the drain began.
+        """Return true: a drain takes whoever is in the queue at once.
 
-        Where nothing new can come, some may still be on their way to the queue.
+        A listener that leaves accepts on, for connections whose handshake ends later.
         """
         if self.is_leaving:
             self.ready(0)

@@ -292,9 +292,10 @@ class UdpListener(OpenListener):
             meter.observe(Source.ZONE, duration_ns, zone_hits)
 
     def _denial(self, i: int, verdict: Verdict) -> bytes:
-        """Return what a client that is not served gets, empty if that is nothing now.
+        """Return the refusal for a client that is not served, empty if none is due.
 
-        It may be nothing at all, or need more thought than the other ones.
+        None is where it gets no response, and where its query had to be parsed, so that
+        the refusal has been queued.
         """
         answering = self._answering
         if verdict is Verdict.DROP:
