@@ -16,7 +16,7 @@ from typing import Any, Final
 from dnsfront.cli.output import print_json, tell
 from dnsfront.cli.progress import progress_of, shown
 from dnsfront.config.socket_path import control_socket
-from dnsfront.dns.wire import qname_from_text, qname_to_text
+from dnsfront.dns.names import qname_from_text, qname_to_text
 from dnsfront.errors import ControlError, DnsfrontError, UsageError, WireError
 from dnsfront.ipc.asking import ask
 

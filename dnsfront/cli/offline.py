@@ -15,7 +15,7 @@ from typing import Any
 from dnsfront.cli.output import print_json, tell
 from dnsfront.config.load import load
 from dnsfront.config.model import json_schema
-from dnsfront.dns.wire import qname_from_text
+from dnsfront.dns.names import qname_from_text
 from dnsfront.errors import (
     ConfigError,
     Mistake,

@@ -23,7 +23,7 @@ from dnsfront.config.units import (
     size_octets_from_text,
     size_octets_to_text,
 )
-from dnsfront.dns.wire import qname_from_text, qname_to_text
+from dnsfront.dns.names import qname_from_text, qname_to_text
 from dnsfront.errors import WireError
 
 #: Key of the validation context: the directory that relative paths start from.

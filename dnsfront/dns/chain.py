@@ -6,9 +6,11 @@ forward to us would have to throw them away (RFC 2181, 5.4.1).
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Final
 
 from dnsfront.dns import wire
+from dnsfront.dns.names import MAX_QNAME_OCTETS, ancestors
 from dnsfront.dns.records import (
     CNAME,
     DNAME,
@@ -77,14 +79,13 @@ class _Aliases:
         target = self.cnames.get(qname)
         if not self.dnames:
             return target
-        at = 0
-        while qname[at]:
-            at += qname[at] + 1
-            ending = self.dnames.get(qname[at:])
+        for owner in islice(ancestors(qname), 1, None):
+            ending = self.dnames.get(owner)
             if ending is not None:
-                self.used.add(qname[at:])
-                if target is None and at + len(ending) <= wire.MAX_QNAME_OCTETS:
-                    target = qname[:at] + ending
+                self.used.add(owner)
+                below = qname[: len(qname) - len(owner)]
+                if target is None and len(below) + len(ending) <= MAX_QNAME_OCTETS:
+                    target = below + ending
         return target
 
 

@@ -19,7 +19,8 @@ from dnslib import (
     EDNSOption,
 )
 
-from dnsfront.dns import wire
+from dnsfront.dns import edns, wire
+from dnsfront.dns.names import labels, qname_from_text
 from dnsfront.errors import WireError
 
 #: Types that dnslib does not know, or by another name than IANA's.
@@ -96,22 +97,15 @@ def question(name: str, qtype: int) -> bytes:
     Raises:
         WireError: *name* is none.
     """
-    labels = tuple(_labels(wire.qname_from_text(name)))
+    name_labels = tuple(labels(qname_from_text(name)))
     query = DNSRecord(
         DNSHeader(id=int.from_bytes(os.urandom(2), "big"), rd=1),
-        q=DNSQuestion(DNSLabel(labels), qtype),
+        q=DNSQuestion(DNSLabel(name_labels), qtype),
     )
     query.add_ar(
-        EDNS0(udp_len=wire.UDP_PAYLOAD_OCTETS, opts=[EDNSOption(wire.OPTION_NSID, b"")])
+        EDNS0(udp_len=wire.UDP_PAYLOAD_OCTETS, opts=[EDNSOption(edns.OPTION_NSID, b"")])
     )
     return bytes(query.pack())
-
-
-def _labels(qname: bytes) -> Iterable[bytes]:
-    at = 0
-    while qname[at]:
-        yield qname[at + 1 : at + 1 + qname[at]]
-        at += 1 + qname[at]
 
 
 def response(octets: bytes, query: bytes) -> Message | None:
@@ -142,7 +136,7 @@ def _message(record: DNSRecord) -> Message:
         option for rr in record.ar if rr.rtype == wire.OPT for option in rr.rdata
     ]
     upper = [rr.ttl >> 24 for rr in record.ar if rr.rtype == wire.OPT]
-    nsids = [bytes(x.data) for x in options if x.code == wire.OPTION_NSID]
+    nsids = [bytes(x.data) for x in options if x.code == edns.OPTION_NSID]
     return Message(
         rcode=_rcode(header.rcode | (upper[0] << 4 if upper else 0)),
         flags=tuple(flags),
@@ -153,7 +147,7 @@ def _message(record: DNSRecord) -> Message:
         errors=tuple(
             (int.from_bytes(x.data[:2], "big"), x.data[2:].decode("utf-8", "replace"))
             for x in options
-            if x.code == wire.OPTION_EDE
+            if x.code == edns.OPTION_EDE
         ),
     )
 

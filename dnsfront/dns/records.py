@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from dnsfront.dns import wire
+from dnsfront.dns.names import MAX_QNAME_OCTETS
 from dnsfront.errors import TooManyRecordsError, WireError
 
 NS: Final = 2
@@ -129,7 +130,7 @@ def short_end(octets: bytes, at: int, body_at: int) -> int:
     target = (octets[at] << 8 | octets[at + 1]) - 0xC000
     if target == 12 or target == 13 + octets[12] < body_at - 4:
         length = at - start + body_at - 4 - target
-        return end if length <= wire.MAX_QNAME_OCTETS else -1
+        return end if length <= MAX_QNAME_OCTETS else -1
     if 12 <= target < start and _is_short(octets, target, start):
         return end if at - start < _SHORT_OCTETS else -1
     return -1
@@ -246,7 +247,7 @@ class Names:
                 break
             length_before, pointers_before = length, pointers
             limit, start, at = start, target, target
-        if length > wire.MAX_QNAME_OCTETS:
+        if length > MAX_QNAME_OCTETS:
             raise WireError("a name is over 255 octets")
         for target, octets_before, count_before, part_end in met:
             rest = (pointers - count_before) << 8 | length - octets_before

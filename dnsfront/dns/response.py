@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from dnsfront.dns import wire
+from dnsfront.dns import edns, wire
 from dnsfront.dns.chain import follow, scrubbed
 from dnsfront.dns.records import (
     CNAME,
@@ -260,7 +260,7 @@ def parse_response(  # noqa: C901, PLR0912, PLR0915 - a call a record costs too 
                 has_opt, end, kept = True, at, number
             rcode |= ttl >> 24 << 4
             if rdlength:
-                errors += wire.errors_in(octets, data_at, record_end)
+                errors += edns.errors_in(octets, data_at, record_end)
         elif has_opt:
             pass
         elif rclass != _IN:

@@ -11,8 +11,10 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from dnsfront.dns import wire
+from dnsfront.dns import edns, wire
+from dnsfront.dns.edns import Edns
 from dnsfront.dns.entry import Entry, view_of
+from dnsfront.dns.query import Query
 
 _HEAD = struct.Struct("!4H")
 _HEADER_TAIL = struct.Struct("!5H")
@@ -82,8 +84,8 @@ class Shape:
     def refusal(self, identity: bytes, question: bytes) -> bytes:
         """Return the response to a client that is not allowed."""
         if self.opt and not self._refusal_opt:
-            error = wire.error_option(wire.EDE_PROHIBITED)
-            self._refusal_opt = wire.with_options(self.opt, error)
+            error = edns.error_option(edns.EDE_PROHIBITED)
+            self._refusal_opt = edns.with_options(self.opt, error)
         head = self.heads[_REFUSED]
         return b"".join((identity, head, question, self._refusal_opt))
 
@@ -104,7 +106,7 @@ class Shape:
 
     def with_error(self, code: int) -> Shape:
         """Return this shape with an Extended DNS Error in its OPT record."""
-        return self.with_options(wire.error_option(code))
+        return self.with_options(edns.error_option(code))
 
     def with_errors(self, errors: bytes, size: int) -> Shape:
         """Return this shape with Extended DNS *errors*, unless they do not fit.
@@ -117,7 +119,7 @@ class Shape:
 
     def with_options(self, options: bytes) -> Shape:
         """Return this shape with EDNS *options* added to its OPT record, if any."""
-        opt = wire.with_options(self.opt, options)
+        opt = edns.with_options(self.opt, options)
         return Shape(self.view, self.lookup, self.heads, self.limit, opt)
 
 
@@ -137,7 +139,7 @@ class Shapes:
     ) -> None:
         self.udp_size = udp_size
         self._views = views
-        self._nsid = wire.option(wire.OPTION_NSID, nsid)
+        self._nsid = edns.option(edns.OPTION_NSID, nsid)
         self._heads: dict[tuple[int, bool, bool], Heads] = {}
         self.plain: dict[bytes, Shape] = {}
         self.with_opt: dict[bytes, dict[bytes, Shape]] = {}
@@ -174,22 +176,22 @@ class Shapes:
         for by_opt in self.with_opt.values():
             by_opt.clear()
 
-    def of(self, query: wire.Query, *, is_tcp: bool) -> Shape:
+    def of(self, query: Query, *, is_tcp: bool) -> Shape:
         """Return the shape of a parsed query, with NSID if it asked for that."""
-        edns = query.edns
+        client = query.edns
         if is_tcp:
             limit = wire.TCP_PAYLOAD_OCTETS
-        elif edns is None:
+        elif client is None:
             limit = wire.PLAIN_UDP_OCTETS
         else:
-            limit = min(edns.udp_size, self.udp_size)
-        return self._shape(query.flags, edns, limit=limit)
+            limit = min(client.udp_size, self.udp_size)
+        return self._shape(query.flags, client, limit=limit)
 
-    def learn(self, octets: bytes, query: wire.Query) -> None:
+    def learn(self, octets: bytes, query: Query) -> None:
         """Remember the shape of a query with a plain OPT record for the fast path."""
-        edns = query.edns
+        client = query.edns
         plain_size = wire.HEADER_OCTETS + len(query.question) + _OPT_OCTETS
-        if edns is None or len(octets) != plain_size:
+        if client is None or len(octets) != plain_size:
             return
         by_opt = self.with_opt.get(octets[2:12])
         if by_opt is None:
@@ -198,20 +200,20 @@ class Shapes:
             by_opt.clear()
         by_opt[octets[-_OPT_OCTETS:]] = self.of(query, is_tcp=False)
 
-    def _shape(self, flags: int, edns: wire.Edns | None, *, limit: int) -> Shape:
-        is_dnssec_ok = edns is not None and edns.is_dnssec_ok
+    def _shape(self, flags: int, client: Edns | None, *, limit: int) -> Shape:
+        is_dnssec_ok = client is not None and client.is_dnssec_ok
         opt = b""
-        if edns is not None:
-            options = self._nsid if edns.wants_nsid else b""
-            opt = wire.opt_record(
+        if client is not None:
+            options = self._nsid if client.wants_nsid else b""
+            opt = edns.opt_record(
                 is_dnssec_ok=is_dnssec_ok, options=options, udp_size=self.udp_size
             )
         view = view_of(flags, is_dnssec_ok=is_dnssec_ok)
         flags &= wire.RD | wire.AD | wire.CD
-        heads_key = (flags, edns is not None, is_dnssec_ok)
+        heads_key = (flags, client is not None, is_dnssec_ok)
         heads = self._heads.get(heads_key)
         if heads is None:
             heads = self._heads[heads_key] = Heads(
-                flags, has_opt=edns is not None, is_dnssec_ok=is_dnssec_ok
+                flags, has_opt=client is not None, is_dnssec_ok=is_dnssec_ok
             )
         return Shape(view, self._views[view].get, heads, limit, opt)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from dnsfront.dns.wire import qname_from_text, qname_to_text
+from dnsfront.dns.names import qname_from_text, qname_to_text
 from dnsfront.errors import ControlError, WireError
 from dnsfront.ipc.messages import Flush
 from dnsfront.supervisor.change.apply import Change

@@ -15,7 +15,7 @@ import pytest
 
 from dnsfront.config.load import load
 from dnsfront.config.model import Config
-from dnsfront.dns.wire import qname_from_text
+from dnsfront.dns.names import qname_from_text
 from dnsfront.ipc.asking import ask
 from dnsfront.ring.qhash import hash_key, qname_hash, slot_of
 from dnsfront.ring.table import moves

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import dns.name
 import pytest
 
-from dnsfront.dns.wire import CLASS_IN, qname_from_text
+from dnsfront.dns.names import qname_from_text
+from dnsfront.dns.wire import CLASS_IN
 from dnsfront.errors import ZoneError
 from tests.system.nsd import Nsd, refusal
 from tests.system.zone_snippets import ONLY_NSD_TAKES, RIGHT, WRONG

@@ -10,11 +10,11 @@ import dns.flags
 import dns.message
 import dns.rcode
 
-from dnsfront.dns import wire
+from dnsfront.dns import edns, wire
 from tests.unit.stub_client import query_for
 
 QUESTION = b"\3www\7example\4test\0\0\1\0\1"
-OPT = wire.opt_record()
+OPT = edns.opt_record()
 
 
 def message(

@@ -18,7 +18,7 @@ from dnsfront.cli.main import main
 from dnsfront.cli.query import _reachable
 from dnsfront.config.address import SocketAddress
 from dnsfront.dns.messages import error_name, question, response, type_from_text
-from dnsfront.dns.wire import qname_from_text
+from dnsfront.dns.names import qname_from_text
 from dnsfront.errors import UnavailableError, WireError
 from tests.unit.fake_upstream import said_to
 from tests.unit.worker_rig import ZONE, Rig

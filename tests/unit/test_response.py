@@ -15,8 +15,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from dnsfront.dns import edns, wire
 from dnsfront.dns import response as response_module
-from dnsfront.dns import wire
 from dnsfront.dns.response import (
     MAX_NEGATIVE_TTL_S,
     NEVER_KEPT,
@@ -259,7 +259,7 @@ def test_opt_record_is_taken_out(extended: int, additional: int) -> None:
 def test_what_follows_an_opt_record_is_left_out(behind: int) -> None:
     plain = response(answer=CHAIN)
     record = b"\xc0\x0c\0\1\0\1\0\0\0\5\0\4\x7f\0\0\1"
-    opt = wire.opt_record()
+    opt = edns.opt_record()
     octets = (
         plain[:10]
         + bytes((0, behind + 2))
@@ -284,7 +284,7 @@ def test_opt_record_outside_the_additional_section_is_malformed(section: int) ->
     plain[section + 1] = 1
 
     with pytest.raises(WireError):
-        parsed(bytes(plain) + wire.opt_record())
+        parsed(bytes(plain) + edns.opt_record())
 
 
 @pytest.mark.parametrize("ttl", [0x80000000, 0xFFFFFFFF], ids=["bit alone", "all bits"])

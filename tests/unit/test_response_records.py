@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dnsfront.dns import wire
+from dnsfront.dns import edns, wire
 from dnsfront.dns.chain import joined
 from dnsfront.dns.records import Names, short_end
 from dnsfront.dns.response import MAX_ODD_NAMES, MAX_ODD_RECORDS, NEVER_KEPT
@@ -380,7 +380,7 @@ def test_a_denial_by_another_class_is_none() -> None:
 @pytest.mark.parametrize("rclass", [1, 255], ids=["IN", "ANY"])
 def test_what_is_for_the_next_hop_alone_is_dropped(rtype: int, rclass: int) -> None:
     key = of_class(rclass, record(rtype, b"\0" + bytes(16)))
-    octets = message(GOOD, key, wire.opt_record(), counts=(1, 0, 2))
+    octets = message(GOOD, key, edns.opt_record(), counts=(1, 0, 2))
 
     parts = parsed(octets)
 
@@ -391,7 +391,7 @@ def test_what_is_for_the_next_hop_alone_is_dropped(rtype: int, rclass: int) -> N
 
 def test_records_that_nobody_checked_are_not_rewritten() -> None:
     cut = record(35, b"")
-    opt = wire.opt_record()
+    opt = edns.opt_record()
     octets = message(EVIL_NS, GOOD, opt, cut, opt, counts=(2, 0, 3))
 
     parts = parsed(octets)

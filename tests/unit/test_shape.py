@@ -10,9 +10,10 @@ import dns.message
 import dns.rcode
 import pytest
 
-from dnsfront.dns import wire
+from dnsfront.dns import edns, wire
 from dnsfront.dns.cache import Cache
 from dnsfront.dns.entry import head_of
+from dnsfront.dns.query import parse_query
 from dnsfront.dns.response import Response, parse_response
 from dnsfront.dns.sections import Sections
 from dnsfront.dns.shape import Shape, Shapes
@@ -50,7 +51,7 @@ def query_octets(
 
 
 def shape_of(octets: bytes, *, is_tcp: bool = False) -> Shape:
-    return shapes().of(wire.parse_query(octets), is_tcp=is_tcp)
+    return shapes().of(parse_query(octets), is_tcp=is_tcp)
 
 
 def upstream(flags: int, *, records: int = 1, rcode: int = 0) -> Response:
@@ -195,7 +196,7 @@ def test_nsid_is_not_told_to_others() -> None:
 def test_extended_error_stands_beside_nsid() -> None:
     shape = shape_of(query_octets(do=False, options=((3, b""),)))
 
-    told = answered(shape.with_error(wire.EDE_STALE_ANSWER), upstream(0))
+    told = answered(shape.with_error(edns.EDE_STALE_ANSWER), upstream(0))
 
     assert [option.otype for option in told.options] == [
         dns.edns.OptionType.NSID,
@@ -206,7 +207,7 @@ def test_extended_error_stands_beside_nsid() -> None:
 
 
 def test_extended_error_is_kept_from_those_without_edns() -> None:
-    shape = shape_of(query_octets()).with_error(wire.EDE_STALE_ANSWER)
+    shape = shape_of(query_octets()).with_error(edns.EDE_STALE_ANSWER)
 
     assert answered(shape, upstream(0)).edns == -1
 
@@ -233,7 +234,7 @@ def test_queries_without_edns_are_known_from_the_start(
 
     shape = known(found, octets)
 
-    worked_out = found.of(wire.parse_query(octets), is_tcp=False)
+    worked_out = found.of(parse_query(octets), is_tcp=False)
     assert shape is not None
     assert (shape.view, shape.limit, shape.opt) == (
         worked_out.view,
@@ -249,7 +250,7 @@ def test_query_with_a_plain_opt_record_is_learned(*, do: bool, size: int) -> Non
     found = shapes()
 
     before = known(found, octets)
-    found.learn(octets, wire.parse_query(octets))
+    found.learn(octets, parse_query(octets))
     shape = known(found, octets)
 
     assert before is None
@@ -267,14 +268,14 @@ def test_query_with_a_plain_opt_record_is_learned(*, do: bool, size: int) -> Non
         query_octets(),
         query_octets(do=False)[:2] + b"\2" + query_octets(do=False)[3:],
         # An address record before the OPT record.
-        query_octets()[:11] + b"\2" + query_octets()[12:] + RECORD + wire.opt_record(),
+        query_octets()[:11] + b"\2" + query_octets()[12:] + RECORD + edns.opt_record(),
     ],
     ids=["NSID", "padding", "no EDNS", "TC set", "another record"],
 )
 def test_nothing_else_is_learned(octets: bytes) -> None:
     found = shapes()
 
-    found.learn(octets, wire.parse_query(octets))
+    found.learn(octets, parse_query(octets))
 
     assert not any(found.with_opt.values())
 
@@ -284,7 +285,7 @@ def test_flood_of_odd_opt_records_is_bounded() -> None:
 
     for size in range(5000):
         octets = query_octets(do=False, size=size)
-        found.learn(octets, wire.parse_query(octets))
+        found.learn(octets, parse_query(octets))
 
     assert sum(map(len, found.with_opt.values())) <= 512
     assert known(found, octets) is not None

@@ -16,7 +16,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from dnsfront.dns import wire
+from dnsfront.dns import edns, wire
+from dnsfront.dns.names import MAX_QNAME_OCTETS, qname_from_text, qname_to_text
+from dnsfront.dns.query import error_response, parse_query
 from dnsfront.errors import WireError
 
 QUESTION = b"\3www\7example\4test\0\0\1\0\1"
@@ -55,12 +57,12 @@ def judged(octets: bytes) -> dns.message.Message:
 
 @given(names)
 def test_qname_comes_back_from_its_text(qname: bytes) -> None:
-    assert wire.qname_from_text(wire.qname_to_text(qname)) == qname.lower()
+    assert qname_from_text(qname_to_text(qname)) == qname.lower()
 
 
 @given(names)
 def test_text_of_a_qname_means_the_same_to_dnspython(qname: bytes) -> None:
-    text = wire.qname_to_text(qname)
+    text = qname_to_text(qname)
 
     assert dns.name.from_text(text) == dns.name.from_wire(qname, 0)[0]
 
@@ -70,7 +72,7 @@ def test_dnspython_text_of_a_qname_is_understood(qname: bytes) -> None:
     text = dns.name.from_wire(qname, 0)[0].to_text()
     assume(text.isascii())
 
-    assert wire.qname_from_text(text) == qname.lower()
+    assert qname_from_text(text) == qname.lower()
 
 
 @pytest.mark.parametrize(
@@ -101,10 +103,10 @@ def test_dnspython_text_of_a_qname_is_understood(qname: bytes) -> None:
     ],
 )
 def test_text_is_understood(text: str, qname: bytes | None) -> None:
-    found = wire.qname_from_text(text)
+    found = qname_from_text(text)
 
     if qname is None:
-        assert len(found) == wire.MAX_QNAME_OCTETS
+        assert len(found) == MAX_QNAME_OCTETS
     else:
         assert found == qname
 
@@ -142,7 +144,7 @@ def test_text_is_understood(text: str, qname: bytes | None) -> None:
 )
 def test_text_that_names_nothing_is_refused(text: str) -> None:
     with pytest.raises(WireError):
-        wire.qname_from_text(text)
+        qname_from_text(text)
 
 
 # Queries
@@ -159,7 +161,7 @@ def test_query_falls_into_its_parts(
 ) -> None:
     question = qname + struct.pack("!HH", qtype, qclass)
 
-    query = wire.parse_query(message(flags=sum(flags), rest=question))
+    query = parse_query(message(flags=sum(flags), rest=question))
 
     assert query.identity == b"\x12\x34"
     assert query.flags == sum(flags)
@@ -189,7 +191,7 @@ def test_opt_record_of_dnspython_is_read(
     made = dns.message.make_query("www.example.test", "A")
     made.use_edns(0, dns.flags.DO if is_dnssec_ok else 0, size, options=generic)
 
-    edns = wire.parse_query(made.to_wire()).edns
+    edns = parse_query(made.to_wire()).edns
 
     assert edns is not None
     assert edns.udp_size == max(size, 512)
@@ -202,7 +204,7 @@ def test_opt_record_may_stand_among_other_additional_records() -> None:
     other = b"\xc0\x0c\0\1\0\1\0\0\0\0\0\4\x7f\0\0\1"
     octets = message(counts=(1, 0, 0, 3), rest=QUESTION + other + OPT + other)
 
-    query = wire.parse_query(octets)
+    query = parse_query(octets)
 
     assert query.edns is not None
 
@@ -272,7 +274,7 @@ MALFORMED = {
 @pytest.mark.parametrize(("octets", "rcode"), MALFORMED.values(), ids=list(MALFORMED))
 def test_malformed_query_gets_its_rcode(octets: bytes, rcode: int) -> None:
     with pytest.raises(WireError) as error:
-        wire.parse_query(octets)
+        parse_query(octets)
 
     assert error.value.rcode == rcode
 
@@ -280,7 +282,7 @@ def test_malformed_query_gets_its_rcode(octets: bytes, rcode: int) -> None:
 @given(st.binary(min_size=12, max_size=600))
 def test_random_octets_raise_nothing_else(octets: bytes) -> None:
     try:
-        wire.parse_query(octets)
+        parse_query(octets)
     except WireError as exc:
         rcode = exc.rcode
     else:
@@ -299,7 +301,7 @@ def test_nearly_right_octets_raise_nothing_else(
     octets = message(counts=counts, rest=start + noise)
 
     try:
-        query = wire.parse_query(octets)
+        query = parse_query(octets)
     except WireError:
         return
 
@@ -326,7 +328,7 @@ def test_end_of_a_question_is_found_at_any_offset(qname: bytes, before: bytes) -
 
 @given(st.binary(min_size=12, max_size=300), st.sampled_from((1, 4, 5, 16)))
 def test_error_response_to_anything_is_a_message(octets: bytes, rcode: int) -> None:
-    response = wire.error_response(octets, rcode)
+    response = error_response(octets, rcode)
 
     read = judged(response)
     assert response[:2] == octets[:2]
@@ -338,7 +340,7 @@ def test_error_response_to_anything_is_a_message(octets: bytes, rcode: int) -> N
 
 @pytest.mark.parametrize(("octets", "rcode"), MALFORMED.values(), ids=list(MALFORMED))
 def test_error_response_keeps_what_the_client_said(octets: bytes, rcode: int) -> None:
-    response = wire.error_response(octets, rcode)
+    response = error_response(octets, rcode)
 
     read = judged(response)
     assert read.id == 0x1234
@@ -352,7 +354,7 @@ def test_error_response_keeps_what_the_client_said(octets: bytes, rcode: int) ->
 def test_error_response_repeats_the_question_as_it_was_spelled() -> None:
     question = QUESTION.replace(b"example", b"eXaMpLe")
 
-    response = wire.error_response(message(rest=question), wire.REFUSED)
+    response = error_response(message(rest=question), wire.REFUSED)
 
     assert response[12:] == question
 
@@ -365,24 +367,24 @@ def test_error_response_has_an_opt_record_for_a_client_with_edns(
     ttl = 0x8000 if is_dnssec_ok else 0
     octets = message(counts=(1, 0, 0, 1), rest=QUESTION + opt(ttl=ttl))
 
-    read = judged(wire.error_response(octets, rcode, error=wire.EDE_PROHIBITED))
+    read = judged(error_response(octets, rcode, error=edns.EDE_PROHIBITED))
 
     assert read.edns == 0
     assert read.payload == wire.UDP_PAYLOAD_OCTETS
     assert bool(read.ednsflags & dns.flags.DO) == is_dnssec_ok
     assert read.rcode() == rcode
-    assert read.extended_errors()[0].code == wire.EDE_PROHIBITED
+    assert read.extended_errors()[0].code == edns.EDE_PROHIBITED
 
 
 def test_error_response_has_no_opt_record_for_a_client_without_edns() -> None:
-    response = wire.error_response(message(), wire.REFUSED, error=wire.EDE_PROHIBITED)
+    response = error_response(message(), wire.REFUSED, error=edns.EDE_PROHIBITED)
 
     assert judged(response).edns == -1
     assert response[10:12] == b"\0\0"
 
 
 def test_bad_version_is_said_without_an_opt_record_to_go_by() -> None:
-    read = judged(wire.error_response(message(), wire.BADVERS))
+    read = judged(error_response(message(), wire.BADVERS))
 
     assert read.rcode() == dns.rcode.BADVERS
     assert read.edns == 0
@@ -391,8 +393,8 @@ def test_bad_version_is_said_without_an_opt_record_to_go_by() -> None:
 @pytest.mark.parametrize("is_dnssec_ok", [False, True])
 @pytest.mark.parametrize("nsid", [b"", b"w1", bytes(range(256))])
 def test_opt_record_of_ours_reads_as_made(*, is_dnssec_ok: bool, nsid: bytes) -> None:
-    record = wire.opt_record(
-        is_dnssec_ok=is_dnssec_ok, options=wire.option(wire.OPTION_NSID, nsid)
+    record = edns.opt_record(
+        is_dnssec_ok=is_dnssec_ok, options=edns.option(edns.OPTION_NSID, nsid)
     )
 
     read = judged(message(flags=wire.QR, counts=(1, 0, 0, 1), rest=QUESTION + record))
@@ -405,10 +407,10 @@ def test_opt_record_of_ours_reads_as_made(*, is_dnssec_ok: bool, nsid: bytes) ->
 
 
 def test_extended_errors_add_up_behind_other_options() -> None:
-    record = wire.opt_record(options=wire.option(wire.OPTION_NSID, b"w1"))
+    record = edns.opt_record(options=edns.option(edns.OPTION_NSID, b"w1"))
 
-    record = wire.with_error(record, wire.EDE_STALE_ANSWER)
-    record = wire.with_error(record, wire.EDE_NO_REACHABLE_AUTHORITY)
+    record = edns.with_error(record, edns.EDE_STALE_ANSWER)
+    record = edns.with_error(record, edns.EDE_NO_REACHABLE_AUTHORITY)
 
     read = judged(message(flags=wire.QR, counts=(1, 0, 0, 1), rest=QUESTION + record))
     assert [option.code for option in read.extended_errors()] == [3, 22]
@@ -416,16 +418,16 @@ def test_extended_errors_add_up_behind_other_options() -> None:
 
 
 def test_error_text_that_is_no_utf8_is_left_out_and_its_code_stays() -> None:
-    good = wire.option(wire.OPTION_EDE, b"\0\x06" + "bogus: é".encode())
-    bad = wire.option(wire.OPTION_EDE, b"\0\x07stale \xed")
+    good = edns.option(edns.OPTION_EDE, b"\0\x06" + "bogus: é".encode())
+    bad = edns.option(edns.OPTION_EDE, b"\0\x07stale \xed")
 
-    errors = wire.errors_in(good + bad, 0, len(good + bad))
+    errors = edns.errors_in(good + bad, 0, len(good + bad))
 
-    assert errors == good + wire.option(wire.OPTION_EDE, b"\0\x07")
+    assert errors == good + edns.option(edns.OPTION_EDE, b"\0\x07")
 
 
 def test_without_edns_there_is_no_place_for_an_extended_error() -> None:
-    assert wire.with_error(b"", wire.EDE_STALE_ANSWER) == b""
+    assert edns.with_error(b"", edns.EDE_STALE_ANSWER) == b""
 
 
 @given(st.binary(max_size=80))
@@ -435,5 +437,5 @@ def test_name_is_skipped_as_dnspython_skips_it(octets: bytes) -> None:
     if end < 0:
         with pytest.raises(dns.exception.DNSException):
             dns.name.from_wire(octets, 0)
-    elif max(octets) < 0xC0 and end <= wire.MAX_QNAME_OCTETS:
+    elif max(octets) < 0xC0 and end <= MAX_QNAME_OCTETS:
         assert dns.name.from_wire(octets, 0)[1] == end

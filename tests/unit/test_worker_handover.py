@@ -12,7 +12,7 @@ import dns.message
 import dns.rcode
 import pytest
 
-from dnsfront.dns import wire
+from dnsfront.dns.names import qname_from_text
 from dnsfront.ipc.stats import Counter
 from dnsfront.ring.qhash import qname_hash, slot_of
 from dnsfront.worker.peers.transfer import transfer
@@ -30,7 +30,7 @@ def owned_by(worker_id: int) -> str:
     """Return a name below example.test that belongs to a worker."""
     for number in range(1000):
         text = f"n{number}.example.test"
-        qname = wire.qname_from_text(text)
+        qname = qname_from_text(text)
         if slot_of(qname_hash(qname[:-1], KEY), 2) == worker_id - 1:
             return text
     raise AssertionError
@@ -157,7 +157,7 @@ def test_handed_over_datagram_is_not_passed_on_again() -> None:
         pair.load.publish(pair.second.ownership, bytes((2, 1, 0, 0, 1, 2, 0, 0)))
 
         name = "a." + owned_by(2)
-        while pair.first.ownership.owner(wire.qname_from_text(name)) != 2:
+        while pair.first.ownership.owner(qname_from_text(name)) != 2:
             name = "a." + name
         response = pair.ask(client, query_for(name, options=NSID))
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsfront.dns import wire
+from dnsfront.dns import edns, wire
 from dnsfront.dns.response import Response, parse_response
 from dnsfront.ipc.spec import MAX_TRIES, UpstreamServer
 from dnsfront.worker.upstreams.fetch import MAX_ASKED, Fetch, Port
@@ -163,7 +163,7 @@ def test_silent_servers_are_sent_three_queries_each(
     assert play.sent == sent
     assert play.now_ms == MAX_TRIES * _TIMEOUT_MS
     assert play.fetch.failed_rcode == wire.SERVFAIL
-    assert play.fetch.error == wire.EDE_NO_REACHABLE_AUTHORITY
+    assert play.fetch.error == edns.EDE_NO_REACHABLE_AUTHORITY
 
 
 def test_single_try_ends_after_one_time_out() -> None:

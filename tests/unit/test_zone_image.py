@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsfront.dns.wire import qname_from_text
+from dnsfront.dns.names import qname_from_text
 from dnsfront.dns.zones.compiling import compile_zone
 from dnsfront.dns.zones.image import LAYOUT, Image
 from dnsfront.errors import ZoneError

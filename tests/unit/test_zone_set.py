@@ -5,7 +5,8 @@ from __future__ import annotations
 import dns.flags
 import pytest
 
-from dnsfront.dns.wire import NOERROR, SERVFAIL, qname_from_text
+from dnsfront.dns.names import qname_from_text
+from dnsfront.dns.wire import NOERROR, SERVFAIL
 from dnsfront.dns.zones.zone_set import ZoneSet
 from tests.unit.asking import HEAD, ask, lines, load_zone
 

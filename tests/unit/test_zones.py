@@ -10,7 +10,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dnsfront.dns.wire import NOERROR, NXDOMAIN, REFUSED, qname_from_text
+from dnsfront.dns.names import qname_from_text
+from dnsfront.dns.wire import NOERROR, NXDOMAIN, REFUSED
 from dnsfront.dns.zones.authority import Zone
 from tests.unit.asking import HEAD, ask, lines, load_zone, message_of, question_of
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from dnsfront.dns.names import is_under
-from dnsfront.dns.wire import SOA, qname_from_text, qname_to_text
+from dnsfront.dns.names import is_under, qname_from_text, qname_to_text
+from dnsfront.dns.wire import SOA
 from dnsfront.dns.zones.image import (
     decode_single,
     encode,

@@ -11,7 +11,7 @@ import re
 import socket
 from typing import Final
 
-from dnsfront.dns.wire import MAX_QNAME_OCTETS
+from dnsfront.dns.names import MAX_QNAME_OCTETS
 
 _NAME: Final = r"[A-Za-z0-9_*/-]{1,63}(?:\.[A-Za-z0-9_*/-]{1,63})*\.?"
 _PLAIN: Final = re.compile(

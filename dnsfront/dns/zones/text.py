@@ -21,7 +21,7 @@ import dns.rdatatype
 import dns.rdtypes.svcbbase
 import dns.tokenizer
 
-from dnsfront.dns.wire import MAX_QNAME_OCTETS, qname_from_text, qname_to_text
+from dnsfront.dns.names import MAX_QNAME_OCTETS, labels, qname_from_text, qname_to_text
 from dnsfront.dns.zones.plain import PlainLines
 from dnsfront.errors import WireError, ZoneError
 
@@ -216,13 +216,7 @@ class _Tokens(dns.tokenizer.Tokenizer):
         del origin, relativize, relativize_to
         if not token.is_identifier():
             raise ValueError("want it without quotes")
-        wire = _name(token.value, self.origin)
-        labels = []
-        at = 0
-        while wire[at]:
-            labels.append(wire[at + 1 : at + 1 + wire[at]])
-            at += wire[at] + 1
-        return dns.name.Name((*labels, b""))
+        return dns.name.Name((*labels(_name(token.value, self.origin)), b""))
 
 
 class _Reader:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
-from dnsfront.dns.wire import qname_from_text
+from dnsfront.dns.names import qname_from_text
 from dnsfront.ring.qhash import qname_hash, slot_of
 from dnsfront.ring.table import SlotTable
 

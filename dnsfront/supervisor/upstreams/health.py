@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from dnsfront.dns import wire
+from dnsfront.dns.names import qname_from_text
 from dnsfront.ipc.stats import BUCKETS, Health, Upstream
 from dnsfront.supervisor.sockets.listeners import address_text
 from dnsfront.supervisor.upstreams.verdict import LOOK_EVERY_S, Verdict
@@ -54,7 +55,7 @@ class ProbeForm:
         """
         flags = wire.RD if self.must_resolve or attempt % 2 else 0
         header = wire.HEADER.pack(0, flags, 1, 0, 0, 0)
-        question = wire.qname_from_text(self.name) + struct.pack(
+        question = qname_from_text(self.name) + struct.pack(
             "!HH", _TYPES[self.type], wire.CLASS_IN
         )
         return identity + header[2:] + question

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from dnsfront.dns import wire
+from dnsfront.dns import edns, wire
 from dnsfront.dns.cache import Cache
 from dnsfront.dns.entry import ODD_ANY, ODD_STUB, ODD_ZONE, Entry
+from dnsfront.dns.query import error_response, parse_query
 from dnsfront.dns.response import Response
 from dnsfront.dns.shape import Shapes
 from dnsfront.dns.zones.zone_set import ZoneSet
@@ -115,7 +116,7 @@ class Answering:
         if self._is_ignored(octets):
             return
         try:
-            query = wire.parse_query(octets)
+            query = parse_query(octets)
         except WireError as exc:
             self._reject(octets, exc.rcode, waiter)
             return
@@ -149,11 +150,9 @@ class Answering:
 
     def _reject(self, octets: bytes, rcode: int, waiter: Waiter) -> None:
         self.meter.count_rcode(rcode)
-        error = wire.EDE_PROHIBITED if rcode == wire.REFUSED else None
+        error = edns.EDE_PROHIBITED if rcode == wire.REFUSED else None
         waiter.respond(
-            wire.error_response(
-                octets, rcode, error=error, udp_size=self.shapes.udp_size
-            )
+            error_response(octets, rcode, error=error, udp_size=self.shapes.udp_size)
         )
 
     def refuse(self, octets: bytes, waiter: Waiter) -> None:
@@ -203,7 +202,7 @@ class Answering:
         ):
             return
         if pool is None:
-            error = wire.EDE_NOT_AUTHORITATIVE
+            error = edns.EDE_NOT_AUTHORITATIVE
             self.stale.fail(entry, [waiter], wire.REFUSED, error)
             return
         self.meter.count(Counter.CACHE_REQUESTS)
@@ -212,7 +211,7 @@ class Answering:
         if failure is not None:
             rcode, errors = failure
             # RFC 8914, 4.14: this one is about SERVFAIL alone.
-            cached = wire.EDE_CACHED_ERROR if rcode == wire.SERVFAIL else None
+            cached = edns.EDE_CACHED_ERROR if rcode == wire.SERVFAIL else None
             self.stale.fail(entry, [waiter], rcode, cached, errors)
             return
         pool.fetch(view, key, canonical, entry, waiter)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dnsfront.dns import wire
+from dnsfront.dns import edns, wire
 from dnsfront.dns.entry import ODD_ERRORS, ODD_ROTATES, Entry
 from dnsfront.ipc.stats import Limit, Source
 from dnsfront.worker.clients.crowds import AT_ONCE, Crowds, Tell
@@ -94,7 +94,7 @@ class Delivery:
         of the upstream, as EDNS options.
         """
         if error is not None:
-            errors = wire.error_option(error) + errors
+            errors = edns.error_option(error) + errors
 
         def tell(waiters: list[Waiter]) -> None:
             for waiter in waiters:
@@ -115,7 +115,7 @@ class Delivery:
             self.crowds.add(waiters, tell, octets)
         else:
             self._meter.count(Limit.WAITERS)
-            self.send_failure(waiters, wire.SERVFAIL, wire.EDE_NOT_READY)
+            self.send_failure(waiters, wire.SERVFAIL, edns.EDE_NOT_READY)
 
     def go_on(self) -> None:
         """Tell some of those who wait in a crowd; once a round."""

@@ -6,6 +6,7 @@ import struct
 from typing import Final
 
 from dnsfront.dns import wire
+from dnsfront.dns.names import qname_from_text
 
 CLASS_CH: Final = 3
 _TTL_S: Final = 0
@@ -18,7 +19,7 @@ _POINTER: Final = 0xC00C
 def identity_records(identity: str, version: str) -> dict[bytes, bytes]:
     """Return the record for each qname that is answered; empty texts are not told."""
     return {
-        wire.qname_from_text(name): _record(text.encode("utf-8", "replace")[:255])
+        qname_from_text(name): _record(text.encode("utf-8", "replace")[:255])
         for names, text in ((_ID_NAMES, identity), (_VERSION_NAMES, version))
         if text
         for name in names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dnsfront.dns import wire
+from dnsfront.dns import edns, wire
 from dnsfront.dns.cache import Cache
 from dnsfront.dns.entry import Entry
 from dnsfront.ipc.stats import Counter, Source
@@ -45,7 +45,7 @@ class Stale:
             return False
         rcode, head, stale = entry.rcode, entry.head, body
         is_nxdomain = rcode == wire.NXDOMAIN
-        error = wire.EDE_STALE_NXDOMAIN if is_nxdomain else wire.EDE_STALE_ANSWER
+        error = edns.EDE_STALE_NXDOMAIN if is_nxdomain else edns.EDE_STALE_ANSWER
 
         def tell(waiters: list[Waiter]) -> None:
             for waiter in waiters:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import Final
 
-from dnsfront.dns import wire
 from dnsfront.dns.cache import Cache
 from dnsfront.dns.forgetting import Test, at_or_below, everything, named
+from dnsfront.dns.names import qname_from_text
 from dnsfront.ipc import memory
 from dnsfront.ipc.messages import (
     CatchUp,
@@ -125,7 +125,7 @@ class EntryOrders:
         """Forget what *order* names, and tell how much it was."""
         test: Test = everything
         if order.name is not None:
-            qname = wire.qname_from_text(order.name)
+            qname = qname_from_text(order.name)
             test = at_or_below(qname) if order.is_suffix else named(qname)
         entries = yield from self._cache.flushing(test)
         self._answering.failures.forget()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from dnsfront.dns import wire
+from dnsfront.dns import edns, wire
 from dnsfront.dns.entry import Entry
 from dnsfront.worker.clients.waiter import Waiter
 from dnsfront.worker.upstreams.server import Server
@@ -143,7 +143,7 @@ class Fetch:
         self.is_done = False
         self.shares: list[Share] = _NO_SHARES
         self.failed_rcode = wire.SERVFAIL
-        self.error: int | None = wire.EDE_NO_REACHABLE_AUTHORITY
+        self.error: int | None = edns.EDE_NO_REACHABLE_AUTHORITY
         self.errors = b""
 
     def exclude(self, server: Server) -> None:

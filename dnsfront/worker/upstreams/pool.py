@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dnsfront.dns import wire
+from dnsfront.dns import edns, wire
 from dnsfront.dns.entry import Entry
 from dnsfront.ipc.spec import Limits, PoolSettings
 from dnsfront.ipc.stats import Counter, Limit
@@ -97,7 +97,7 @@ class Pool:
         waiters = [] if waiter is None else [waiter]
         pending = self._pending
         if pending.count >= pending.crowd and not self._has_room(canonical, waiter):
-            self._outcomes.fail(entry, waiters, wire.SERVFAIL, wire.EDE_NOT_READY, b"")
+            self._outcomes.fail(entry, waiters, wire.SERVFAIL, edns.EDE_NOT_READY, b"")
             return False
         candidates = self._choice.of(canonical[:-4])
         fetch = Fetch(view, key, canonical, entry, waiters, candidates, self._forms)
@@ -123,7 +123,7 @@ class Pool:
             return False
         self._fetching.finish(hopeless)
         self._outcomes.fail(
-            hopeless.entry, hopeless.waiters, wire.SERVFAIL, wire.EDE_NOT_READY, b""
+            hopeless.entry, hopeless.waiters, wire.SERVFAIL, edns.EDE_NOT_READY, b""
         )
         return True
 
@@ -155,7 +155,7 @@ class Pool:
             self._meter.count(Limit.WAITERS_PER_FETCH if is_over else Limit.WAITERS)
             if waiter.is_tcp:
                 # It would keep other queries from its connection for nothing.
-                rcode, error = wire.SERVFAIL, wire.EDE_NOT_READY
+                rcode, error = wire.SERVFAIL, edns.EDE_NOT_READY
                 self._outcomes.fail(fetch.entry, [waiter], rcode, error, b"")
             return
         self._meter.count(Counter.COALESCED)

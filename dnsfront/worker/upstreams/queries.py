@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from dnsfront.dns import wire
+from dnsfront.dns import edns, wire
 from dnsfront.dns.entry import VIEWS
 from dnsfront.worker.upstreams.fetch import Fetch, Forms
 
@@ -25,7 +25,7 @@ def edns_forms(udp_size: int) -> Forms:
     return tuple(
         (
             _query_head(view, has_edns=True),
-            wire.opt_record(is_dnssec_ok=bool(view & 4), udp_size=udp_size),
+            edns.opt_record(is_dnssec_ok=bool(view & 4), udp_size=udp_size),
         )
         for view in range(VIEWS)
     )

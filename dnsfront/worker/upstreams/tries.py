@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from dnsfront.dns import wire
+from dnsfront.dns import edns, wire
 from dnsfront.dns.response import NEVER_KEPT, Response
 from dnsfront.worker.upstreams.fetch import Fetch
 from dnsfront.worker.upstreams.server import Server
@@ -154,7 +154,7 @@ class Tries:
             # The OPT record is ours: the client's question is not what is wrong.
             rcode = wire.SERVFAIL
         fetch.failed_rcode = rcode if rcode <= wire.RCODE_MASK else wire.SERVFAIL
-        fetch.error = wire.EDE_NO_REACHABLE_AUTHORITY if response.is_lame else None
+        fetch.error = edns.EDE_NO_REACHABLE_AUTHORITY if response.is_lame else None
         fetch.errors = response.errors
         return self.failed(fetch) if server is fetch.server else None
 
