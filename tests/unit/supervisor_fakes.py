@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -36,6 +36,7 @@ from dnsfront.ipc.spec import Listener, WorkerSpec
 from dnsfront.kernel.userspace import UserspaceSteering
 from dnsfront.supervisor import front, start
 from dnsfront.supervisor.change import candidate
+from dnsfront.supervisor.change.reload import Reloader
 from dnsfront.supervisor.front import Front
 from dnsfront.supervisor.workers import worker
 
@@ -203,6 +204,21 @@ async def running(config_path: Path) -> AsyncIterator[Front]:
     """Start a front end, and take it down again."""
     async with AsyncExitStack() as stack:
         yield await start.start(candidate.read(config_path), stack)
+
+
+Story = Callable[[Front, Reloader], Coroutine[Any, Any, None]]
+
+
+def play(config_path: Path, story: Story) -> None:
+    """Run *story* with a front end of the config that has just started, played."""
+
+    async def run() -> None:
+        async with running(config_path) as front:
+            await settle()
+            PlayedProcess.events.clear()
+            await story(front, front.reloader)
+
+    asyncio.run(run())
 
 
 async def eventually(check: Callable[[], object], within_s: float = 30) -> None:

@@ -20,7 +20,7 @@ from tests.waiting import eventually
 QUIET: dict[str, Any] = {"workers": [{"name": "w1", "draining_for_s": None}]}
 MOVING: dict[str, Any] = {
     "change": {
-        "step": "moving caches",
+        "step": "transferring entries",
         "for_s": 0.81,
         "workers": [],
         "entries": 3000,
@@ -53,8 +53,10 @@ def test_nothing_is_told_where_nothing_changes() -> None:
     assert progress_of(QUIET) == []
 
 
-def test_a_move_is_told_by_its_entries() -> None:
-    assert progress_of(MOVING) == ["moving caches for 0.8 s, 1200 of 3000 entries sent"]
+def test_a_transfer_is_told_by_its_entries() -> None:
+    assert progress_of(MOVING) == [
+        "transferring entries for 0.8 s, 1200 of 3000 entries sent"
+    ]
 
 
 def test_a_drain_is_told_by_what_is_left() -> None:
@@ -98,7 +100,7 @@ def test_a_terminal_shows_it_while_it_waits_and_is_clean_afterwards(
 ) -> None:
     text = shown_at(monkeypatch, 100, MOVING)
 
-    assert "moving caches for 0.8 s, 1200 of 3000 entries sent" in text
+    assert "transferring entries for 0.8 s, 1200 of 3000 entries sent" in text
     assert text.endswith("\r\x1b[K")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
@@ -24,8 +24,8 @@ from dnsfront.supervisor.front import Front
 from tests.unit.supervisor_fakes import (
     PlayedProcess,
     free_port,
+    play,
     played,
-    running,
     settle,
     write_config,
 )
@@ -33,17 +33,6 @@ from tests.unit.supervisor_fakes import (
 __all__ = ["played"]
 
 Played = type[PlayedProcess]
-Story = Callable[[Front, Reloader], Coroutine[Any, Any, None]]
-
-
-def play(path: Path, story: Story) -> None:
-    async def run() -> None:
-        async with running(path) as front:
-            await settle()
-            PlayedProcess.events.clear()
-            await story(front, front.reloader)
-
-    asyncio.run(run())
 
 
 def state(front: Front) -> tuple[object, ...]:

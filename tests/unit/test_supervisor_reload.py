@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,6 +15,7 @@ from tests.unit.supervisor_fakes import (
     ZONE,
     PlayedProcess,
     eventually,
+    play,
     played,
     running,
     settle,
@@ -26,19 +25,6 @@ from tests.unit.supervisor_fakes import (
 __all__ = ["played"]
 
 Played = type[PlayedProcess]
-Story = Callable[[Front, Reloader], Coroutine[Any, Any, None]]
-
-
-def play(path: Path, story: Story) -> None:
-    """Run *story* with a front end of the config at *path* and its reloader."""
-
-    async def run() -> None:
-        async with running(path) as front:
-            await settle()
-            PlayedProcess.events.clear()
-            await story(front, front.reloader)
-
-    asyncio.run(run())
 
 
 def owned(front: Front) -> dict[str, int]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,14 +16,15 @@ from dnsfront.ipc.identity import Identity
 from dnsfront.ipc.messages import OtherCode, Ready
 from dnsfront.ipc.spec import Listener
 from dnsfront.kernel.layouts import described
+from dnsfront.supervisor.change.reload import Reloader
 from dnsfront.supervisor.front import Front
 from dnsfront.supervisor.workers.state import State
 from dnsfront.worker import main
 from tests.unit.supervisor_fakes import (
     PlayedProcess,
     eventually,
+    play,
     played,
-    running,
     settle,
     write_config,
 )
@@ -35,16 +33,6 @@ __all__ = ["played"]
 
 Played = type[PlayedProcess]
 NEWER = {"version": "9.9", "layout": "other"}
-
-
-def play(path: Path, story: Callable[[Front], Coroutine[Any, Any, None]]) -> None:
-    async def run() -> None:
-        async with running(path) as front:
-            await settle()
-            PlayedProcess.events.clear()
-            await story(front)
-
-    asyncio.run(run())
 
 
 @pytest.mark.parametrize("kind", [Ready, OtherCode])
@@ -64,7 +52,7 @@ def test_a_respawn_of_other_code_is_refused_with_what_to_do(
     told: dict[str, str],
     named: str,
 ) -> None:
-    async def story(front: Front) -> None:
+    async def story(front: Front, _reloader: Reloader) -> None:
         played.fails_to_start = {"w2"}
         played.by_name["w2"].die()
         await eventually(lambda: played.events.count(("spawned", "w2")))
@@ -93,7 +81,7 @@ def test_a_respawn_of_other_code_is_refused_with_what_to_do(
 def test_a_reload_that_needs_a_worker_of_other_code_says_so(
     played: Played, tmp_path: Path
 ) -> None:
-    async def story(front: Front) -> None:
+    async def story(front: Front, _reloader: Reloader) -> None:
         played.identity = NEWER
         write_config(tmp_path, workers="3")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from dnsfront.errors import UnavailableError
 from dnsfront.ipc.messages import Flush
 from dnsfront.ipc.stats import Counter
 from dnsfront.kernel.pages import LOAD_OCTETS
+from dnsfront.supervisor.change.reload import Reloader
 from dnsfront.supervisor.front import Front
 from dnsfront.supervisor.workers.state import State
 from dnsfront.supervisor.workers.tally import MAX_GONE, Tallies
@@ -21,6 +21,7 @@ from dnsfront.supervisor.workers.worker import Worker
 from tests.unit.supervisor_fakes import (
     PlayedProcess,
     eventually,
+    play,
     played,
     running,
     settle,
@@ -30,18 +31,6 @@ from tests.unit.supervisor_fakes import (
 __all__ = ["played"]
 
 Played = type[PlayedProcess]
-
-
-def play(path: Path, story: Callable[[Front], Coroutine[Any, Any, None]]) -> None:
-    """Run *story* with a front end of the config at *path*."""
-
-    async def run() -> None:
-        async with running(path) as front:
-            await settle()
-            PlayedProcess.events.clear()
-            await story(front)
-
-    asyncio.run(run())
 
 
 def worker_named(front: Front, name: str) -> Worker:
@@ -76,7 +65,7 @@ def test_the_start_goes_in_the_order_that_loses_nothing(
 def test_a_death_clears_the_live_bit_first_and_is_answered_by_a_birth(
     played: Played, tmp_path: Path
 ) -> None:
-    async def story(front: Front) -> None:
+    async def story(front: Front, _reloader: Reloader) -> None:
         groups = front.datapath.groups
         sockets = groups.sockets_of(2, groups.listeners)
 
@@ -93,7 +82,7 @@ def test_a_death_clears_the_live_bit_first_and_is_answered_by_a_birth(
 
 
 def test_the_others_hear_of_a_death(played: Played, tmp_path: Path) -> None:
-    async def story(front: Front) -> None:
+    async def story(front: Front, _reloader: Reloader) -> None:
         worker_named(front, "w3")._policy._deaths_in_a_row = 9  # a slow respawn
 
         played.by_name["w3"].die()
@@ -108,7 +97,7 @@ def test_the_others_hear_of_a_death(played: Played, tmp_path: Path) -> None:
 def test_a_worker_that_dies_too_often_is_left_out_and_told(
     played: Played, tmp_path: Path
 ) -> None:
-    async def story(front: Front) -> None:
+    async def story(front: Front, _reloader: Reloader) -> None:
         played.fails_to_start = {"w2"}
 
         played.by_name["w2"].die()
@@ -132,7 +121,7 @@ def test_a_worker_that_dies_too_often_is_left_out_and_told(
 def test_the_last_worker_keeps_its_sockets_when_it_is_left_out(
     played: Played, tmp_path: Path
 ) -> None:
-    async def story(front: Front) -> None:
+    async def story(front: Front, _reloader: Reloader) -> None:
         worker_named(front, "w1")._policy.is_left_out = True
 
         played.by_name["w1"].die()
@@ -167,7 +156,7 @@ def test_only_names_that_left_long_ago_are_forgotten() -> None:
 
 @pytest.mark.usefixtures("played")
 def test_a_name_long_gone_takes_no_memory_and_no_descriptor(tmp_path: Path) -> None:
-    async def story(front: Front) -> None:
+    async def story(front: Front, _reloader: Reloader) -> None:
         for number in range(MAX_GONE + 9):
             front.roster.launch([f"x{number}"])
             front.roster.discard([f"x{number}"])
@@ -178,7 +167,7 @@ def test_a_name_long_gone_takes_no_memory_and_no_descriptor(tmp_path: Path) -> N
 
 
 def test_gauges_of_a_dead_process_are_zero(played: Played, tmp_path: Path) -> None:
-    async def story(front: Front) -> None:
+    async def story(front: Front, _reloader: Reloader) -> None:
         words = front.roster.tallies["w1"].words
         words[Counter.CACHE_ENTRIES] = 500
         words[Counter.CACHE_EVICTIONS] = 7
@@ -194,7 +183,7 @@ def test_gauges_of_a_dead_process_are_zero(played: Played, tmp_path: Path) -> No
 def test_a_worker_that_is_late_is_killed(
     played: Played, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def story(front: Front) -> None:
+    async def story(front: Front, _reloader: Reloader) -> None:
         worker_named(front, "w1")._on_late()
 
         assert ("killed", "w1") in played.events
@@ -205,7 +194,7 @@ def test_a_worker_that_is_late_is_killed(
 
 
 def test_a_flush_sums_what_all_workers_dropped(played: Played, tmp_path: Path) -> None:
-    async def story(front: Front) -> None:
+    async def story(front: Front, _reloader: Reloader) -> None:
         assert await front.broadcast.flush(Flush("example.test.", is_suffix=True)) == 6
 
     play(write_config(tmp_path), story)
@@ -233,7 +222,7 @@ def test_a_start_without_any_worker_fails_and_leaves_nothing(
 def test_a_start_with_some_workers_serves(played: Played, tmp_path: Path) -> None:
     played.fails_to_start = {"w2"}
 
-    async def story(front: Front) -> None:
+    async def story(front: Front, _reloader: Reloader) -> None:
         assert worker_named(front, "w1").state is State.UP
         assert front.datapath.publisher.generation == 1
 
@@ -242,7 +231,7 @@ def test_a_start_with_some_workers_serves(played: Played, tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("played")
 def test_what_others_write_to_load_makes_no_worker_look_hung(tmp_path: Path) -> None:
-    async def story(front: Front) -> None:
+    async def story(front: Front, _reloader: Reloader) -> None:
         worker = worker_named(front, "w1")
         listener = front.datapath.groups.listeners[0]
         load = front.datapath.steering._load  # type: ignore[attr-defined] - the real one

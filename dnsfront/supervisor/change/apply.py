@@ -180,10 +180,10 @@ class Applier:
         """Have cache entries sent to who owns them next; return how many were sent."""
         if after.table == self._in_force.candidate.table:
             return 0
-        with self._progress.show("moving caches", is_transfer=True):
+        with self._progress.show("transferring entries", is_transfer=True):
             table = after.table.with_worker_ids(self._roster.ids)
             entries = await self._broadcast.transfer(table)
-        _LOG.info("caches_moved entries=%d", entries)
+        _LOG.info("transferred entries=%d", entries)
         return entries
 
     def _restore(self, before: Candidate) -> None:

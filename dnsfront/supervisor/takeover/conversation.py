@@ -14,9 +14,9 @@ Predecessor to successor, unasked, the offer:
 
 Successor to predecessor, and the reply:
 
-- `send_caches`: ids, hash_key_hex; the successor's slot table and, for each id, the
+- `transfer`: ids, hash_key_hex; the successor's slot table and, for each id, the
   send end of that worker's handover socket. Every entry goes to the worker that will
-  own its name; `caches_sent`: entries, when all are on their way.
+  own its name; `transferred`: entries, when all are on their way.
 - `let_go`: nothing. The predecessor takes nothing from its sockets any more; what comes
   waits in them. `let_gone`: the successor may serve, and has `SERVE_TIMEOUT_S` for it.
 - `serving`: kept, for each name that the successor has taken over the listeners whose

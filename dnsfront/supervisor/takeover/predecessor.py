@@ -129,7 +129,7 @@ class Predecessor:
         unwanted.close()
         return inherited
 
-    async def send_caches(
+    async def transfer(
         self, table: bytes, key: bytes, receivers: Mapping[int, int]
     ) -> int:
         """Have all cache entries sent to their owners under *table*, hashed with *key*.
@@ -142,7 +142,7 @@ class Predecessor:
         """
         table_fd = memory.sealed("dnsfront-next-table", table)
         message = {
-            "op": "send_caches",
+            "op": "transfer",
             "ids": list(receivers),
             "hash_key_hex": key.hex(),
         }
@@ -150,7 +150,7 @@ class Predecessor:
             await self._conversation.send(message, [table_fd, *receivers.values()])
         finally:
             os.close(table_fd)
-        sent = await self._conversation.expect("caches_sent", _SEND_TIMEOUT_S)
+        sent = await self._conversation.expect("transferred", _SEND_TIMEOUT_S)
         return int(sent["entries"])
 
     async def let_go(self) -> None:

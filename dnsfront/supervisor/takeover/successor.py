@@ -100,16 +100,16 @@ class Succession:
                 try:
                     if message["op"] == "let_go":
                         return
-                    if message["op"] != "send_caches":
+                    if message["op"] != "transfer":
                         raise ControlError(f"it said {message['op']}, want let_go")
-                    with self._progress.show("sending caches", is_transfer=True):
+                    with self._progress.show("transferring entries", is_transfer=True):
                         entries = await self._broadcast.transfer_to(
                             message["ids"], message["hash_key_hex"], fds
                         )
                 finally:
                     for fd in fds:
                         os.close(fd)
-                await conversation.send({"op": "caches_sent", "entries": entries})
+                await conversation.send({"op": "transferred", "entries": entries})
 
     async def _yield(self, conversation: Conversation, pid: int) -> None:
         """Let go of everything; take it back if the successor does not serve."""
