@@ -72,12 +72,12 @@ def odd_of(key: bytes, tail: bytes, rcode: int, errors: bytes) -> int:
 class Entry:
     """A response to one question in one view.
 
-    *head* is flags and counts, *body* the records with their TTLs at *ttl_offsets*,
-    true as of *aged_at*, *errors* are the upstream's Extended DNS Errors as EDNS
-    options. *stamp* is the second in which it was last asked for: a reader
-    who finds it at the current second may send the body as it is; anyone else asks
-    :meth:`Cache.fresh`. Both and *expires_at* are monotonic seconds. *queue* is
-    the number of the one it stands in (`dns/residents.py`).
+    `head` is flags and counts, `body` the records. Their TTLs are at `ttl_offsets` and
+    were true in the second `aged_at`. `errors` are the upstream's Extended DNS Errors
+    as EDNS options. `stamp` is the second in which the entry was last asked for. If
+    that is the current one, the body may be sent as it is; else :meth:`Cache.fresh`
+    says whether it may. `stamp`, `aged_at` and `expires_at` are monotonic seconds.
+    `queue` is the number of the queue that the entry stands in (`dns/residents.py`).
     """
 
     __slots__ = (

@@ -1,8 +1,8 @@
 """Who is in the cache, what they weigh, and who goes first when room is wanted.
 
 Newcomers wait in a queue of their own and are let go from there, so that a scan of
-names that are asked for once pushes nobody else out; those that were asked for
-again become regulars, and so does who comes back soon after it was let go (S3-FIFO,
+names that are asked for once pushes no other entry out. Those that are asked for again
+become regulars, and so do those that come back soon after they were let go (S3-FIFO,
 SOSP 2023). Among regulars the first in the queue goes, unless it was asked for since it
 was last considered (CLOCK). Large entries, and those made from zones, have queues and
 shares of their own.
@@ -22,20 +22,23 @@ REGULARS: Final = 1
 LARGE: Final = 2
 ZONES: Final = 3
 
-#: An entry over this weight is large: more than UDP carries, so few can want it.
+#: An entry over this weight is large: UDP does not carry so much, so few can want it.
 _LARGE_OCTETS: Final = 4096
-#: Shares of the whole above which a kind goes first, as divisors: newcomers by number,
-#: large entries and those of zones by weight.
+#: A kind of entries goes first while it has more than its share of the cache. Shares
+#: are divisors: of the number for newcomers, of the weight for large entries and zones.
 _NEWCOMERS_SHARE: Final = 10
 _LARGE_SHARE: Final = 4
 _ZONES_SHARE: Final = 8
 #: Responses made from zones, which can be made again at any time.
 MAX_ZONE_ENTRIES: Final = 4096
-#: Second chances given in a row: a cache in which all is asked for must not be walked.
+#: Second chances given in a row. Where every entry was asked for, the search for one
+#: that was not would walk the whole cache.
 _MAX_CHANCES: Final = 32
-#: Entries let go for one that comes; what is over then goes by :meth:`Residents.trim`.
+#: Entries let go for one that comes; :meth:`Residents.trim` lets go of the rest.
 _MAX_STEPS: Final = 64
+#: Newcomers remembered after they were let go, however large the cache is.
 _MAX_REMEMBERED: Final = 1 << 20
+#: Entries looked at in one piece of work: about a millisecond.
 _CHUNK: Final = 1000
 
 
@@ -56,10 +59,11 @@ class Losses:
 
 
 class Residents:
-    """The entries of one cache by the order in which they would go.
+    """The entries of one cache in the order in which they would go.
 
-    An entry that is let go, flushed or replaced is no more live, at once; its empty
-    shell stands in its queue until it comes up. *forget* is told of each that goes.
+    An entry that is let go, flushed or replaced is at once empty and no longer live.
+    Its shell stays in its queue until its turn comes. *forget* is called for each that
+    goes.
     """
 
     def __init__(
@@ -106,9 +110,9 @@ class Residents:
         return self.octets > self._max_octets or self._count > self._max_entries
 
     def admit(self, entry: Entry, weight: int) -> None:
-        """Take in *entry*, of so much *weight*, after others have gone for it.
+        """Take in *entry*, of so much *weight*, after others have made room for it.
 
-        It is not the one to go itself.
+        The entry itself is never let go here.
         """
         is_of_zone = entry.odd & ODD_ZONE
         if self.octets + weight > self._max_octets or (

@@ -217,3 +217,13 @@ def test_worker_never_reaches_heavy_libraries() -> None:
 def test_the_supervisor_never_reaches_what_reads_zone_text() -> None:
     assert "dns" not in libraries_reached_from({"supervisor.main", "cli.main"})
     assert "dns" in libraries_reached_from({"supervisor.zones.child"})
+
+
+def test_only_the_cache_knows_its_queues() -> None:
+    knowing = {
+        module
+        for module, file in MODULES.items()
+        if "dns.residents" in inner_imports_of(file)
+    }
+
+    assert knowing == {"dns.cache"}

@@ -19,10 +19,7 @@ _NO_RECORDS: Final = bytes(6)
 
 
 class Delivery:
-    """Responses on their way to those who wait.
-
-    `crowds` are those whose answer is there, and who are still to be told it.
-    """
+    """Sends responses to those who wait; `crowds` are those still to be told."""
 
     def __init__(self, meter: Meter, faults: Faults) -> None:
         self.crowds = Crowds()

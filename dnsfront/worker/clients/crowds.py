@@ -1,7 +1,7 @@
-"""Answers that very many wait for: told in pieces, and others are served in between.
+"""Answers that very many clients wait for: some of the clients are told in each round.
 
 Ten thousand queries may wait for one answer of 64 KiB. To write it ten thousand times
-in one go takes a third of a second, and all the memory there is.
+in one go takes a third of a second, in which nobody else is served, and 640 MB.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Final
 
 from dnsfront.worker.clients.waiter import Waiter
 
-#: As many waiters are told at once; only more than that are a crowd.
+#: So many waiters are told in one go; only more than that are a crowd.
 AT_ONCE: Final = 8
-#: What crowds are told in a round, in answers; a large one counts for several.
+#: Answers that all crowds are told in a round; a large answer counts for several.
 ANSWERS_A_ROUND: Final = 128
-#: Octets of an answer that take as long as a small one.
+#: Each of so many octets in an answer counts for one answer more.
 _OCTETS_AN_ANSWER: Final = 4096
-#: What all answers may hold that are still to be told.
+#: Octets that the answers of all crowds may hold together.
 MAX_HELD_OCTETS: Final = 1 << 22
 
 #: Tells some of those who wait.
@@ -37,7 +37,7 @@ class Crowd:
 
 
 class Crowds:
-    """All that wait for an answer that is there.
+    """All clients whose answer is there, and who are still to be told it.
 
     `waiting` is how many they are, `octets` what their answers hold.
     """
@@ -58,9 +58,9 @@ class Crowds:
         self._crowds.append(Crowd(waiters, tell, octets))
 
     def go_on(self, lose: Tell) -> None:
-        """Tell a round's share; those whom a fault meets are for *lose* to tell.
+        """Tell as many as one round allows; *lose* gets those whom a fault met.
 
-        Crowds take turns, so that the smallest is not kept by the largest.
+        Crowds take turns, so that a small one need not wait for a large one.
         """
         left = ANSWERS_A_ROUND
         while left > 0 and self._crowds:
@@ -74,7 +74,7 @@ class Crowds:
                 self._crowds.append(crowd)
             else:
                 self.octets -= crowd.octets
-            # Looking who is gone is not for nothing either.
+            # A piece of which all clients are gone still costs something.
             piece = [waiter for waiter in piece if waiter.is_wanted()]
             left -= max(1, len(piece) * cost)
             if not piece:
