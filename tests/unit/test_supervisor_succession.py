@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dnsfront.errors import ControlError
-from dnsfront.supervisor.takeover.conversation import PROTOCOL
+from dnsfront.supervisor.takeover.messages import PROTOCOL
 from dnsfront.supervisor.takeover.successor import Succession
 
 

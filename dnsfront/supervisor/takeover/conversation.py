@@ -1,49 +1,20 @@
-"""What a running front end and its successor say to each other, and the channel for it.
-
-The successor asks for it over the control socket (`takeover`: protocol) and gets one
-end of a connected AF_UNIX SOCK_SEQPACKET pair with the response. On it go JSON and
-descriptors, as on a worker's channel (`ipc/channel.py`).
-
-Predecessor to successor, unasked, the offer:
-
-- `worker`: name, worker_id, listeners; for each listener its socket.
-- `group`: listener; the sockarray that the kernel program chooses from. Not where
-  names are steered in user space.
-- `offer`: drained, admin (the text of its address); the listening sockets of the
-  control socket and of the admin endpoint. It ends the offer.
-
-Successor to predecessor, and the reply:
-
-- `transfer`: ids, hash_key_hex; the successor's slot table and, for each id, the
-  send end of that worker's handover socket. Every entry goes to the worker that will
-  own its name; `transferred`: entries, when all are on their way.
-- `let_go`: nothing. The predecessor takes nothing from its sockets any more; what comes
-  waits in them. `let_gone`: the successor may serve, and has `SERVE_TIMEOUT_S` for it.
-- `serving`: kept, for each name that the successor has taken over the listeners whose
-  sockets it reads. The predecessor finishes what it had, and goes.
-
-The end of the file means that the other side is gone. A predecessor that meets it
-before `serving` goes on as if nothing had been asked; a successor that meets it after
-`let_gone` serves with what it has.
-"""
+"""The channel between a running front end and its successor."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, TypeVar
 
 from dnsfront.errors import UnavailableError
 from dnsfront.ipc import channel
-from dnsfront.ipc.channel import Plain
+from dnsfront.ipc.packets import Message, message_in, pack
+from dnsfront.ipc.records import ShapeError
+from dnsfront.supervisor.takeover.messages import KINDS
 
-#: Goes up with every change to the messages above and to the layout of a sockarray.
-#: Cache entries of another version are refused by their kind, and arrive cold: see
-#: `worker/peers/envelopes.py`.
-PROTOCOL: Final = 2
-
-SERVE_TIMEOUT_S: Final = 2.0
+M = TypeVar("M", bound=Message)
 
 
 class Conversation:
@@ -55,7 +26,7 @@ class Conversation:
         self._loop = asyncio.get_running_loop()
         self._socket = sock
 
-    async def send(self, message: Plain, fds: list[int] | None = None) -> None:
+    async def send(self, message: Message) -> None:
         """Send *message*; both sides keep their own copy of each descriptor.
 
         Raises:
@@ -63,7 +34,7 @@ class Conversation:
         """
         while True:
             try:
-                channel.send(self._socket, message, fds)
+                channel.send(self._socket, *pack(message))
             except BlockingIOError:
                 await self._wait(self._loop.add_writer, self._loop.remove_writer)
             except OSError as exc:
@@ -71,11 +42,11 @@ class Conversation:
             else:
                 return
 
-    async def receive(self) -> tuple[Plain, list[int]]:
-        """Return the next message and its descriptors, which the caller owns.
+    async def receive(self) -> Message:
+        """Return the next message, whose descriptors the caller owns.
 
         Raises:
-            UnavailableError: the other side is gone.
+            UnavailableError: the other side is gone, or says what none of ours says.
         """
         while True:
             try:
@@ -91,24 +62,24 @@ class Conversation:
                 ) from exc
             if received is None:
                 raise UnavailableError("the other instance is gone")
-            return received
+            return _message(*received)
 
-    async def expect(self, op: str, timeout_s: float) -> Plain:
-        """Return the next message, which is to be an *op* without descriptors.
+    async def expect(self, kind: type[M], timeout_s: float) -> M:
+        """Return the next message, which is to be of *kind*, without descriptors.
 
         Raises:
             UnavailableError: the other side is gone, silent, or says something else.
         """
         try:
             async with asyncio.timeout(timeout_s):
-                message, _none = await self.receive()
+                message = await self.receive()
         except TimeoutError as exc:
             raise UnavailableError(
-                f"the other instance did not say {op} within {timeout_s:g} s"
+                f"the other instance did not say {kind.op} within {timeout_s:g} s"
             ) from exc
-        if message["op"] != op:
+        if not isinstance(message, kind):
             raise UnavailableError(
-                f"the other instance said {message['op']}, want {op}"
+                f"the other instance said {message.op}, want {kind.op}"
             )
         return message
 
@@ -125,3 +96,12 @@ class Conversation:
     def close(self) -> None:
         """Say no more; the other side sees the end of the file."""
         self._socket.close()
+
+
+def _message(plain: object, fds: list[int]) -> Message:
+    try:
+        return message_in(plain, fds, KINDS, "in a take-over")
+    except ShapeError as exc:
+        for fd in fds:
+            os.close(fd)
+        raise UnavailableError(f"the other instance said {exc}") from exc

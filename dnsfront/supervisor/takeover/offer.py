@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
+from dnsfront.ipc.packets import Descriptor
 from dnsfront.supervisor.admin.control_socket import ControlSocket
 from dnsfront.supervisor.admin.endpoint import AdminEndpoint
 from dnsfront.supervisor.change.in_force import InForce
 from dnsfront.supervisor.sockets.datapath import Datapath
 from dnsfront.supervisor.takeover.conversation import Conversation
+from dnsfront.supervisor.takeover.messages import OfferGroup, OfferRest, OfferWorker
 from dnsfront.supervisor.workers.roster import Roster
 
 
@@ -40,23 +40,21 @@ class Offer:
             if worker.worker_id not in groups:
                 continue
             sockets = groups.sockets_of(worker.worker_id, groups.listeners)
-            message = {
-                "op": "worker",
-                "name": worker.name,
-                "worker_id": worker.worker_id,
-                "listeners": [asdict(sock.listener) for sock in sockets],
-            }
-            fds = [sock.fileno() for sock in sockets]
-            await conversation.send(message, fds)
+            offered = OfferWorker(
+                worker.name,
+                worker.worker_id,
+                tuple(sock.listener for sock in sockets),
+                tuple(Descriptor(sock.fileno()) for sock in sockets),
+            )
+            await conversation.send(offered)
         for listener in groups.listeners:
             fd = self._datapath.steering.sockarray_fd(listener)
             if fd is not None:
-                message = {"op": "group", "listener": asdict(listener)}
-                await conversation.send(message, [fd])
-        message = {
-            "op": "offer",
-            "admin": str(in_force.candidate.config.admin.listen),
-            "drained": sorted(in_force.drained),
-        }
-        fds = [self._control.fileno(), self._endpoint.server.fileno()]
-        await conversation.send(message, fds)
+                await conversation.send(OfferGroup(listener, Descriptor(fd)))
+        rest = OfferRest(
+            drained=tuple(sorted(in_force.drained)),
+            admin=str(in_force.candidate.config.admin.listen),
+            control_fd=Descriptor(self._control.fileno()),
+            admin_fd=Descriptor(self._endpoint.server.fileno()),
+        )
+        await conversation.send(rest)

@@ -1,6 +1,6 @@
 """The front end that runs already, as the one that takes over from it knows it.
 
-`conversation.py` tells what is said. Until :meth:`Predecessor.let_go` nothing has
+`messages.py` tells what is said. Until :meth:`Predecessor.let_go` nothing has
 happened: whoever gives up before that leaves the predecessor as it was.
 """
 
@@ -17,16 +17,28 @@ from typing import Final, Self
 from dnsfront.errors import ControlError, UnavailableError
 from dnsfront.ipc import memory
 from dnsfront.ipc.asking import ask_for_descriptors
-from dnsfront.ipc.channel import Plain
+from dnsfront.ipc.packets import Descriptor
 from dnsfront.ipc.spec import Listener
 from dnsfront.supervisor.sockets.groups import Inherited
-from dnsfront.supervisor.takeover.conversation import PROTOCOL, Conversation
+from dnsfront.supervisor.takeover.conversation import Conversation
+from dnsfront.supervisor.takeover.messages import (
+    PROTOCOL,
+    Kept,
+    LetGo,
+    LetGone,
+    OfferGroup,
+    OfferRest,
+    OfferWorker,
+    Serving,
+    Transfer,
+    Transferred,
+)
 
 _LOG = logging.getLogger(__name__)
 
 #: A reload that is under way there comes to its end first.
 _OFFER_TIMEOUT_S: Final = 30.0
-_SEND_TIMEOUT_S: Final = 10.0
+_TRANSFER_TIMEOUT_S: Final = 10.0
 _LET_GO_TIMEOUT_S: Final = 5.0
 
 
@@ -79,30 +91,27 @@ class Predecessor:
 
     async def _take_offer(self) -> None:
         while True:
-            message, fds = await self._conversation.receive()
-            match message["op"]:
-                case "worker":
-                    self._take_worker(message, fds)
-                case "group":
-                    [sockarray_fd] = fds
-                    listener = Listener(**message["listener"])
+            message = await self._conversation.receive()
+            match message:
+                case OfferWorker():
+                    self._take_worker(message)
+                case OfferGroup(listener, sockarray_fd):
                     self._inherited.sockarrays[listener.key] = sockarray_fd
-                case "offer":
-                    self.control_socket, self.admin_socket = (
-                        socket.socket(fileno=fd) for fd in fds
-                    )
-                    self.admin = message["admin"]
-                    self.drained = frozenset(message["drained"])
+                case OfferRest():
+                    self.control_socket = socket.socket(fileno=message.control_fd)
+                    self.admin_socket = socket.socket(fileno=message.admin_fd)
+                    self.admin = message.admin
+                    self.drained = frozenset(message.drained)
                     return
 
-    def _take_worker(self, message: Plain, fds: list[int]) -> None:
-        sockets = [socket.socket(fileno=fd) for fd in fds]
-        listeners = [Listener(**fields) for fields in message["listeners"]]
-        keys = [listener.key for listener in listeners]
-        worker_id = message["worker_id"]
-        self.ids[message["name"]] = worker_id
-        self._inherited.sockets[worker_id] = dict(zip(keys, sockets, strict=True))
-        self.listeners.update(listeners)
+    def _take_worker(self, offered: OfferWorker) -> None:
+        sockets = [socket.socket(fileno=fd) for fd in offered.socket_fds]
+        keys = [listener.key for listener in offered.listeners]
+        self.ids[offered.name] = offered.worker_id
+        self._inherited.sockets[offered.worker_id] = dict(
+            zip(keys, sockets, strict=True)
+        )
+        self.listeners.update(offered.listeners)
 
     def leave(
         self, names: Collection[str], listeners: Collection[Listener]
@@ -141,17 +150,18 @@ class Predecessor:
             UnavailableError: the predecessor is gone.
         """
         table_fd = memory.sealed("dnsfront-next-table", table)
-        message = {
-            "op": "transfer",
-            "ids": list(receivers),
-            "hash_key_hex": key.hex(),
-        }
+        order = Transfer(
+            ids=tuple(receivers),
+            hash_key_hex=key.hex(),
+            table_fd=Descriptor(table_fd),
+            socket_fds=tuple(map(Descriptor, receivers.values())),
+        )
         try:
-            await self._conversation.send(message, [table_fd, *receivers.values()])
+            await self._conversation.send(order)
         finally:
             os.close(table_fd)
-        sent = await self._conversation.expect("transferred", _SEND_TIMEOUT_S)
-        return int(sent["entries"])
+        reply = await self._conversation.expect(Transferred, _TRANSFER_TIMEOUT_S)
+        return reply.entries
 
     async def let_go(self) -> None:
         """Have the predecessor take nothing any more; if it is gone, it does not.
@@ -159,19 +169,19 @@ class Predecessor:
         From now on what arrives waits for :meth:`serving`.
         """
         try:
-            await self._conversation.send({"op": "let_go"})
-            await self._conversation.expect("let_gone", _LET_GO_TIMEOUT_S)
+            await self._conversation.send(LetGo())
+            await self._conversation.expect(LetGone, _LET_GO_TIMEOUT_S)
         except UnavailableError as exc:
             _LOG.warning("predecessor_lost reason=%s", exc)
 
     async def serving(self, kept: Mapping[str, Collection[Listener]]) -> None:
         """Tell that the sockets of *kept* are read here; the predecessor may go."""
-        keys = {
-            name: [listener.key for listener in listeners]
+        told = tuple(
+            Kept(name, tuple(listener.key for listener in listeners))
             for name, listeners in kept.items()
-        }
+        )
         try:
-            await self._conversation.send({"op": "serving", "kept": keys})
+            await self._conversation.send(Serving(told))
         except UnavailableError as exc:
             _LOG.warning("predecessor_lost reason=%s", exc)
 

@@ -1,6 +1,6 @@
 """A newer process that takes over from this front end, as it is seen from here.
 
-`conversation.py` tells what is said. Whatever goes wrong before the successor serves,
+`messages.py` tells what is said. Whatever goes wrong before the successor serves,
 this front end goes on; a successor that can no longer be told to stop is ended.
 """
 
@@ -20,12 +20,17 @@ from dnsfront.ipc import channel
 from dnsfront.ipc.spec import ListenerKey
 from dnsfront.supervisor.change.progress import Progress
 from dnsfront.supervisor.change.turns import Turns
-from dnsfront.supervisor.takeover.conversation import (
+from dnsfront.supervisor.takeover.conversation import Conversation
+from dnsfront.supervisor.takeover.intake import Intake
+from dnsfront.supervisor.takeover.messages import (
     PROTOCOL,
     SERVE_TIMEOUT_S,
-    Conversation,
+    LetGo,
+    LetGone,
+    Serving,
+    Transfer,
+    Transferred,
 )
-from dnsfront.supervisor.takeover.intake import Intake
 from dnsfront.supervisor.takeover.offer import Offer
 from dnsfront.supervisor.workers.broadcast import Broadcast
 
@@ -96,40 +101,36 @@ class Succession:
         """Serve while the successor gets ready, until it asks to let go."""
         async with asyncio.timeout(_PREPARE_TIMEOUT_S):
             while True:
-                message, fds = await conversation.receive()
+                message = await conversation.receive()
+                if isinstance(message, LetGo):
+                    return
+                if not isinstance(message, Transfer):
+                    raise ControlError(f"it said {message.op}, want {LetGo.op}")
+                fds = (message.table_fd, *message.socket_fds)
                 try:
-                    if message["op"] == "let_go":
-                        return
-                    if message["op"] != "transfer":
-                        raise ControlError(f"it said {message['op']}, want let_go")
                     with self._progress.show("transferring entries", is_transfer=True):
                         entries = await self._broadcast.transfer_to(
-                            message["ids"], message["hash_key_hex"], fds
+                            message.ids, message.hash_key_hex, fds
                         )
                 finally:
                     for fd in fds:
                         os.close(fd)
-                await conversation.send({"op": "transferred", "entries": entries})
+                await conversation.send(Transferred(entries))
 
     async def _yield(self, conversation: Conversation, pid: int) -> None:
         """Let go of everything; take it back if the successor does not serve."""
         pidfd = os.pidfd_open(pid)
         try:
             await self._intake.pause()
-            await conversation.send({"op": "let_gone"})
-            serving = await conversation.expect("serving", SERVE_TIMEOUT_S)
+            await conversation.send(LetGone())
+            serving = await conversation.expect(Serving, SERVE_TIMEOUT_S)
         except (DnsfrontError, OSError):
             await _end(pidfd)
             await self._intake.resume()
             raise
         finally:
             os.close(pidfd)
-        self.kept = {
-            name: frozenset(
-                (host, port, family, over) for host, port, family, over in keys
-            )
-            for name, keys in serving["kept"].items()
-        }
+        self.kept = {kept.name: frozenset(kept.listeners) for kept in serving.kept}
         self._turns.refuse_more()
         self._intake.hand_on()
         _LOG.info("handed_over successor_pid=%d workers=%d", pid, len(self.kept))
