@@ -182,6 +182,10 @@ class Counter(Word):
     HANDOVER_REFUSED = _HANDOVER, "refused"
 
 
+#: What counts the queries of each transport.
+QUERIES: Final = {word.label: word for word in Counter if word.metric is _QUERIES}
+
+
 class Limit(Word):
     """Each bound that strangers may meet: how often it took effect."""
 

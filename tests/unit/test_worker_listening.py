@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from dnsfront.ipc.spec import Listener
+from dnsfront.ipc.stats import QUERIES
 from dnsfront.ipc.transports import TRANSPORTS
 from dnsfront.worker.transports.listening import Listening
 from tests.unit.stub_client import query_for
@@ -48,6 +49,10 @@ def listening(rig: Rig) -> Iterator[Listening]:
     yield made
     made.leave(range(len(TRANSPORTS)))
     made.close()
+
+
+def test_every_transport_has_a_counter_of_its_queries() -> None:
+    assert QUERIES.keys() == TRANSPORTS.keys()
 
 
 def test_every_transport_can_be_opened_watched_and_left(listening: Listening) -> None:

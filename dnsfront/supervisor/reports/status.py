@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from dnsfront.errors import ControlError, WireError
-from dnsfront.ipc.stats import Counter, Upstream
+from dnsfront.ipc.stats import QUERIES, Counter, Upstream
 from dnsfront.ring.qhash import hash_key
 from dnsfront.supervisor.change.in_force import InForce
 from dnsfront.supervisor.change.outcome import Outcome
@@ -170,7 +170,7 @@ def hit_ratio(tally: Tally) -> float | None:
 def _traffic(tally: Tally) -> dict[str, Any]:
     words = tally.words
     return {
-        "queries": words[Counter.QUERIES_UDP] + words[Counter.QUERIES_TCP],
+        "queries": sum(words[word] for word in QUERIES.values()),
         "hit_ratio": hit_ratio(tally),
         "cache_entries": words[Counter.CACHE_ENTRIES],
         "cache_bytes": words[Counter.CACHE_OCTETS],

@@ -202,7 +202,7 @@ class FramedConnection(Connection):
             query = FramedWaiter(self)
             self._under_way[query] = cost
             self._under_way_octets += cost
-            answering.meter.count(Counter.QUERIES_TCP)
+            answering.meter.count(self._listener.queries)
             answering.query(octets, query)
             if self._asked == most:
                 answering.meter.count(Limit.TCP_QUERIES_PER_CONNECTION)

@@ -6,6 +6,7 @@ import socket
 from typing import ClassVar
 
 from dnsfront.ipc.spec import Listener
+from dnsfront.ipc.stats import QUERIES, Counter
 from dnsfront.worker.process.reactor import Reactor
 from dnsfront.worker.transports.connection import Connection
 
@@ -24,6 +25,8 @@ class OpenListener:
         self, listener: Listener, sock: socket.socket, reactor: Reactor
     ) -> None:
         self.number = listener.number
+        #: What counts its queries.
+        self.queries: Counter = QUERIES[listener.transport]
         self.sock = sock
         self.connections: set[Connection] = set()
         self.is_draining = False

@@ -159,7 +159,7 @@ class UdpListener(OpenListener):
         if count <= 0:
             return 0
         self._is_ours = self._ownership.take(count)
-        self._answering.meter.count(Counter.QUERIES_UDP, count)
+        self._answering.meter.count(self.queries, count)
         self._serve(count)
         return count
 
