@@ -10,16 +10,9 @@ from itertools import islice
 from typing import Final
 
 from dnsfront.dns import wire
+from dnsfront.dns.compression import Names
 from dnsfront.dns.names import MAX_QNAME_OCTETS, ancestors
-from dnsfront.dns.records import (
-    CNAME,
-    DNAME,
-    HOP_BY_HOP,
-    RRSIG,
-    SIG,
-    Names,
-    expanded,
-)
+from dnsfront.dns.records import CNAME, DNAME, HOP_BY_HOP, RRSIG, SIG, expanded
 from dnsfront.errors import WireError
 
 #: Aliases followed in one answer; resolvers themselves give up far earlier.

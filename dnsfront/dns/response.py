@@ -7,16 +7,8 @@ from typing import Final
 
 from dnsfront.dns import edns, wire
 from dnsfront.dns.chain import follow, scrubbed
-from dnsfront.dns.records import (
-    CNAME,
-    HOP_BY_HOP,
-    NAMED,
-    RRSIG,
-    Names,
-    check_data,
-    is_short,
-    short_end,
-)
+from dnsfront.dns.compression import Names, short_end
+from dnsfront.dns.records import CNAME, HOP_BY_HOP, NAMED, RRSIG, check_data, is_short
 from dnsfront.errors import TooManyRecordsError, WireError
 
 #: RFC 2308, 5: negative answers are kept for one to three hours at the most.

@@ -60,7 +60,7 @@ FLOORS = {
 #: One file, or one room, imports each foreign library.
 OWNER = {
     "bcc": "kernel/loader.py",
-    "dns": "dns/zones/text.py",
+    "dns": ("dns/zones/text.py", "dns/zones/tokens.py", "dns/zones/data.py"),
     "dnslib": "dns/messages.py",
     "prometheus_client": "supervisor/reports/metrics.py",
     "pydantic": "config/",
