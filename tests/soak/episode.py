@@ -16,7 +16,8 @@ from tests.soak import jail
 from tests.soak.invariants import check_as_fresh, check_counts, check_log
 from tests.soak.op_config import Home
 from tests.soak.operations import Drawing, Operation
-from tests.soak.world import BrokenError, World, reap
+from tests.soak.orphans import reap
+from tests.soak.world import BrokenError, World
 
 #: Operations between two countings.
 _COUNT_EVERY: Final = 6

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from tests.soak import model
 from tests.soak.clients import SERVICE
-from tests.soak.world import BrokenError, World, is_running
+from tests.soak.orphans import is_running
+from tests.soak.world import BrokenError, World
 from tests.system.clients import ask
 from tests.system.metrics import Metrics
 from tests.system.remains import children_of, descriptors_of, held_by

@@ -9,10 +9,12 @@ from typing import Any, ClassVar, Final, Self
 from dnsfront.errors import ControlError
 from tests.soak import model
 from tests.soak.clients import SERVICE
+from tests.soak.home import home
 from tests.soak.jail import HOST, WORLD
 from tests.soak.operations import FEW_PENDING, OFTEN, RARELY, SOMETIMES, WAYS, Operation
+from tests.soak.orphans import is_running
 from tests.soak.resolvers import ADDRESSES
-from tests.soak.world import BrokenError, World, home, is_running
+from tests.soak.world import BrokenError, World
 from tests.system.front import Address
 
 _SECOND: Final = Address(HOST, 5310)

@@ -13,11 +13,12 @@ from typing import ClassVar, Self
 import dns.message
 
 from tests.soak.clients import SERVICE
+from tests.soak.home import ADMIN
 from tests.soak.jail import CLIENTS, UPSTREAMS
 from tests.soak.model import CUT, FAILED, LATE, LOST, STALE
 from tests.soak.operations import FEW_PENDING, OFTEN, RARELY, SOMETIMES, Operation
 from tests.soak.resolvers import ADDRESSES, BAD_MODES, GOOD_MODES
-from tests.soak.world import ADMIN, BrokenError, World
+from tests.soak.world import BrokenError, World
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from typing import ClassVar, Final, Self
 
 from tests.soak.model import CUT, FAILED, LATE, LOST, STALE, ZONES
 from tests.soak.operations import RARELY, SOMETIMES, Operation
-from tests.soak.world import APPLIED_WITHIN_S, MENDED_WITHIN_S, World, is_running
+from tests.soak.orphans import is_running
+from tests.soak.world import APPLIED_WITHIN_S, MENDED_WITHIN_S, World
 from tests.system.remains import children_of
 
 #: Five deaths within a minute, and a worker is left out for one.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -23,11 +21,13 @@ from tests.soak import model
 from tests.soak.clients import SERVICE, Clients
 from tests.soak.excuses import Excuse, Ledger, Usable
 from tests.soak.foster import Foster
-from tests.soak.jail import HOST, Host
+from tests.soak.home import ADMIN, home
+from tests.soak.jail import Host
 from tests.soak.model import Fault, Model, Question
+from tests.soak.orphans import end_all
 from tests.soak.resolvers import ADDRESSES, GOOD_MODES, Resolvers
 from tests.system.clients import ask
-from tests.system.front import Address, FrontEnd
+from tests.system.front import FrontEnd
 from tests.system.processes import Program
 from tests.waiting import eventually
 
@@ -35,8 +35,6 @@ from tests.waiting import eventually
 APPLIED_WITHIN_S: Final = 30.0
 #: A worker that died or hangs is replaced within this, and an upstream's return seen.
 MENDED_WITHIN_S: Final = 10.0
-#: Bounds are for a machine that has other things to do: see :meth:`World.within`.
-ADMIN: Final = Address(HOST, 9353)
 
 
 class BrokenError(AssertionError):
@@ -59,31 +57,6 @@ class _Server(FrontEnd):
     def _start(self, *options: str, rights: Any = None) -> Program:  # noqa: ANN401
         with self._host.inside():
             return super()._start(*options, rights=rights)
-
-
-def home(folder: Path) -> dict[str, Any]:
-    """Return the config that every run begins with and comes back to."""
-    return {
-        "listen": [str(SERVICE)],
-        # As many slots as suit both methods, so that one may follow the other.
-        "ring": {"workers": 4, "seed": "soak", "slots": 55440},
-        "upstreams": {
-            "policy": "chash",
-            "servers": [{"address": str(address)} for address in ADDRESSES],
-            "timeout": "400ms",
-        },
-        "zones": [
-            {"origin": zone, "file": str(folder / f"{zone}.zone")}
-            for zone in model.ZONES[:3]
-        ],
-        "cache": {"max_entries": 2000, "serve_stale": "60s"},
-        "access": {"allow": ["10.1.0.0/24", "127.0.0.0/8"]},
-        "admin": {
-            "listen": str(ADMIN),
-            "socket": str(folder / "control.sock"),
-            "allow": ["10.1.0.0/24"],
-        },
-    }
 
 
 class World:
@@ -424,46 +397,3 @@ class World:
     def config_text(self) -> str:
         """Return the config, for reports."""
         return json.dumps(self.config)
-
-
-def is_listening(address: Address) -> bool:
-    """Return whether somebody takes connections at *address*."""
-    try:
-        with socket.create_connection(address, timeout=2):
-            return True
-    except OSError:
-        return False
-
-
-def is_running(pid: int) -> bool:
-    """Return whether a process runs; one that nobody has reaped does not."""
-    try:
-        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-
-
-def end_all() -> None:
-    """Kill what is left in this namespace, whose first process this is."""
-    assert os.getpid() == 1, "there would be others"
-    for path in Path("/proc").glob("[0-9]*"):
-        pid = int(path.name)
-        if pid != 1:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not reap([]), 5)
-
-
-def reap(known: Collection[int]) -> int:
-    """Reap the orphans that came to this process, the first of its namespace.
-
-    Returns how many children are left.
-    """
-    left = 0
-    for child in Path("/proc/self/task").glob("*/children"):
-        for pid in map(int, child.read_text().split()):
-            left += 1
-            if pid not in known and not is_running(pid):
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)
-    return left

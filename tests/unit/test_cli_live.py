@@ -2,19 +2,14 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
-import select
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from dnsfront.cli.main import main
-from dnsfront.cli.top import Watch, _keys_at_once, _quits
-from dnsfront.cli.views import status_view
 from dnsfront.errors import (
     ControlError,
     DnsfrontError,
@@ -22,75 +17,9 @@ from dnsfront.errors import (
     UnavailableError,
 )
 from dnsfront.supervisor.reports.lookup import MAX_NAMES
+from tests.unit.cli_server import DONE, MOVED, STATUS, Server, server
 
-STATUS: dict[str, Any] = {
-    "generation": 3,
-    "workers": [
-        {
-            "name": "w1",
-            "pid": 4711,
-            "state": "up",
-            "slots": 49152,
-            "backlog": 0,
-            "queries": 1000,
-            "hit_ratio": 0.875,
-        },
-        {
-            "name": "w2",
-            "pid": None,
-            "state": "down",
-            "slots": 16384,
-            "backlog": 7,
-            "queries": 20,
-            "hit_ratio": None,
-        },
-    ],
-    "upstreams": [{"address": "[fe80::53]:53", "up": True}],
-    "kernel": {"steering": "userspace", "answers": "off"},
-}
-
-
-#: Everything that any command is told.
-DONE: dict[str, Any] = {
-    "ok": True,
-    "generation": 4,
-    "slots_moved": 120,
-    "added": ["w3"],
-    "removed": [],
-    "ended": [],
-    "entries": 9,
-    "seconds": 0.42,
-}
-MOVED = "generation 4, 120 slots moved, 9 cached entries handed over, 0.4 s, added w3"
-
-
-class Server:
-    """Stands in for the control socket: takes requests, gives one response."""
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[Path, dict[str, Any]]] = []
-        self.response: dict[str, Any] | Exception = DONE
-
-    def ask(
-        self,
-        socket_path: Path,
-        request: dict[str, Any],
-        timeout_s: float,
-        is_at_work: Callable[[], bool] = bool,
-    ) -> dict[str, Any]:
-        assert timeout_s > 0
-        assert callable(is_at_work)
-        self.requests.append((socket_path, request))
-        if isinstance(self.response, Exception):
-            raise self.response
-        return self.response
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Server:
-    server = Server()
-    monkeypatch.setattr("dnsfront.cli.live.ask", server.ask)
-    return server
+__all__ = ["server"]
 
 
 @pytest.fixture
@@ -341,66 +270,3 @@ def test_status_for_people_is_a_table(
         ["UPSTREAM", "STATE"],
         ["[fe80::53]:53", "up"],
     ]
-
-
-def text_of(view: Any) -> str:  # noqa: ANN401 - whatever rich can print
-    console = Console(width=160, markup=False, emoji=False)
-    with console.capture() as capture:
-        console.print(view)
-    return capture.get()
-
-
-def test_status_tells_why_steering_is_degraded() -> None:
-    kernel = {"steering": "userspace", "answers": "off", "reason": "no CAP_BPF"}
-
-    assert "(no CAP_BPF)" in text_of(status_view({**STATUS, "kernel": kernel}))
-
-
-def test_status_tells_what_is_not_ready() -> None:
-    status = {**STATUS, "not_ready": ["worker w2 is down"]}
-
-    assert "not ready: worker w2 is down" in text_of(status_view(status))
-
-
-def test_status_without_upstreams_says_so() -> None:
-    assert "no upstreams" in text_of(status_view({**STATUS, "upstreams": []}))
-
-
-def test_top_shows_queries_a_second() -> None:
-    watch = Watch()
-    workers = [{**worker, "queries": 1500} for worker in STATUS["workers"]]
-
-    first = text_of(watch.view(STATUS, now=10.0))
-    second = text_of(watch.view({**STATUS, "workers": workers}, now=12.0))
-
-    assert first.splitlines()[3].split()[-1] == "0"
-    assert second.splitlines()[3].split()[-1] == "250"
-    assert second.splitlines()[4].split()[-1] == "740"
-
-
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Make a terminal of standard input; yield the end that a person types at."""
-    ours, theirs = pty.openpty()
-    with open(theirs, closefd=True) as stdin:  # noqa: PTH123 - a descriptor
-        monkeypatch.setattr("sys.stdin", stdin)
-        yield ours
-    os.close(ours)
-
-
-@pytest.mark.parametrize(
-    ("typed", "quits"),
-    [
-        pytest.param(b"q", True, id="q"),
-        pytest.param(b"xQ", True, id="q behind another key"),
-        pytest.param(b"x", False, id="another key"),
-    ],
-)
-def test_top_quits_at_q(terminal: int, typed: bytes, *, quits: bool) -> None:
-    with _keys_at_once():
-        os.write(terminal, typed)
-
-        assert _quits() is quits
-
-    # What is typed is not echoed over the picture.
-    assert not select.select([terminal], [], [], 0)[0]

@@ -20,8 +20,8 @@ from dnsfront.dns.rotation import rotated
 from dnsfront.ipc.stats import Counter
 from dnsfront.worker.answering.identity import identity_records
 from tests.unit.fake_upstream import ADDRESS, FakeUpstream, said_to
+from tests.unit.responses import parsed, response
 from tests.unit.stub_client import Client, query_for, received_one
-from tests.unit.test_response import parsed, response
 from tests.unit.test_worker_tcp import Stream
 from tests.unit.worker_rig import LIMITS, ZONE, Rig, miss
 
