@@ -145,16 +145,16 @@ def _put_in_order(kept: list[int], owners: list[bytes], chain: list[bytes]) -> b
 
     Stub resolvers go through the answer once, and find no end that comes first.
     """
-    places = {name: 2 * place + 1 for place, name in enumerate(chain)}
+    rank_of = {name: 2 * index + 1 for index, name in enumerate(chain)}
     for owner in owners:
-        if owner not in places:
+        if owner not in rank_of:
             # DNAME, ahead of the CNAME of the name that is below it.
-            below = (place for name, place in places.items() if name.endswith(owner))
-            places[owner] = next(below, 1) - 1
-    ranks = [places[owner] for owner in owners]
+            below = (rank for name, rank in rank_of.items() if name.endswith(owner))
+            rank_of[owner] = next(below, 1) - 1
+    ranks = [rank_of[owner] for owner in owners]
     order = sorted(range(len(ranks)), key=ranks.__getitem__)
-    kept[:] = [kept[place] for place in order]
-    owners[:] = [owners[place] for place in order]
+    kept[:] = [kept[index] for index in order]
+    owners[:] = [owners[index] for index in order]
     return order != list(range(len(order)))
 
 
@@ -182,7 +182,7 @@ def scrubbed(octets: bytes, body_at: int, kept: list[int]) -> bytes:
     """
     answers, authorities, additionals = wire.HEADER.unpack_from(octets)[3:]
     qname, names = octets[wire.HEADER_OCTETS : body_at - 4], Names(octets)
-    wanted = {begin: place for place, begin in enumerate(kept)}
+    wanted = {begin: index for index, begin in enumerate(kept)}
     first, at, answers = _copied(octets, names, body_at, answers, qname, wanted)
     second, at, authorities = _copied(octets, names, at, authorities, qname)
     third, _at, additionals = _copied(octets, names, at, additionals, qname)
@@ -195,19 +195,19 @@ def may_lead_on(octets: bytes) -> bool:
     return _ALIAS in octets or _ENDING_ALIAS in octets
 
 
-def ahead_of(octets: bytes, body_at: int, chain: Chain, place: int) -> bytes:
+def ahead_of(octets: bytes, body_at: int, chain: Chain, index: int) -> bytes:
     """Return the message with no records but the aliases ahead of a name of *chain*.
 
-    *place* is that of the name. DNAME records, whose owners are above names, stay.
+    *index* is that of the name. DNAME records, whose owners are above names, stay.
 
     Raises:
         WireError: with its names in full it would be too long for a message.
     """
-    ahead = frozenset(chain.names[:place])
-    behind = frozenset(chain.names[place:])
+    ahead = frozenset(chain.names[:index])
+    behind = frozenset(chain.names[index:])
     wanted = {
-        begin: place
-        for place, (begin, owner) in enumerate(
+        begin: index
+        for index, (begin, owner) in enumerate(
             zip(chain.kept, chain.owners, strict=True)
         )
         if owner in ahead or owner not in behind
@@ -255,7 +255,7 @@ def _copied(
 ) -> tuple[bytes, int, int]:
     """Return the *wanted* of *count* records from *at*, their end, and their number.
 
-    *wanted* has the place of each by where it begins; without it all stay. Names are in
+    *wanted* has the index of each by where it begins; without it all stay. Names are in
     full; owners that are *qname* become a pointer to the question they are to stand
     behind. Left out are records of another class than IN, what is for the next hop
     alone, and what follows an OPT record, which nobody checked.
@@ -280,10 +280,10 @@ def _copied(
             room -= len(owner) + len(rest)
             if room < 0:
                 raise WireError(_TOO_LONG)
-            place = number if wanted is None else wanted[begin]
-            pieces.append((place, owner + rest))
+            index = number if wanted is None else wanted[begin]
+            pieces.append((index, owner + rest))
     pieces.sort()
-    return b"".join(piece for _place, piece in pieces), at, len(pieces)
+    return b"".join(piece for _index, piece in pieces), at, len(pieces)
 
 
 def _bounded(message: bytes) -> bytes:

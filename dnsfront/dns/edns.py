@@ -130,7 +130,7 @@ def error_option(code: int) -> bytes:
 def with_options(opt: bytes, options: bytes) -> bytes:
     """Return the OPT record *opt* with *options* added.
 
-    An empty *opt* stays empty: without EDNS there is no place for any.
+    An empty *opt* stays empty: without EDNS there is no room for any.
     """
     if not opt:
         return opt
@@ -141,6 +141,6 @@ def with_options(opt: bytes, options: bytes) -> bytes:
 def with_error(opt: bytes, code: int) -> bytes:
     """Return the OPT record *opt* with an Extended DNS Error added (RFC 8914).
 
-    An empty *opt* stays empty: without EDNS there is no place for one.
+    An empty *opt* stays empty: without EDNS there is no room for one.
     """
     return with_options(opt, error_option(code))

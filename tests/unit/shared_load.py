@@ -37,8 +37,8 @@ class Load:
     def set_load(
         self, worker_id: int, *, steered: int = 0, taken: int = 0, dropped: int = 0
     ) -> None:
-        for place, count in enumerate((steered, taken, dropped)):
-            at = worker_id * 192 + place * 64
+        for index, count in enumerate((steered, taken, dropped)):
+            at = worker_id * 192 + index * 64
             os.pwrite(self.load_fd, struct.pack("=Q", count), at)
 
     def steer(self, worker_id: int, datagrams: int) -> None:

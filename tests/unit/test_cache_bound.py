@@ -317,33 +317,33 @@ class CacheMachine(RuleBasedStateMachine):
         )
         tail = tail_of(qtype)
         if kept_s := max(self.low, min(ttl, 60)):
-            place = (view, (name + tail).lower())
-            self.known[place] = (tail, self.mark, self.now_s + kept_s, kept_s)
-            self.zone.discard(place)
+            where = (view, (name + tail).lower())
+            self.known[where] = (tail, self.mark, self.now_s + kept_s, kept_s)
+            self.zone.discard(where)
             # What was just put is there: nobody puts what is at once forgotten.
             assert get(self.cache, name=name, qtype=qtype, view=view) is not None
 
     @rule(name=names, qtype=types, view=views)
     def put_zone(self, name: bytes, qtype: int, view: int) -> None:
         tail = tail_of(qtype)
-        place = (view, (name + tail).lower())
-        self.cache.put_zone(view, place[1], tail, zone_sections(), self.now_s)
-        self.known[place] = (tail, 0, 1 << 60, 0)
-        self.zone.add(place)
+        where = (view, (name + tail).lower())
+        self.cache.put_zone(view, where[1], tail, zone_sections(), self.now_s)
+        self.known[where] = (tail, 0, 1 << 60, 0)
+        self.zone.add(where)
 
     @rule(name=names, qtype=types, view=views)
     def ask(self, name: bytes, qtype: int, view: int) -> None:
         entry = get(self.cache, name=name, qtype=qtype, view=view)
         tail = tail_of(qtype)
-        place = (view, (name + tail).lower())
-        known_tail, mark, expires_at, _kept_s = self.known.get(place, (b"", 0, 0, 0))
-        if place in self.zone:
+        where = (view, (name + tail).lower())
+        known_tail, mark, expires_at, _kept_s = self.known.get(where, (b"", 0, 0, 0))
+        if where in self.zone:
             assert (entry is not None) == (known_tail == tail)
         if entry is None:
             return
         assert known_tail == tail
         assert self.cache.fresh(entry, self.now_s) == (expires_at > self.now_s)
-        if place in self.zone:
+        if where in self.zone:
             assert entry.body == zone_sections().octets
         elif expires_at > self.now_s:
             [ttl] = ttls_of(entry.body, entry.ttl_offsets)
@@ -359,15 +359,15 @@ class CacheMachine(RuleBasedStateMachine):
     @rule(name=names)
     def flush_name(self, name: bytes) -> None:
         flush(self.cache, named(name))
-        for place in [place for place in self.known if place[1][:-4] == name]:
-            del self.known[place]
-            self.zone.discard(place)
+        for where in [where for where in self.known if where[1][:-4] == name]:
+            del self.known[where]
+            self.zone.discard(where)
 
     @rule()
     def flush_zones(self) -> None:
         flush_zones(self.cache)
-        for place in self.zone:
-            del self.known[place]
+        for where in self.zone:
+            del self.known[where]
         self.zone.clear()
 
     @rule(max_entries=st.integers(1, 8))

@@ -111,27 +111,27 @@ def in_buckets(names: Collection[bytes]) -> Iterator[bytes]:
 class Node:
     """What one name has, read from the image when it is asked for."""
 
-    __slots__ = ("_octets", "_places")
+    __slots__ = ("_octets", "_rrsets")
 
     def __init__(self, octets: memoryview, at: int, count: int) -> None:
         self._octets = octets
         #: Type to TTL, number of records, where they begin and their octets.
-        self._places: dict[int, tuple[int, int, int, int]] = {}
+        self._rrsets: dict[int, tuple[int, int, int, int]] = {}
         for _ in range(count):
             rtype, ttl_s, records, size = _RRSET.unpack_from(octets, at)
             at += _RRSET.size
-            self._places[rtype] = (ttl_s, records, at, size)
+            self._rrsets[rtype] = (ttl_s, records, at, size)
             at += size
 
     def __contains__(self, rtype: int) -> bool:
-        return rtype in self._places
+        return rtype in self._rrsets
 
     def get(self, rtype: int) -> RRset | None:
         """Return the RRset of this type, None if there is none."""
-        place = self._places.get(rtype)
-        if place is None:
+        found = self._rrsets.get(rtype)
+        if found is None:
             return None
-        ttl_s, records, at, _size = place
+        ttl_s, records, at, _size = found
         octets = self._octets
         rdatas = []
         for _ in range(records):
@@ -143,11 +143,11 @@ class Node:
 
     def smallest(self) -> RRset | None:
         """Return the RRset that takes the fewest octets in an answer."""
-        rtype = min(self._places, key=self._size_of, default=None)
+        rtype = min(self._rrsets, key=self._size_of, default=None)
         return None if rtype is None else self.get(rtype)
 
     def _size_of(self, rtype: int) -> int:
-        _ttl_s, records, _at, size = self._places[rtype]
+        _ttl_s, records, _at, size = self._rrsets[rtype]
         return size + (RECORD_OCTETS - _LENGTH.size) * records
 
 
