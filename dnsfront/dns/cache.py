@@ -69,7 +69,7 @@ class Cache:
     expire. `losses` counts what there was no room for.
     """
 
-    def __init__(self, limits: CacheSettings) -> None:
+    def __init__(self, settings: CacheSettings) -> None:
         self.views: tuple[dict[bytes, Entry], ...] = tuple({} for _ in range(VIEWS))
         self.due: list[Entry] = []
         self._is_local: Callable[[bytes], bool] | None = None
@@ -77,9 +77,9 @@ class Cache:
         self._heads: dict[bytes, bytes] = {}
         self._offsets: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._tails: dict[bytes, bytes] = {}
-        self._limits = limits
+        self._settings = settings
         self._residents = Residents(
-            limits.max_entries, limits.max_size_octets, self._forget
+            settings.max_entries, settings.max_size_octets, self._forget
         )
         self.losses = self._residents.losses
 
@@ -102,10 +102,10 @@ class Cache:
         """
         self._is_local = is_local
 
-    def resize(self, limits: CacheSettings) -> None:
-        """Apply new limits to what comes; what is there follows by :meth:`trim`."""
-        self._limits = limits
-        self._residents.resize(limits.max_entries, limits.max_size_octets)
+    def resize(self, settings: CacheSettings) -> None:
+        """Apply other settings to what comes; what is there follows by :meth:`trim`."""
+        self._settings = settings
+        self._residents.resize(settings.max_entries, settings.max_size_octets)
 
     def trim(self) -> bool:
         """Bring the cache nearer to its bounds; return whether there is more to do."""
@@ -142,7 +142,7 @@ class Cache:
             entry.body = _aged(entry.body, entry.ttl_offsets, lambda ttl: ttl - age_s)
             entry.aged_at = now_s
             if (
-                self._limits.prefetch
+                self._settings.prefetch
                 and remaining_s * _PREFETCH_SHARE <= entry.lifetime_s
             ):
                 self.due.append(entry)
@@ -159,9 +159,9 @@ class Cache:
         """Return the records of an expired *entry* as stale ones; None if too old."""
         if entry.odd & ODD_STUB:
             return None  # it has none
-        if not 0 < entry.expires_at > now_s - self._limits.serve_stale_s:
+        if not 0 < entry.expires_at > now_s - self._settings.serve_stale_s:
             return None
-        ttl_s = min(STALE_TTL_S, self._limits.max_ttl_s)
+        ttl_s = min(STALE_TTL_S, self._settings.max_ttl_s)
         return _aged(entry.body, entry.ttl_offsets, lambda _ttl: ttl_s)
 
     def put(  # noqa: C901, PLR0912, PLR0915 - a call a miss costs more than what is done
@@ -175,8 +175,8 @@ class Cache:
         """
         if self._is_local is not None and self._is_local(key[:-4] + tail):
             return None
-        limits = self._limits
-        low, high = limits.min_ttl_s, limits.max_ttl_s
+        settings = self._settings
+        low, high = settings.min_ttl_s, settings.max_ttl_s
         ttl_s, body = response.ttl_s, response.body
         # RFC 2308, 5: a negative response lives as long as its SOA says.
         ceiling = ttl_s if 0 <= ttl_s < high and not response.has_answers else high
@@ -193,7 +193,7 @@ class Cache:
         found = self.views[view]
         entry = found.get(key) if ttl_s else None
         weight = stub_ttl_s = 0
-        if ttl_s and len(body) > limits.max_entry_size_octets:
+        if ttl_s and len(body) > settings.max_entry_size_octets:
             stub_ttl_s, ttl_s = ttl_s, 0
         if entry is None or not self._can_take(entry, tail, body, ttl_s):
             entry = Entry(view, key, self._tails.setdefault(tail, tail))
@@ -217,7 +217,7 @@ class Cache:
             0 if is_plain else odd_of(key, tail, response.rcode, response.errors)
         )
         entry.errors = response.errors
-        if limits.rotate:
+        if settings.rotate:
             entry.note_rotation()
         entry.aged_at = now_s
         if ttl_s:
@@ -278,9 +278,9 @@ class Cache:
         entry.body = sections.octets
         entry.odd = ODD_ZONE | ODD_TAIL | (ODD_RCODE if sections.rcode else 0)
         entry.stamp = now_s
-        if self._limits.rotate:
+        if self._settings.rotate:
             entry.note_rotation()
-        if len(entry.body) > self._limits.max_entry_size_octets:
+        if len(entry.body) > self._settings.max_entry_size_octets:
             self._keep_stub(entry, now_s, _NEVER)
             return entry
         entry.expires_at = _NEVER
@@ -303,7 +303,7 @@ class Cache:
             return False
         if self._is_local is not None and self._is_local(entry.canonical):
             return False
-        if len(entry.body) > self._limits.max_entry_size_octets:
+        if len(entry.body) > self._settings.max_entry_size_octets:
             self.losses.oversized += 1
             return False
         self._shorten(entry, now_s)
@@ -351,7 +351,7 @@ class Cache:
 
     def _shorten(self, entry: Entry, now_s: int) -> None:
         """Cut the TTLs of a live *entry* to the largest of the config."""
-        high = self._limits.max_ttl_s
+        high = self._settings.max_ttl_s
         age_s = now_s - entry.aged_at
         entry.body = _aged(
             entry.body, entry.ttl_offsets, lambda ttl: min(ttl - age_s, high)

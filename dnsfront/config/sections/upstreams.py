@@ -17,7 +17,7 @@ MOST_PATIENT_S: Final = 1.0
 
 
 class ServerEntry(Section):
-    """A resolver that misses go to."""
+    """One address that misses go to."""
 
     socket_address: Address = Field(alias="address", description="Its IP:port.")
     weight: StrictInt = Field(
