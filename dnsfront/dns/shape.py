@@ -176,10 +176,10 @@ class Shapes:
         for by_opt in self.with_opt.values():
             by_opt.clear()
 
-    def of(self, query: Query, *, is_tcp: bool) -> Shape:
+    def of(self, query: Query, *, is_stream: bool) -> Shape:
         """Return the shape of a parsed query, with NSID if it asked for that."""
         client = query.edns
-        if is_tcp:
+        if is_stream:
             limit = wire.TCP_PAYLOAD_OCTETS
         elif client is None:
             limit = wire.PLAIN_UDP_OCTETS
@@ -198,7 +198,7 @@ class Shapes:
             return
         if len(by_opt) >= MAX_OPTS:
             by_opt.clear()
-        by_opt[octets[-_OPT_OCTETS:]] = self.of(query, is_tcp=False)
+        by_opt[octets[-_OPT_OCTETS:]] = self.of(query, is_stream=False)
 
     def _shape(self, flags: int, client: Edns | None, *, limit: int) -> Shape:
         is_dnssec_ok = client is not None and client.is_dnssec_ok

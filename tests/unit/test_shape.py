@@ -50,8 +50,8 @@ def query_octets(
     return made.to_wire()
 
 
-def shape_of(octets: bytes, *, is_tcp: bool = False) -> Shape:
-    return shapes().of(parse_query(octets), is_tcp=is_tcp)
+def shape_of(octets: bytes, *, is_stream: bool = False) -> Shape:
+    return shapes().of(parse_query(octets), is_stream=is_stream)
 
 
 def upstream(flags: int, *, records: int = 1, rcode: int = 0) -> Response:
@@ -122,7 +122,7 @@ def test_response_code_is_kept(rcode: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("do", "size", "is_tcp", "limit"),
+    ("do", "size", "is_stream", "limit"),
     [
         (None, 0, False, 512),
         (False, 0, False, 512),
@@ -145,9 +145,9 @@ def test_response_code_is_kept(rcode: int) -> None:
     ],
 )
 def test_response_may_be_as_long_as_the_client_takes(
-    *, do: bool | None, size: int, is_tcp: bool, limit: int
+    *, do: bool | None, size: int, is_stream: bool, limit: int
 ) -> None:
-    assert shape_of(query_octets(do=do, size=size), is_tcp=is_tcp).limit == limit
+    assert shape_of(query_octets(do=do, size=size), is_stream=is_stream).limit == limit
 
 
 @pytest.mark.parametrize("do", [None, False, True], ids=["no EDNS", "EDNS", "DO"])
@@ -177,9 +177,9 @@ def test_cut_response_keeps_its_code() -> None:
     assert dns.message.from_wire(octets).rcode() == dns.rcode.NXDOMAIN
 
 
-@pytest.mark.parametrize("is_tcp", SWITCHES, ids=["UDP", "TCP"])
-def test_nsid_is_told_to_those_who_ask(*, is_tcp: bool) -> None:
-    shape = shape_of(query_octets(do=False, options=((3, b""),)), is_tcp=is_tcp)
+@pytest.mark.parametrize("is_stream", SWITCHES, ids=["UDP", "TCP"])
+def test_nsid_is_told_to_those_who_ask(*, is_stream: bool) -> None:
+    shape = shape_of(query_octets(do=False, options=((3, b""),)), is_stream=is_stream)
 
     [option] = answered(shape, upstream(0)).options
 
@@ -234,7 +234,7 @@ def test_queries_without_edns_are_known_from_the_start(
 
     shape = known(found, octets)
 
-    worked_out = found.of(parse_query(octets), is_tcp=False)
+    worked_out = found.of(parse_query(octets), is_stream=False)
     assert shape is not None
     assert (shape.view, shape.limit, shape.opt) == (
         worked_out.view,

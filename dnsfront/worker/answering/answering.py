@@ -123,8 +123,8 @@ class Answering:
         if query.edns is not None and query.edns.version > 0:
             self._reject(octets, wire.BADVERS, waiter)
             return
-        shape = self.shapes.of(query, is_tcp=waiter.is_tcp)
-        if not waiter.is_tcp:
+        shape = self.shapes.of(query, is_stream=waiter.is_stream)
+        if not waiter.is_stream:
             self.shapes.learn(octets, query)
         waiter.identity = query.identity
         waiter.question = query.question
@@ -132,12 +132,12 @@ class Answering:
         waiter.received_at_ns = self.clock.now_ns
         key = query.question.lower()
         entry = self.cache.get(shape.view, key, query.question[-4:])
-        if entry is not None and waiter.is_tcp and entry.odd & ODD_STUB:
+        if entry is not None and waiter.is_stream and entry.odd & ODD_STUB:
             entry = None
         if (
             entry is not None
             and self.cache.fresh(entry, self.clock.now_s)
-            and (waiter.is_tcp or not entry.odd & ODD_ANY)
+            and (waiter.is_stream or not entry.odd & ODD_ANY)
         ):
             is_zone = bool(entry.odd & ODD_ZONE)
             if not is_zone:
@@ -183,7 +183,7 @@ class Answering:
         pool = self.forwarding.find(qname)
         if pool is not None:
             fetch = pool.under_way[view].get(canonical)
-            if fetch is not None and (waiter.is_tcp or tail != ANY_IN):
+            if fetch is not None and (waiter.is_stream or tail != ANY_IN):
                 self.meter.count(Counter.CACHE_REQUESTS)
                 pool.join(fetch, waiter)
                 return
@@ -223,7 +223,7 @@ class Answering:
         if not waiter.hand_over(owner, octets):
             self.meter.count(Counter.HANDOVER_FAILED)
             return False
-        counter = Counter.HANDOVER_TCP if waiter.is_tcp else self._handover_counter
+        counter = Counter.HANDOVER_TCP if waiter.is_stream else self._handover_counter
         self.meter.count(counter)
         return True
 

@@ -124,7 +124,7 @@ class Local:
             )
             self._delivery.send(waiter, entry, Source.ZONE)
             return True
-        if tail == ANY_IN and not waiter.is_tcp:
+        if tail == ANY_IN and not waiter.is_stream:
             # RFC 8482, 4.4: over UDP, ANY is a tool of amplification; TCP proves the
             # client's address.
             self._meter.sent(wire.NOERROR, Source.MISS, waiter.received_at_ns)

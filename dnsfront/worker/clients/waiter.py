@@ -18,7 +18,9 @@ class Waiter:
 
     __slots__ = ("identity", "is_ours", "question", "received_at_ns", "shape")
 
-    is_tcp: ClassVar[bool] = False
+    #: Whether the query came over a connection: its client's address is proven, and a
+    #: response of any length has room.
+    is_stream: ClassVar[bool] = False
 
     identity: bytes
     question: bytes

@@ -26,7 +26,7 @@ class StreamWaiter(Waiter):
 
     __slots__ = ("_peers", "_token", "_worker_id")
 
-    is_tcp = True
+    is_stream = True
 
     def __init__(self, peers: Peers, worker_id: int, token: int) -> None:
         self._peers = peers

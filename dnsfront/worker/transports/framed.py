@@ -37,7 +37,7 @@ class FramedWaiter(Waiter):
 
     __slots__ = ("_connection", "token")
 
-    is_tcp = True
+    is_stream = True
 
     def __init__(self, connection: FramedConnection) -> None:
         self._connection = connection

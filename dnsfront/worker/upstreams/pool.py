@@ -153,7 +153,7 @@ class Pool:
         waiting = pending.waiting + self._outcomes.to_be_told()
         if is_over or waiting >= pending.most_waiting:
             self._meter.count(Limit.WAITERS_PER_FETCH if is_over else Limit.WAITERS)
-            if waiter.is_tcp:
+            if waiter.is_stream:
                 # It would keep other queries from its connection for nothing.
                 rcode, error = wire.SERVFAIL, edns.EDE_NOT_READY
                 self._outcomes.fail(fetch.entry, [waiter], rcode, error, b"")
