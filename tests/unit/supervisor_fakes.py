@@ -214,7 +214,7 @@ def play(config_path: Path, story: Story) -> None:
 
     async def run() -> None:
         async with running(config_path) as front:
-            await settle()
+            await everything_due()
             PlayedProcess.events.clear()
             await story(front, front.reloader)
 
@@ -228,7 +228,7 @@ async def eventually(check: Callable[[], object], within_s: float = 30) -> None:
             await asyncio.sleep(0)
 
 
-async def settle() -> None:
+async def everything_due() -> None:
     """Let everything happen that is due."""
     for _ in range(10):
         await asyncio.sleep(0)

@@ -28,9 +28,9 @@ from dnsfront.supervisor.front import Front
 from tests.contract import METRICS
 from tests.unit.supervisor_fakes import (
     PlayedProcess,
+    everything_due,
     played,
     running,
-    settle,
     write_config,
 )
 
@@ -50,7 +50,7 @@ def scrape(
 
     async def run() -> str:
         async with running(write_config(directory, more=UPSTREAM)) as front:
-            await settle()
+            await everything_due()
             change(front)
             text, _ = front.expose(accept)
             return text.decode()
@@ -188,7 +188,7 @@ def test_counters_of_a_removed_worker_stay_and_go_on_when_it_returns(
     async def run() -> list[Samples]:
         seen = []
         async with running(write_config(tmp_path)) as front:
-            await settle()
+            await everything_due()
             expose, reloader = front.expose, front.reloader
             front.roster.tallies["w2"].words[Counter.QUERIES_UDP] = 11
             front.datapath.steering.set_dropped(2, 0)
@@ -233,7 +233,7 @@ def test_drained_worker_is_up_on_purpose_and_a_removed_one_is_not_there(
     async def run() -> list[Samples]:
         seen = []
         async with running(write_config(tmp_path, workers="3")) as front:
-            await settle()
+            await everything_due()
             expose, reloader = front.expose, front.reloader
             await reloader.drain("w2")
             seen.append(samples(expose("")[0].decode()))

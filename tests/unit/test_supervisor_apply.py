@@ -23,10 +23,10 @@ from dnsfront.supervisor.change.reload import Reloader
 from dnsfront.supervisor.front import Front
 from tests.unit.supervisor_fakes import (
     PlayedProcess,
+    everything_due,
     free_port,
     play,
     played,
-    settle,
     write_config,
 )
 
@@ -101,7 +101,7 @@ def test_a_change_that_is_refused_late_leaves_all_as_it_was(
             with pytest.raises(DnsfrontError):
                 await reloader.reload()
         assert calls
-        await settle()
+        await everything_due()
 
         assert state(front) == before
         assert front.reports.status()["config"]["refused"]

@@ -15,10 +15,10 @@ from tests.unit.supervisor_fakes import (
     ZONE,
     PlayedProcess,
     eventually,
+    everything_due,
     play,
     played,
     running,
-    settle,
     write_config,
 )
 
@@ -266,14 +266,14 @@ def test_a_saved_file_is_reloaded_when_it_has_come_to_rest(
 
     async def story(front: Front, reloader: Reloader) -> None:
         watching = asyncio.create_task(reloader.watch())
-        await settle()
+        await everything_due()
         assert front.outcome.success == 0
 
         (tmp_path / "zone").write_text(ZONE + "new IN A 192.0.2.1\n")
         await eventually(lambda: front.outcome.success)
         write_config(tmp_path, more="nonsense: 1\n")
         await eventually(lambda: front.outcome.failure)
-        await settle()
+        await everything_due()
 
         assert (front.outcome.success, front.outcome.failure) == (1, 1)
         assert played.events == [("configure", "w1"), ("configure", "w2")]
@@ -354,7 +354,7 @@ def test_a_respawned_worker_is_given_all_zones(played: Played, tmp_path: Path) -
 
         first.die()
         await eventually(lambda: played.by_name["w1"] is not first)
-        await settle()
+        await everything_due()
 
         assert played.by_name["w1"].packs == [zone.pack.name]
 

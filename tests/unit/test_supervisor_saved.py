@@ -22,9 +22,9 @@ from tests.unit.supervisor_fakes import (
     ZONE,
     PlayedProcess,
     eventually,
+    everything_due,
     played,
     running,
-    settle,
     write_config,
 )
 
@@ -55,7 +55,7 @@ def play(
             watching = asyncio.create_task(reloader.watch())
             if not is_watched:
                 watching.cancel()
-            await settle()
+            await everything_due()
             await story(front, reloader)
             assert watching.done() is not is_watched
             watching.cancel()

@@ -23,9 +23,9 @@ from dnsfront.worker import main
 from tests.unit.supervisor_fakes import (
     PlayedProcess,
     eventually,
+    everything_due,
     play,
     played,
-    settle,
     write_config,
 )
 
@@ -59,7 +59,7 @@ def test_a_respawn_of_other_code_is_refused_with_what_to_do(
         worker = next(worker for worker in front.roster if worker.name == "w2")
         if worker.process is not None:
             worker._on_message(kind(**told))
-        await settle()
+        await everything_due()
 
         assert worker.state is State.FAILED
         assert 2 not in front.datapath.steering.live_ids()

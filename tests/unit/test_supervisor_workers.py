@@ -21,10 +21,10 @@ from dnsfront.supervisor.workers.worker import Worker
 from tests.unit.supervisor_fakes import (
     PlayedProcess,
     eventually,
+    everything_due,
     play,
     played,
     running,
-    settle,
     write_config,
 )
 
@@ -42,7 +42,7 @@ def test_the_start_goes_in_the_order_that_loses_nothing(
 ) -> None:
     async def run() -> list[tuple[Any, ...]]:
         async with running(write_config(tmp_path)):
-            await settle()
+            await everything_due()
             return list(played.events)
 
     assert asyncio.run(run()) == [
@@ -86,7 +86,7 @@ def test_the_others_hear_of_a_death(played: Played, tmp_path: Path) -> None:
         worker_named(front, "w3")._policy._deaths_in_a_row = 9  # a slow respawn
 
         played.by_name["w3"].die()
-        await settle()
+        await everything_due()
 
         assert ("know_peers", "w1", 2) in played.events
         assert ("know_peers", "w2", 1) in played.events
@@ -110,7 +110,7 @@ def test_a_worker_that_dies_too_often_is_left_out_and_told(
 
         played.fails_to_start = set()
         worker_named(front, "w2")._respawn()
-        await settle()
+        await everything_due()
 
         assert 2 in front.datapath.groups
         assert front.readiness.lacks() == []
@@ -188,7 +188,7 @@ def test_a_worker_that_is_late_is_killed(
 
         assert ("killed", "w1") in played.events
         assert "worker_late worker=w1" in caplog.text
-        await settle()
+        await everything_due()
 
     play(write_config(tmp_path), story)
 
