@@ -20,7 +20,7 @@ from dnsfront.errors import ConfigError, DnsfrontError, UsageError
 
 DEFAULT_CONFIG: Final = Path("/etc/dnsfront/dnsfront.yaml")
 
-_logger = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exc.exit_code
     except KeyboardInterrupt:
         return 130  # as a shell tells it: 128 + SIGINT
-    except Exception:
-        _logger.exception("command_failed")
+    except Exception:  # noqa: BLE001 - it is logged with its place
+        _LOG.exception("command_failed")
         return os.EX_SOFTWARE
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from dnsfront.ipc import memory
 from dnsfront.kernel.layouts import constant, layout
+from dnsfront.kernel.load import DROPPED_AT, LOAD_WORDS, STEERED_AT, TAKEN_AT, backlog
 
 if TYPE_CHECKING:
     import mmap
@@ -25,15 +26,7 @@ _BITS_AT: Final = _LIVE.word_at("bits")
 _PERMILLE_AT: Final = _LIVE.word_at("bounded_load_permille")
 _FLOOR_AT: Final = _LIVE.word_at("backlog_floor")
 
-_LOAD: Final = layout("load")
-_LOAD_WORDS: Final = _LOAD.size_octets // 8
-_STEERED_AT: Final = _LOAD.word_at("steered")
-_TAKEN_AT: Final = _LOAD.word_at("taken")
-_DROPPED_AT: Final = _LOAD.word_at("dropped")
-
 LIVE_OCTETS: Final = _LIVE.size_octets
-#: Octets of one worker's element of `load`.
-LOAD_OCTETS: Final = _LOAD.size_octets
 #: Elements of `load`, the unused one of worker_id 0 included.
 LOAD_ENTRIES: Final = MAX_WORKER_ID + 1
 
@@ -89,25 +82,25 @@ class Pages:
 
     def steered(self, worker_id: int) -> int:
         """Return how many datagrams the program has given to *worker_id*."""
-        return self._load[_word(worker_id, _STEERED_AT)]
+        return self._load[_word(worker_id, STEERED_AT)]
 
     def taken(self, worker_id: int) -> int:
         """Return how many datagrams *worker_id* has received."""
-        return self._load[_word(worker_id, _TAKEN_AT)]
+        return self._load[_word(worker_id, TAKEN_AT)]
 
     def set_dropped(self, worker_id: int, datagrams: int) -> None:
         """Tell how many datagrams full sockets of *worker_id* have dropped so far."""
-        self._load[_word(worker_id, _DROPPED_AT)] = datagrams
+        self._load[_word(worker_id, DROPPED_AT)] = datagrams
 
     def backlog(self, worker_id: int) -> int:
         """Return how many datagrams wait for *worker_id*, as the program reckons it."""
-        dropped = self._load[_word(worker_id, _DROPPED_AT)]
-        return max(0, self.steered(worker_id) - self.taken(worker_id) - dropped)
+        _check(worker_id)
+        return backlog(self._load, worker_id)
 
     def forget(self, worker_id: int) -> None:
         """Begin anew for a *worker_id* that is not live and gets another worker."""
         start = _word(worker_id, 0)
-        for word in range(start, start + _LOAD_WORDS):
+        for word in range(start, start + LOAD_WORDS):
             self._load[word] = 0
 
     def release(self) -> None:
@@ -121,7 +114,7 @@ class Pages:
 
 def _word(worker_id: int, field_at: int) -> int:
     _check(worker_id)
-    return worker_id * _LOAD_WORDS + field_at
+    return worker_id * LOAD_WORDS + field_at
 
 
 def _check(worker_id: int) -> None:

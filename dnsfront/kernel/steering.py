@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from dnsfront.errors import KernelError, PrivilegeError
 from dnsfront.kernel.attachment import attach, detach
 from dnsfront.kernel.layouts import layout
+from dnsfront.kernel.load import LOAD_OCTETS
 from dnsfront.kernel.loader import Job, Loading
 from dnsfront.kernel.maps import (
     MMAPABLE,
@@ -28,7 +29,6 @@ from dnsfront.kernel.maps import (
 from dnsfront.kernel.pages import (
     LIVE_OCTETS,
     LOAD_ENTRIES,
-    LOAD_OCTETS,
     MAX_WORKER_ID,
     Pages,
 )

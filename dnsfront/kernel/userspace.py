@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 from dnsfront.ipc import memory
 from dnsfront.kernel.attachment import detach
 from dnsfront.kernel.layouts import layout
-from dnsfront.kernel.pages import LOAD_ENTRIES, LOAD_OCTETS, Pages
+from dnsfront.kernel.load import LOAD_OCTETS
+from dnsfront.kernel.pages import LOAD_ENTRIES, Pages
 
 if TYPE_CHECKING:
     import socket

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dnsfront.ring.placement import Worker
+    from dnsfront.ring.placement import Member
     from dnsfront.ring.table import SlotTable
 
 _ARCS = 720  # two per degree: finer ones blur into each other
@@ -158,7 +158,7 @@ def _legend(table: SlotTable) -> list[str]:
     return parts
 
 
-def _label(worker: Worker) -> str:
+def _label(worker: Member) -> str:
     label = escape(_shortened(worker.name))
     if worker.weight != 1:
         label += f' <tspan class="quiet">weight {worker.weight}</tspan>'

@@ -39,11 +39,11 @@ _LEAST_EXACT_LEVELS = 3
 
 
 @dataclass(frozen=True)
-class Worker:
-    """A worker as placement sees it.
+class Member:
+    """A member of the ring: a worker, or an upstream server, as placement sees it.
 
-    A standby worker comes after all others in every preference list, and so owns
-    slots only where no other worker is. *place* matters to the exact method alone;
+    A standby member comes after all others in every preference list, and so owns
+    slots only where no other member is. *place* matters to the exact method alone;
     without one, it is the number that the name ends in.
     """
 
@@ -53,7 +53,7 @@ class Worker:
     place: int | None = None
 
 
-def ring(workers: Sequence[Worker], *, slots: int, vnodes: int, seed: str) -> bytes:
+def ring(workers: Sequence[Member], *, slots: int, vnodes: int, seed: str) -> bytes:
     """Return the preference lists of a consistent-hash ring.
 
     Each worker has *vnodes* points per unit of weight on a circle, hashed from its
@@ -71,7 +71,7 @@ def ring(workers: Sequence[Worker], *, slots: int, vnodes: int, seed: str) -> by
     return _interleave(columns)
 
 
-def _points(worker: Worker, number: int, vnodes: int, seed: str) -> bytes:
+def _points(worker: Member, number: int, vnodes: int, seed: str) -> bytes:
     """Return the points of *worker*, eight octets each, least significant first.
 
     The output of SHAKE is a prefix of any longer one, so more weight or more vnodes
@@ -131,7 +131,7 @@ def _nearest(ordered: Sequence[int]) -> list[int]:
     return nearest
 
 
-def exact(workers: Sequence[Worker], *, slots: int, places: int, seed: str) -> bytes:
+def exact(workers: Sequence[Member], *, slots: int, places: int, seed: str) -> bytes:
     """Return the preference lists of the exact method, for `exact_slots` slots.
 
     Shares are equal for the workers at hand, and would be for any of them alone.
@@ -182,7 +182,7 @@ def exact_slots(slots: int, places: int) -> int:
     return slots // unit * unit
 
 
-def _places_taken(workers: Sequence[Worker], places: int) -> dict[int, int]:
+def _places_taken(workers: Sequence[Member], places: int) -> dict[int, int]:
     """Return which worker, by number, is in each place that is not vacant."""
     taken: dict[int, int] = {}
     for number, worker in enumerate(workers, 1):
@@ -203,7 +203,7 @@ def _places_taken(workers: Sequence[Worker], places: int) -> dict[int, int]:
     return taken
 
 
-def _first_place(worker: Worker, places: int) -> int:
+def _first_place(worker: Member, places: int) -> int:
     if worker.place is not None:
         return worker.place
     ending = re.search(r"[0-9]+\Z", worker.name)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnsfront.errors import RingError
 from dnsfront.ring import placement
-from dnsfront.ring.placement import PREFERENCES, Worker
+from dnsfront.ring.placement import PREFERENCES, Member
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +37,7 @@ class SlotTable:
 
     method: str
     slots: int
-    workers: tuple[Worker, ...]
+    workers: tuple[Member, ...]
     preferences: bytes = field(repr=False)
 
     def owner(self, slot: int) -> str:
@@ -76,7 +76,7 @@ class SlotTable:
             for worker in sharing
         )
 
-    def summary(self, order: Iterable[Worker]) -> dict[str, Any]:
+    def summary(self, order: Iterable[Member]) -> dict[str, Any]:
         """Return the shares as `dnsfront ring --json` and `/ring.json` show them.
 
         Workers stand in the *order* of the config; those that the table lacks are left
@@ -119,7 +119,7 @@ class SlotTable:
 
 
 def build(
-    workers: Sequence[Worker],
+    workers: Sequence[Member],
     *,
     method: str = "ring",
     slots: int = 65536,
@@ -149,7 +149,7 @@ def build(
     return SlotTable(method, len(preferences) // PREFERENCES, ordered, preferences)
 
 
-def _check_workers(ordered: Sequence[Worker]) -> None:
+def _check_workers(ordered: Sequence[Member]) -> None:
     if not ordered:
         raise RingError("the ring has no workers, want 1 or more")
     if len(ordered) > MAX_WORKERS:
@@ -164,7 +164,7 @@ def _check_workers(ordered: Sequence[Worker]) -> None:
             )
 
 
-def _check_points(ordered: Sequence[Worker], vnodes: int) -> None:
+def _check_points(ordered: Sequence[Member], vnodes: int) -> None:
     if vnodes < 1:
         raise RingError(f"got {vnodes} vnodes, want 1 or more")
     points = vnodes * sum(worker.weight for worker in ordered)

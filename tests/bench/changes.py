@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dnsfront.kernel.steering import BpfSteering
-from dnsfront.ring.placement import Worker
+from dnsfront.ring.placement import Member
 from dnsfront.ring.table import build
 from tests.bench import report
 from tests.namespaces import private_network
@@ -98,7 +98,7 @@ def _table() -> Figures:
     steering = BpfSteering(slots=65536, hash_key=bytes(16))
     steering.wait_loaded()
     for number in range(7):
-        workers = [Worker(f"w{number}-{i}") for i in range(64)]
+        workers = [Member(f"w{number}-{i}") for i in range(64)]
         tables = []
         builds.append(
             _timed(lambda: tables.append(build(workers, slots=65536)))  # noqa: B023 - called at once

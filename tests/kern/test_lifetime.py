@@ -13,7 +13,8 @@ import pytest
 
 from dnsfront.errors import PrivilegeError
 from dnsfront.kernel.layouts import layout
-from dnsfront.kernel.pages import LOAD_ENTRIES, LOAD_OCTETS
+from dnsfront.kernel.load import LOAD_OCTETS
+from dnsfront.kernel.pages import LOAD_ENTRIES
 from dnsfront.kernel.steering import BpfSteering, open_steering
 from tests.kern.lab import HASH_KEY, SLOTS, Lab
 from tests.kern.process import in_child

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dnsfront.ring.placement import Worker
+from dnsfront.ring.placement import Member
 from dnsfront.ring.table import build
 from tests.kern.lab import SLOTS
 from tests.kern.queries import (
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NAMES = 10_000
 IDS = {"w1": 3, "w2": 64, "w3": 65, "w4": 127, "w5": 1}
-WORKERS = [Worker(name) for name in IDS]
+WORKERS = [Member(name) for name in IDS]
 
 
 def _table(*absent: str) -> bytes:

@@ -9,7 +9,8 @@ import pytest
 from dnsfront.ipc import memory
 from dnsfront.ipc.spec import Listener
 from dnsfront.kernel.layouts import layout
-from dnsfront.kernel.pages import LOAD_ENTRIES, LOAD_OCTETS
+from dnsfront.kernel.load import LOAD_OCTETS
+from dnsfront.kernel.pages import LOAD_ENTRIES
 from dnsfront.kernel.userspace import UserspaceSteering
 from tests.kern.lab import reuseport_socket
 

@@ -11,7 +11,7 @@ from dnsfront.config.model import Config, json_schema
 from dnsfront.config.sections.section import Fault, Section
 from dnsfront.config.socket_path import control_socket
 from dnsfront.errors import ConfigError
-from dnsfront.ring.placement import Worker
+from dnsfront.ring.placement import Member
 
 UPSTREAM = "upstreams: {servers: [{address: '192.0.2.53:53'}]}\n"
 
@@ -69,7 +69,7 @@ def test_upstream_tells_its_parts(tmp_path: Path) -> None:
 def test_a_count_of_workers_names_them(tmp_path: Path) -> None:
     found = minimal(tmp_path, "ring: {workers: 3}\n")
 
-    assert found.ring.workers == (Worker("w1"), Worker("w2"), Worker("w3"))
+    assert found.ring.workers == (Member("w1"), Member("w2"), Member("w3"))
 
 
 def test_a_list_of_workers_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -79,8 +79,8 @@ def test_a_list_of_workers_is_taken_as_it_is(tmp_path: Path) -> None:
     )
 
     assert found.ring.workers == (
-        Worker("b", weight=2),
-        Worker("a", standby=True, place=4),
+        Member("b", weight=2),
+        Member("a", standby=True, place=4),
     )
 
 

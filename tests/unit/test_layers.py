@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "ipc": ("errors", "dns.settings"),
     "config": ("errors", "ring", "dns"),
     "kernel": ("errors", "paths", "ipc"),
-    "worker": ("errors", "logs", "dns", "ring", "ipc", "kernel.layouts"),
+    "worker": ("errors", "logs", "dns", "ring", "ipc", "kernel.layouts", "kernel.load"),
     "supervisor": (
         "errors",
         "paths",

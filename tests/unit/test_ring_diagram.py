@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from dnsfront.ring.diagram import svg
-from dnsfront.ring.placement import Worker
+from dnsfront.ring.placement import Member
 from dnsfront.ring.table import build
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -25,7 +25,7 @@ def groups(drawing: str) -> list[ET.Element]:
 
 def test_legend_names_every_worker_with_its_share() -> None:
     table = build(
-        [Worker("w1", 2), Worker("w2"), Worker("spare", standby=True)], slots=3000
+        [Member("w1", 2), Member("w2"), Member("spare", standby=True)], slots=3000
     )
     owned = table.slots_of()
 
@@ -44,7 +44,7 @@ def test_legend_names_every_worker_with_its_share() -> None:
 
 
 def test_workers_that_own_nothing_have_no_arc() -> None:
-    drawing = svg(build([Worker("w1"), Worker("spare", standby=True)], slots=64))
+    drawing = svg(build([Member("w1"), Member("spare", standby=True)], slots=64))
 
     (group,) = groups(drawing)
 
@@ -54,7 +54,7 @@ def test_workers_that_own_nothing_have_no_arc() -> None:
 
 @pytest.mark.parametrize("slots", [1, 2, 719, 65536])
 def test_arcs_of_all_workers_close_the_circle(slots: int) -> None:
-    drawing = svg(build([Worker("a"), Worker("b")], slots=slots, vnodes=3))
+    drawing = svg(build([Member("a"), Member("b")], slots=slots, vnodes=3))
 
     paths = [group[1].attrib["d"] for group in groups(drawing)]
 
@@ -63,13 +63,13 @@ def test_arcs_of_all_workers_close_the_circle(slots: int) -> None:
 
 
 def test_drawing_of_the_largest_ring_stays_small() -> None:
-    table = build([Worker(f"worker-{number}") for number in range(64)])
+    table = build([Member(f"worker-{number}") for number in range(64)])
 
     assert len(svg(table)) < 64_000
 
 
 def test_names_are_text_and_long_ones_are_cut() -> None:
-    drawing = svg(build([Worker("<&>"), Worker("a-name-of-many-letters")], slots=8))
+    drawing = svg(build([Member("<&>"), Member("a-name-of-many-letters")], slots=8))
 
     legend = texts(drawing)
 

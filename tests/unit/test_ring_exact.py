@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dnsfront.errors import RingError
-from dnsfront.ring.placement import Worker, exact_slots
+from dnsfront.ring.placement import Member, exact_slots
 from dnsfront.ring.table import SlotTable, build, moves
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def exact(
 ) -> SlotTable:
     """Build for workers w1, w2, ... in the places *live*, with the fewest slots."""
     return build(
-        [Worker(f"w{place}") for place in live],
+        [Member(f"w{place}") for place in live],
         method="exact",
         slots=slots or lcm(*range(1, places + 1)),
         places=places,
@@ -127,7 +127,7 @@ def test_four_workers_in_twelve_places_have_equal_shares() -> None:
 
 def test_weight_takes_that_many_places_and_that_share() -> None:
     def weighted(weight: int) -> SlotTable:
-        workers = [Worker("a", weight, place=3), Worker("b", place=1), Worker("w7")]
+        workers = [Member("a", weight, place=3), Member("b", place=1), Member("w7")]
         return build(workers, method="exact", places=8, slots=840)
 
     light, heavy = weighted(1), weighted(3)
@@ -141,10 +141,10 @@ def test_weight_takes_that_many_places_and_that_share() -> None:
 
 def test_standby_workers_come_last_and_in_their_own_order() -> None:
     workers = [
-        Worker("w1"),
-        Worker("w2", standby=True),
-        Worker("w3"),
-        Worker("w4", standby=True),
+        Member("w1"),
+        Member("w2", standby=True),
+        Member("w3"),
+        Member("w4", standby=True),
     ]
     table = build(workers, method="exact", places=4, slots=12)
     alone = build(workers[1::2], method="exact", places=4, slots=12)
@@ -181,42 +181,42 @@ def test_slots_are_rounded_down_to_what_divides_evenly(
     ("workers", "places", "slots", "sentence"),
     [
         pytest.param(
-            [Worker("w2"), Worker("b", place=2)],
+            [Member("w2"), Member("b", place=2)],
             12,
             65536,
             "workers b and w2 both take place 2",
             id="two in one place",
         ),
         pytest.param(
-            [Worker("w1", 3), Worker("w3")],
+            [Member("w1", 3), Member("w3")],
             12,
             65536,
             "workers w1 and w3 both take place 3",
             id="one in the places of a weight",
         ),
         pytest.param(
-            [Worker("w13")],
+            [Member("w13")],
             12,
             65536,
             "worker w13 would take place 13, want 1 to 12",
             id="beyond the last place",
         ),
         pytest.param(
-            [Worker("w0")],
+            [Member("w0")],
             12,
             65536,
             "worker w0 would take place 0, want 1 to 12",
             id="before the first place",
         ),
         pytest.param(
-            [Worker("w12", 2)],
+            [Member("w12", 2)],
             12,
             65536,
             "worker w12 would take places 12 to 13, want 1 to 12",
             id="a weight that goes beyond",
         ),
         pytest.param(
-            [Worker("spare")],
+            [Member("spare")],
             12,
             65536,
             "worker spare has no place: give it one from 1 to 12, or a name that ends"
@@ -224,20 +224,20 @@ def test_slots_are_rounded_down_to_what_divides_evenly(
             id="no number and no place",
         ),
         pytest.param(
-            [Worker("w1")], 17, 65536, "got 17 places, want 2 to 16", id="many places"
+            [Member("w1")], 17, 65536, "got 17 places, want 2 to 16", id="many places"
         ),
         pytest.param(
-            [Worker("w1")], 1, 65536, "got 1 places, want 2 to 16", id="few places"
+            [Member("w1")], 1, 65536, "got 1 places, want 2 to 16", id="few places"
         ),
         pytest.param(
-            [Worker("w1")],
+            [Member("w1")],
             12,
             27719,
             "got 27719 slots, but method exact with 12 places needs 27720 or more",
             id="few slots",
         ),
         pytest.param(
-            [Worker("w1")],
+            [Member("w1")],
             16,
             1000,
             "got 1000 slots, but method exact with 16 places needs 1680 or more",
@@ -246,7 +246,7 @@ def test_slots_are_rounded_down_to_what_divides_evenly(
     ],
 )
 def test_mistake_is_one_sentence(
-    workers: list[Worker], places: int, slots: int, sentence: str
+    workers: list[Member], places: int, slots: int, sentence: str
 ) -> None:
     with pytest.raises(RingError) as caught:
         build(workers, method="exact", places=places, slots=slots)

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnsfront.ring.placement import Worker
+from dnsfront.ring.placement import Member
 from dnsfront.ring.table import SlotTable, build
 
 SLOTS = st.integers(1, 700)
 NAMES = st.text("abcdwz019-", min_size=1, max_size=6)
 WORKERS = st.lists(
-    st.builds(Worker, NAMES, st.integers(1, 3), st.booleans()),
+    st.builds(Member, NAMES, st.integers(1, 3), st.booleans()),
     min_size=1,
     max_size=8,
     unique_by=lambda worker: worker.name,
@@ -22,15 +22,15 @@ WORKERS = st.lists(
 SEVERAL = WORKERS.filter(lambda workers: len(workers) > 1)
 
 
-def small(workers: list[Worker], slots: int = 257, vnodes: int = 7) -> SlotTable:
+def small(workers: list[Member], slots: int = 257, vnodes: int = 7) -> SlotTable:
     return build(workers, slots=slots, vnodes=vnodes, seed="a seed")
 
 
-def numbered(count: int) -> list[Worker]:
-    return [Worker(f"w{number}") for number in range(1, count + 1)]
+def numbered(count: int) -> list[Member]:
+    return [Member(f"w{number}") for number in range(1, count + 1)]
 
 
-def walked(workers: list[Worker], slots: int, vnodes: int, slot: int) -> list[str]:
+def walked(workers: list[Member], slots: int, vnodes: int, slot: int) -> list[str]:
     """Walk the circle as the definition says it, one slot at a time."""
     names: list[str] = []
     for is_standby in (False, True):
@@ -55,7 +55,7 @@ def walked(workers: list[Worker], slots: int, vnodes: int, slot: int) -> list[st
 @settings(max_examples=60)
 @given(workers=WORKERS, slots=SLOTS, vnodes=st.integers(1, 9))
 def test_table_is_what_a_walk_along_the_circle_finds(
-    workers: list[Worker], slots: int, vnodes: int
+    workers: list[Member], slots: int, vnodes: int
 ) -> None:
     table = small(workers, slots, vnodes)
 
@@ -65,7 +65,7 @@ def test_table_is_what_a_walk_along_the_circle_finds(
 
 @given(workers=SEVERAL, slots=SLOTS, data=st.data())
 def test_removing_a_worker_moves_only_its_own_slots(
-    workers: list[Worker], slots: int, data: st.DataObject
+    workers: list[Member], slots: int, data: st.DataObject
 ) -> None:
     gone = data.draw(st.sampled_from(workers))
     before = small(workers, slots)
@@ -79,7 +79,7 @@ def test_removing_a_worker_moves_only_its_own_slots(
 
 @given(workers=SEVERAL, data=st.data())
 def test_preference_list_names_the_owners_once_those_before_are_gone(
-    workers: list[Worker], data: st.DataObject
+    workers: list[Member], data: st.DataObject
 ) -> None:
     table = small(workers)
     slot = data.draw(st.integers(0, table.slots - 1))
@@ -94,7 +94,7 @@ def test_preference_list_names_the_owners_once_those_before_are_gone(
 
 @given(workers=SEVERAL, data=st.data())
 def test_adding_a_worker_back_restores_every_octet(
-    workers: list[Worker], data: st.DataObject
+    workers: list[Member], data: st.DataObject
 ) -> None:
     shuffled = data.draw(st.permutations(workers))
 
@@ -103,10 +103,10 @@ def test_adding_a_worker_back_restores_every_octet(
 
 @given(workers=WORKERS, more=st.integers(1, 4), data=st.data())
 def test_more_weight_only_takes_slots_for_that_worker(
-    workers: list[Worker], more: int, data: st.DataObject
+    workers: list[Member], more: int, data: st.DataObject
 ) -> None:
     light = data.draw(st.sampled_from(workers))
-    heavy = Worker(light.name, light.weight + more, light.standby)
+    heavy = Member(light.name, light.weight + more, light.standby)
     before = small(workers)
 
     after = small([worker for worker in workers if worker != light] + [heavy])
@@ -116,7 +116,7 @@ def test_more_weight_only_takes_slots_for_that_worker(
 
 
 @given(workers=WORKERS)
-def test_standby_comes_after_all_others(workers: list[Worker]) -> None:
+def test_standby_comes_after_all_others(workers: list[Member]) -> None:
     standby = {worker.name for worker in workers if worker.standby}
     table = small(workers)
 
@@ -126,9 +126,9 @@ def test_standby_comes_after_all_others(workers: list[Worker]) -> None:
 
 
 def test_standby_owns_nothing_until_it_is_alone() -> None:
-    spare = Worker("spare", standby=True)
+    spare = Member("spare", standby=True)
 
-    beside_one = small([Worker("w1"), spare])
+    beside_one = small([Member("w1"), spare])
     alone = small([spare])
 
     assert beside_one.slots_of() == {"spare": 0, "w1": 257}
@@ -138,7 +138,7 @@ def test_standby_owns_nothing_until_it_is_alone() -> None:
 
 def test_standby_workers_do_not_disturb_the_others() -> None:
     without = small(numbered(3))
-    beside = small([*numbered(3), Worker("a", standby=True), Worker("z", standby=True)])
+    beside = small([*numbered(3), Member("a", standby=True), Member("z", standby=True)])
 
     for slot in range(without.slots):
         assert beside.preference(slot)[:3] == without.preference(slot)
@@ -173,7 +173,7 @@ def test_seed_changes_the_placement() -> None:
             id="four",
         ),
         pytest.param(
-            [Worker("w1"), Worker("w2", 2), Worker("w3", standby=True)],
+            [Member("w1"), Member("w2", 2), Member("w3", standby=True)],
             1000,
             "180e7a080b6ed1e0b79d34dbc9b2dabe753fb3f5611dd2f387286e30a4e4ded2",
             id="weighted, with a standby",
@@ -181,7 +181,7 @@ def test_seed_changes_the_placement() -> None:
     ],
 )
 def test_placement_never_changes_by_accident(
-    workers: list[Worker], slots: int, digest: str
+    workers: list[Member], slots: int, digest: str
 ) -> None:
     # Hosts of different releases must agree: a new digest here remaps every cache.
     table = build(workers, slots=slots, seed="pinned")

@@ -7,23 +7,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnsfront.errors import RingError
-from dnsfront.ring.placement import Worker
+from dnsfront.ring.placement import Member
 from dnsfront.ring.table import SlotTable, WorkerMoves, build, moves
 
 
-def numbered(count: int) -> list[Worker]:
-    return [Worker(f"w{number}") for number in range(1, count + 1)]
+def numbered(count: int) -> list[Member]:
+    return [Member(f"w{number}") for number in range(1, count + 1)]
 
 
 def handmade(*lists: tuple[int, int, int, int], names: str = "abc") -> SlotTable:
-    workers = tuple(Worker(name) for name in names)
+    workers = tuple(Member(name) for name in names)
     return SlotTable("ring", len(lists), workers, bytes(sum(lists, ())))
 
 
 TABLES = st.builds(
     build,
     st.lists(
-        st.builds(Worker, st.sampled_from("abcdef"), st.integers(1, 2), st.booleans()),
+        st.builds(Member, st.sampled_from("abcdef"), st.integers(1, 2), st.booleans()),
         min_size=1,
         max_size=5,
         unique_by=lambda worker: worker.name,
@@ -49,7 +49,7 @@ def test_slots_of_names_workers_that_own_nothing() -> None:
 
 
 def test_max_over_mean_counts_weights_and_leaves_standby_out() -> None:
-    workers = (Worker("a", 3), Worker("b"), Worker("z", standby=True))
+    workers = (Member("a", 3), Member("b"), Member("z", standby=True))
     table = SlotTable("ring", 8, workers, bytes([1, 2, 3, 0] * 5 + [2, 1, 3, 0] * 3))
 
     # a is entitled to 6 of 8 and has 5; b to 2 and has 3.
@@ -57,7 +57,7 @@ def test_max_over_mean_counts_weights_and_leaves_standby_out() -> None:
 
 
 def test_max_over_mean_of_standby_workers_alone_counts_them() -> None:
-    assert build([Worker("a", standby=True)], slots=16).max_over_mean == 1
+    assert build([Member("a", standby=True)], slots=16).max_over_mean == 1
 
 
 def test_worker_ids_take_the_place_of_numbers() -> None:
@@ -94,13 +94,13 @@ def test_worker_without_a_usable_id_is_a_mistake(
             numbered(65), {}, "got 65 workers, want 64 or fewer", id="too many"
         ),
         pytest.param(
-            [Worker("a"), Worker("b"), Worker("a")],
+            [Member("a"), Member("b"), Member("a")],
             {},
             "two workers are called a",
             id="one name twice",
         ),
         pytest.param(
-            [Worker("a", 0)],
+            [Member("a", 0)],
             {},
             "worker a has weight 0, want 1 or more",
             id="no weight",
@@ -118,7 +118,7 @@ def test_worker_without_a_usable_id_is_a_mistake(
             numbered(1), {"vnodes": 0}, "got 0 vnodes, want 1 or more", id="no vnodes"
         ),
         pytest.param(
-            [Worker("a", 1025), Worker("b", 3072)],
+            [Member("a", 1025), Member("b", 3072)],
             {"vnodes": 1024},
             "got 4195328 points (vnodes times all weights), want 4194304 or fewer",
             id="many points",
@@ -132,7 +132,7 @@ def test_worker_without_a_usable_id_is_a_mistake(
     ],
 )
 def test_mistake_is_one_sentence(
-    workers: list[Worker], keys: dict[str, int], sentence: str
+    workers: list[Member], keys: dict[str, int], sentence: str
 ) -> None:
     with pytest.raises(RingError) as caught:
         build(workers, **keys)  # type: ignore[arg-type] # any of its keys

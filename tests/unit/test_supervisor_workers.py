@@ -12,7 +12,7 @@ import pytest
 from dnsfront.errors import UnavailableError
 from dnsfront.ipc.messages import Flush
 from dnsfront.ipc.stats import Counter
-from dnsfront.kernel.pages import LOAD_OCTETS
+from dnsfront.kernel.load import LOAD_OCTETS
 from dnsfront.supervisor.change.reload import Reloader
 from dnsfront.supervisor.front import Front
 from dnsfront.supervisor.workers.state import State

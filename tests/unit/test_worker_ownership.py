@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnsfront.ring import table
-from dnsfront.ring.placement import Worker
+from dnsfront.ring.placement import Member
 from dnsfront.ring.qhash import qname_hash, slot_of
 from tests.unit.shared_load import KEY, Load
 
 IDS = {"w1": 1, "w2": 2, "w3": 64, "w4": 127}
-TABLE = table.build([Worker(name) for name in IDS], slots=251, vnodes=64, seed="s")
+TABLE = table.build([Member(name) for name in IDS], slots=251, vnodes=64, seed="s")
 PREFERENCES = TABLE.with_worker_ids(IDS)
 
 qnames = st.lists(st.binary(min_size=1, max_size=63), max_size=3).map(

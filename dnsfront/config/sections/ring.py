@@ -22,7 +22,7 @@ from dnsfront.config.document import KeyPath
 from dnsfront.config.sections.section import Fault, Section, as_written, repeated
 from dnsfront.config.values import WorkerName
 from dnsfront.errors import RingError
-from dnsfront.ring.placement import MAX_PLACES, Worker, exact_slots
+from dnsfront.ring.placement import MAX_PLACES, Member, exact_slots
 from dnsfront.ring.table import MAX_SLOTS, MAX_WORKERS, SlotTable, build
 
 #: The default, which stands in every copy of this program.
@@ -122,10 +122,10 @@ class Ring(Section):
     )
 
     @cached_property
-    def workers(self) -> tuple[Worker, ...]:
+    def workers(self) -> tuple[Member, ...]:
         """The workers, in the order of the config."""
         return tuple(
-            Worker(entry.name, entry.weight, entry.standby, entry.place)
+            Member(entry.name, entry.weight, entry.standby, entry.place)
             for entry in self.entries
         )
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 
+from dnsfront.config.address import SocketAddress
 from dnsfront.errors import ControlError, DnsfrontError
 from dnsfront.ipc.spec import Listener
 from dnsfront.supervisor.admin.endpoint import AdminEndpoint
@@ -22,7 +23,7 @@ from dnsfront.supervisor.change.in_force import InForce
 from dnsfront.supervisor.change.progress import Progress
 from dnsfront.supervisor.change.settings import Settings
 from dnsfront.supervisor.sockets.datapath import Datapath
-from dnsfront.supervisor.sockets.listeners import address_text, check_free
+from dnsfront.supervisor.sockets.listeners import check_free
 from dnsfront.supervisor.workers.broadcast import Broadcast
 from dnsfront.supervisor.workers.roster import Roster
 from dnsfront.supervisor.workers.state import Ended
@@ -220,6 +221,8 @@ def _forward(step: str) -> Iterator[None]:
 
 
 def _texts(listeners: Iterable[Listener]) -> str:
-    texts = [address_text(listener.address, listener.port) for listener in listeners]
+    texts = [
+        str(SocketAddress(listener.address, listener.port)) for listener in listeners
+    ]
     # Once each, whatever the transports.
     return ",".join(dict.fromkeys(texts)) or "none"

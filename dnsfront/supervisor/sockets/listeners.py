@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from dnsfront.config.address import SocketAddress
 from dnsfront.errors import DnsfrontError, PrivilegeError, UnavailableError
 from dnsfront.ipc.spec import Listener, ListenerKey
 
@@ -80,18 +81,11 @@ class ListeningSocket:
         self.sock.close()
 
 
-def address_text(host: str, port: int) -> str:
-    """Return *host* and *port* as the config spells them."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def overlaps(one: Listener, other: Listener) -> bool:
     """Return whether both can get the same packets: equal, or one is a wildcard."""
-    return (one.port, one.family, one.over) == (
-        other.port,
-        other.family,
-        other.over,
-    ) and (one.address == other.address or one.is_wildcard or other.is_wildcard)
+    return one.over == other.over and SocketAddress(one.address, one.port).overlaps(
+        SocketAddress(other.address, other.port)
+    )
 
 
 def check_free(listeners: Iterable[Listener], ours: Collection[Listener] = ()) -> None:
@@ -187,7 +181,7 @@ def _bind(listener: Listener, *, is_shared: bool) -> socket.socket:
     except OSError as exc:
         if sock is not None:
             sock.close()
-        address = address_text(listener.address, listener.port)
+        address = str(SocketAddress(listener.address, listener.port))
         where, transport = f"listen[{listener.index}]", listener.transport.upper()
         raise bind_error(where, address, transport, exc) from exc
     return sock

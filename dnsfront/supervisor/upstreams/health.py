@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from dnsfront.config.address import SocketAddress
 from dnsfront.dns import wire
 from dnsfront.dns.names import qname_from_text
 from dnsfront.ipc.stats import BUCKETS, Health, Upstream
-from dnsfront.supervisor.sockets.listeners import address_text
 from dnsfront.supervisor.upstreams.verdict import LOOK_EVERY_S, Verdict
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class HealthChecker:
             logging.INFO if is_up else logging.WARNING,
             "%s upstream=%s reason=%s",
             "upstream_up" if is_up else "upstream_down",
-            address_text(server.address, server.port),
+            SocketAddress(server.address, server.port),
             verdict.reason,
         )
 

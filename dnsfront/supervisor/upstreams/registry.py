@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
+from dnsfront.config.address import SocketAddress
 from dnsfront.errors import UnavailableError
 from dnsfront.ipc import memory
 from dnsfront.ipc.spec import UpstreamServer
@@ -16,7 +17,6 @@ from dnsfront.ipc.stats import (
     Health,
     upstream_at,
 )
-from dnsfront.supervisor.sockets.listeners import address_text
 
 if TYPE_CHECKING:
     from dnsfront.config.sections.upstreams import ServerEntry
@@ -96,7 +96,7 @@ class UpstreamRegistry:
 
     def texts(self) -> dict[str, int]:
         """Return the index of every upstream that is still known, by its address."""
-        return {address_text(*key): index for key, index in self._indices.items()}
+        return {str(SocketAddress(*key)): index for key, index in self._indices.items()}
 
     def counts(self, index: int) -> list[int]:
         """Return what all workers counted of an upstream, by `Upstream`."""

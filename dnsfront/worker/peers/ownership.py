@@ -13,6 +13,14 @@ from collections.abc import Callable
 from dnsfront.ipc import memory
 from dnsfront.ipc.messages import SLOT_OCTETS
 from dnsfront.kernel.layouts import constant, layout
+from dnsfront.kernel.load import (
+    DROPPED_AT,
+    LOAD_OCTETS,
+    LOAD_WORDS,
+    STEERED_AT,
+    TAKEN_AT,
+    backlog,
+)
 from dnsfront.ring.qhash import qname_hash, slot_of
 
 
@@ -28,25 +36,21 @@ class Ownership:
         self._key = key
         self._table = b""
         self._slots = 0
-        live, load = layout("live"), layout("load")
+        live = layout("live")
         self._live = memoryview(memory.read_only(live_fd)).cast("Q")
         ids = constant("MAX_WORKER_ID") + 1
         self._ids = ids
-        self._load = memoryview(_map(load_fd, ids * load.size_octets)).cast("Q")
-        self._load_words = load.size_octets // 8
+        self._load = memoryview(_map(load_fd, ids * LOAD_OCTETS)).cast("Q")
         self._bound_at = live.word_at("bounded_load_permille")
         self._floor_at = live.word_at("backlog_floor")
-        self._steered_at = load.word_at("steered")
-        self._taken_at = load.word_at("taken")
-        self._dropped_at = load.word_at("dropped")
-        self._own_at = worker_id * self._load_words
+        self._own_at = worker_id * LOAD_WORDS
         # A predecessor may have left a backlog; what comes on top of it is noticed.
-        self._surplus = -self._backlog(worker_id)
+        self._surplus = -backlog(self._load, worker_id)
 
     @property
     def steered(self) -> int:
         """How many datagrams the program has given to this worker so far."""
-        return self._load[self._own_at + self._steered_at]
+        return self._load[self._own_at + STEERED_AT]
 
     def count_as_taken(self, steered: int) -> None:
         """Count all of the first *steered* datagrams as taken from the sockets.
@@ -55,10 +59,10 @@ class Ownership:
         them; they would look like a backlog for good.
         """
         load, at = self._load, self._own_at
-        dropped = load[at + self._dropped_at]
-        taken = max(load[at + self._taken_at], steered - dropped)
-        load[at + self._taken_at] = taken
-        self._surplus = max(0, taken + dropped - load[at + self._steered_at])
+        dropped = load[at + DROPPED_AT]
+        taken = max(load[at + TAKEN_AT], steered - dropped)
+        load[at + TAKEN_AT] = taken
+        self._surplus = max(0, taken + dropped - load[at + STEERED_AT])
 
     def publish(self, table_fd: int, slots: int) -> None:
         """Use the slot table behind *table_fd* from now on."""
@@ -72,9 +76,9 @@ class Ownership:
         of a train pass it by, and so does what came before it was attached.
         """
         load, at = self._load, self._own_at
-        taken = load[at + self._taken_at] + datagrams
-        load[at + self._taken_at] = taken
-        surplus = taken + load[at + self._dropped_at] - load[at + self._steered_at]
+        taken = load[at + TAKEN_AT] + datagrams
+        load[at + TAKEN_AT] = taken
+        surplus = taken + load[at + DROPPED_AT] - load[at + STEERED_AT]
         if surplus <= self._surplus:
             return True
         self._surplus = surplus
@@ -107,24 +111,14 @@ class Ownership:
         """Return whether *worker_id* may be chosen."""
         return bool(self._live[worker_id >> 6] >> (worker_id & 63) & 1)
 
-    def _backlog(self, worker_id: int) -> int:
-        at = worker_id * self._load_words
-        load = self._load
-        return max(
-            0,
-            load[at + self._steered_at]
-            - load[at + self._taken_at]
-            - load[at + self._dropped_at],
-        )
-
     def _is_over_bound(self, worker_id: int) -> bool:
         permille = self._live[self._bound_at]
-        backlog = self._backlog(worker_id)
-        if not permille or backlog <= self._live[self._floor_at]:
+        own = backlog(self._load, worker_id)
+        if not permille or own <= self._live[self._floor_at]:
             return False
         live_ids = [i for i in range(1, self._ids) if self.is_live(i)]
-        total = sum(self._backlog(i) for i in live_ids)
-        return backlog * len(live_ids) * 1000 > permille * total
+        total = sum(backlog(self._load, i) for i in live_ids)
+        return own * len(live_ids) * 1000 > permille * total
 
 
 def first_owner(

@@ -8,7 +8,7 @@ from typing import Final
 from dnsfront.ipc.spec import MAX_TRIES, UpstreamServer
 from dnsfront.ipc.stats import Health
 from dnsfront.ring import table
-from dnsfront.ring.placement import Worker
+from dnsfront.ring.placement import Member
 from dnsfront.ring.qhash import qname_hash, slot_of
 from dnsfront.worker.upstreams.server import Server
 
@@ -44,7 +44,7 @@ def _chash(servers: Sequence[UpstreamServer], key: bytes) -> Order:
     """
     names = [f"{server.address}@{server.port}" for server in servers]
     workers = [
-        Worker(name, server.weight) for name, server in zip(names, servers, strict=True)
+        Member(name, server.weight) for name, server in zip(names, servers, strict=True)
     ]
     ring = table.build(workers, slots=_SLOTS, vnodes=_VNODES, seed="upstreams")
     positions = {name: position for position, name in enumerate(names)}
