@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
@@ -29,6 +28,7 @@ from dnsfront.ipc.spec import ListenerKey, WorkerSpec, ZoneImage
 from dnsfront.ipc.stats import Counter
 from dnsfront.kernel.layouts import described
 from dnsfront.supervisor.host.users import users
+from dnsfront.supervisor.workers.handover_pair import handover_pair
 from dnsfront.supervisor.workers.process import WorkerProcess
 from dnsfront.supervisor.workers.respawn import LEFT_OUT_S, RespawnPolicy
 from dnsfront.supervisor.workers.state import Ended, State
@@ -43,8 +43,6 @@ _LOG = logging.getLogger(__name__)
 _OURS: Final = Identity.here(described())
 #: An interpreter, the zones and the cache: tenths of a second, and a slow disk.
 READY_TIMEOUT_S: Final = 20.0
-_HANDOVER_BUFFER_OCTETS: Final = 4 << 20
-_SO_SNDBUFFORCE: Final = 32
 
 
 class Worker:
@@ -83,12 +81,8 @@ class Worker:
         self.refused: str | None = None
         self._gone: asyncio.Future[None] | None = None
         self._ended: Ended | None = None
-        # Connected both ways, so that only the buffer bounds what may wait, and not
-        # net.unix.max_dgram_qlen. Both ends stay here: a respawn loses nothing.
-        self._handover_receive, self.handover_send = socket.socketpair(
-            socket.AF_UNIX, socket.SOCK_DGRAM
-        )
-        _enlarge(self.handover_send)
+        # Both ends stay here: a respawn loses nothing.
+        self._handover_receive, self.handover_send = handover_pair()
 
     @property
     def pid(self) -> int | None:
@@ -388,11 +382,3 @@ class Worker:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def _enlarge(sock: socket.socket) -> None:
-    """Let more than the default 200 kB wait in *sock*'s peer."""
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _HANDOVER_BUFFER_OCTETS)
-    except PermissionError:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _HANDOVER_BUFFER_OCTETS)
