@@ -140,8 +140,8 @@ def _record(kind: type, readers: dict[str, _Reader], value: Any) -> Any:  # noqa
     found = {}
     for name, reader in readers.items():
         try:
-            found[name] = reader(value.get(name))
-        except ShapeError as exc:
+            found[name] = reader(value[name])
+        except (KeyError, ShapeError) as exc:
             raise ShapeError(f"a wrong {name}") from exc
     if surplus := value.keys() - readers.keys():
         raise ShapeError(f"a surplus {min(surplus)[:40]}")

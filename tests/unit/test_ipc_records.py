@@ -91,6 +91,15 @@ def test_what_a_class_does_not_say_is_no_record_of_it(
         from_plain(Outer, plain)
 
 
+@pytest.mark.parametrize("name", [field.name for field in fields(Outer)])
+def test_a_field_that_may_be_nothing_is_there_all_the_same(name: str) -> None:
+    plain = json.loads(json.dumps(asdict(OUTER)))
+    del plain[name]
+
+    with pytest.raises(ShapeError, match=f"^a wrong {name}$"):
+        from_plain(Outer, plain)
+
+
 @pytest.mark.parametrize("plain", [None, [], "x", 1])
 def test_only_an_object_is_a_record(plain: object) -> None:
     with pytest.raises(ShapeError, match="no object"):
