@@ -39,7 +39,12 @@ def files() -> set[str]:
 
 FILES = files()
 TOP = {path.partition("/")[0] for path in FILES}
-NAMES = {path.rpartition("/")[2] for path in FILES}
+#: The ends of all paths: a document may leave out the rooms that it is about.
+ENDS = {
+    "/".join(parts[at:])
+    for parts in (path.split("/") for path in FILES)
+    for at in range(len(parts))
+}
 
 
 def looks_like_a_path(code: str) -> bool:
@@ -52,10 +57,10 @@ def looks_like_a_path(code: str) -> bool:
 
 
 def exists(code: str, document: str) -> bool:
-    """Tell whether *code* is a path, from the root or *document*, or a file's name."""
+    """Tell whether *code* is a path, from the root or *document*, or the end of one."""
     code = code.rstrip("/")
     beside = os.path.normpath(Path(document).parent / code)
-    return code in FILES or beside in FILES or code in NAMES
+    return beside in FILES or code in ENDS
 
 
 def paths_in(text: str) -> list[str]:
