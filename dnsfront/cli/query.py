@@ -101,7 +101,7 @@ def _reachable(address: SocketAddress) -> SocketAddress:
 
 def _ask(
     server: SocketAddress, octets: bytes, arguments: argparse.Namespace
-) -> tuple[messages.Message, str]:
+) -> tuple[messages.ReadableMessage, str]:
     """Return the response and how it came.
 
     Raises:
@@ -128,7 +128,7 @@ def _family(server: SocketAddress) -> socket.AddressFamily:
 
 def _over_udp(
     server: SocketAddress, octets: bytes, timeout_s: float
-) -> messages.Message:
+) -> messages.ReadableMessage:
     with socket.socket(_family(server), socket.SOCK_DGRAM) as sock:
         sock.connect((server.host, server.port))
         for number in range(1, _TRIES + 1):
@@ -140,9 +140,11 @@ def _over_udp(
     raise AssertionError  # pragma: no cover - the loop does not end
 
 
-def _receive(sock: socket.socket, octets: bytes, within_s: float) -> messages.Message:
+def _receive(
+    sock: socket.socket, octets: bytes, timeout_s: float
+) -> messages.ReadableMessage:
     """Return the response to *octets*; what else comes is somebody else's."""
-    ends_at = time.monotonic() + within_s
+    ends_at = time.monotonic() + timeout_s
     while True:
         sock.settimeout(max(0.001, ends_at - time.monotonic()))
         message = messages.response(sock.recv(65535), octets)
@@ -154,7 +156,7 @@ def _receive(sock: socket.socket, octets: bytes, within_s: float) -> messages.Me
 
 def _over_tcp(
     server: SocketAddress, octets: bytes, timeout_s: float
-) -> messages.Message:
+) -> messages.ReadableMessage:
     address = (server.host, server.port)
     with socket.create_connection(address, timeout_s) as sock, sock.makefile("rb") as f:
         sock.sendall(len(octets).to_bytes(2, "big") + octets)

@@ -10,7 +10,7 @@ qclass: type 65 (HTTPS) and type 97 share a key. Such an entry is marked and kee
 true octets, and whoever finds it compares them.
 
 :class:`Cache` is the only way in and out: whatever puts, adopts, replaces, shortens or
-forgets entries is a method of it, and its listener is told.
+forgets entries is a method of it, and its observer is told.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from dnsfront.dns.entry import (
     stub_head,
 )
 from dnsfront.dns.forgetting import outdated
-from dnsfront.dns.listener import Listener
+from dnsfront.dns.observer import Observer
 from dnsfront.dns.residents import Residents
 from dnsfront.dns.response import Response
 from dnsfront.dns.sections import Sections
@@ -73,7 +73,7 @@ class Cache:
         self.views: tuple[dict[bytes, Entry], ...] = tuple({} for _ in range(VIEWS))
         self.due: list[Entry] = []
         self._is_local: Callable[[bytes], bool] | None = None
-        self._listener: Listener | None = None
+        self._listener: Observer | None = None
         self._heads: dict[bytes, bytes] = {}
         self._offsets: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._tails: dict[bytes, bytes] = {}
@@ -83,16 +83,16 @@ class Cache:
         )
         self.losses = self._residents.losses
 
-    def listen(self, listener: Listener | None) -> None:
-        """Tell *listener* from now on what comes, changes and goes; None tells nobody.
+    def listen(self, observer: Observer | None) -> None:
+        """Tell *observer* from now on what comes, changes and goes; None tells nobody.
 
         It is told first that what is here has come.
         """
-        self._listener = listener
-        if listener is not None:
+        self._listener = observer
+        if observer is not None:
             for view in self.views:
                 for entry in tuple(view.values()):
-                    listener.came(entry)
+                    observer.came(entry)
 
     def know_zones(self, is_local: Callable[[bytes], bool] | None) -> None:
         """Let no response in, from now on, to a question that *is_local* is true of.
@@ -223,18 +223,18 @@ class Cache:
         if ttl_s:
             entry.lifetime_s = ttl_s
             entry.expires_at = now_s + ttl_s
-            listener = self._listener
+            observer = self._listener
             if weight:
                 self._residents.weigh_again(entry, entry.weight_octets - weight)
-                if listener is not None:
-                    listener.changed(entry)
+                if observer is not None:
+                    observer.changed(entry)
             else:
                 # _can_take() has let go of the entry that had this key.
                 weight = ENTRY_OCTETS + len(key) + len(body) + 2 * len(offsets)
                 self._residents.admit(entry, weight + len(response.errors))
                 found[key] = entry
-                if listener is not None:
-                    listener.came(entry)
+                if observer is not None:
+                    observer.came(entry)
         elif stub_ttl_s:
             self._keep_stub(entry, now_s, now_s + stub_ttl_s)
         return entry

@@ -41,7 +41,7 @@ _ERRORS: Final = (
 
 
 @dataclass(frozen=True)
-class Record:
+class ReadableRecord:
     """One record of a response, as zone files spell it."""
 
     name: str
@@ -51,7 +51,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Message:
+class ReadableMessage:
     """What a response says; *nsid* is the payload of that option, None without it.
 
     *errors* are Extended DNS Errors: code and text (RFC 8914).
@@ -59,9 +59,9 @@ class Message:
 
     rcode: str
     flags: tuple[str, ...]
-    answer: tuple[Record, ...]
-    authority: tuple[Record, ...]
-    additional: tuple[Record, ...]
+    answer: tuple[ReadableRecord, ...]
+    authority: tuple[ReadableRecord, ...]
+    additional: tuple[ReadableRecord, ...]
     nsid: str | None
     errors: tuple[tuple[int, str], ...]
 
@@ -108,7 +108,7 @@ def question(name: str, qtype: int) -> bytes:
     return bytes(query.pack())
 
 
-def response(octets: bytes, query: bytes) -> Message | None:
+def response(octets: bytes, query: bytes) -> ReadableMessage | None:
     """Return what *octets* say, None if they are no response to *query*.
 
     Raises:
@@ -127,7 +127,7 @@ def response(octets: bytes, query: bytes) -> Message | None:
         raise WireError(f"the response cannot be read: {exc}") from exc
 
 
-def _message(record: DNSRecord) -> Message:
+def _message(record: DNSRecord) -> ReadableMessage:
     header = record.header
     flags = [
         name for name in ("aa", "tc", "rd", "ra", "ad", "cd") if getattr(header, name)
@@ -137,7 +137,7 @@ def _message(record: DNSRecord) -> Message:
     ]
     upper = [rr.ttl >> 24 for rr in record.ar if rr.rtype == wire.OPT]
     nsids = [bytes(x.data) for x in options if x.code == edns.OPTION_NSID]
-    return Message(
+    return ReadableMessage(
         rcode=_rcode(header.rcode | (upper[0] << 4 if upper else 0)),
         flags=tuple(flags),
         answer=_records(record.rr),
@@ -158,9 +158,9 @@ def _rcode(rcode: int) -> str:
     return str(RCODE.forward.get(rcode, f"RCODE{rcode}"))
 
 
-def _records(records: Iterable[RR]) -> tuple[Record, ...]:
+def _records(records: Iterable[RR]) -> tuple[ReadableRecord, ...]:
     return tuple(
-        Record(str(rr.rname), rr.ttl, _type_text(rr.rtype), str(rr.rdata))
+        ReadableRecord(str(rr.rname), rr.ttl, _type_text(rr.rtype), str(rr.rdata))
         for rr in records
     )
 

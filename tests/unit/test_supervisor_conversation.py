@@ -15,15 +15,15 @@ from dnsfront.ipc.packets import Descriptor, Message, pack
 from dnsfront.ipc.spec import Listener
 from dnsfront.supervisor.takeover.conversation import Conversation
 from dnsfront.supervisor.takeover.messages import (
+    EntriesSent,
     Kept,
     LetGo,
     LetGone,
     OfferGroup,
     OfferRest,
     OfferWorker,
+    SendEntries,
     Serving,
-    Transfer,
-    Transferred,
 )
 
 LISTENER = Listener("192.0.2.1", 53, 2, "udp", is_wildcard=False, number=7)
@@ -55,8 +55,8 @@ def say(sock: socket.socket, message: Message) -> None:
         OfferWorker("w1", 1, (LISTENER,), (Descriptor(0),)),
         OfferGroup(LISTENER, Descriptor(0)),
         OfferRest(("w2",), "127.0.0.1:9353", Descriptor(0), Descriptor(0)),
-        Transfer((1,), "00", Descriptor(0), (Descriptor(0),)),
-        Transferred(3),
+        SendEntries((1,), "00", Descriptor(0), (Descriptor(0),)),
+        EntriesSent(3),
         LetGo(),
         LetGone(),
         Serving((Kept("w1", (LISTENER.key,)),)),

@@ -19,7 +19,7 @@ from http import HTTPStatus
 from typing import Final
 
 from dnsfront.config.address import SocketAddress
-from dnsfront.supervisor.admin.http_exchange import Exchange, Page, Request
+from dnsfront.supervisor.admin.http_exchange import HttpExchange, Page, Request
 from dnsfront.supervisor.sockets.listeners import bind_error
 
 __all__ = ["AdminCounts", "AdminServer", "Page", "PageMaker"]
@@ -84,8 +84,8 @@ class AdminServer:
         self._networks = networks
         self._counts = counts
         #: The oldest first.
-        self._exchanges: dict[Exchange, None] = {}
-        self._waiting: deque[tuple[Exchange, Request]] = deque()
+        self._exchanges: dict[HttpExchange, None] = {}
+        self._waiting: deque[tuple[HttpExchange, Request]] = deque()
         self._quiet_until = 0.0
         try:
             self._socket = (
@@ -154,7 +154,7 @@ class AdminServer:
             self._take(sock, address[0])
 
     def _take(self, sock: socket.socket, host: str) -> None:
-        exchange = Exchange(
+        exchange = HttpExchange(
             sock,
             host,
             timeout_s=TIMEOUT_S,
@@ -167,10 +167,10 @@ class AdminServer:
             self._displace("admin_connections", self._exchanges)
         exchange.start()
 
-    def _ended(self, exchange: Exchange) -> None:
+    def _ended(self, exchange: HttpExchange) -> None:
         self._exchanges.pop(exchange, None)
 
-    def _displace(self, limit: str, among: Collection[Exchange]) -> None:
+    def _displace(self, limit: str, among: Collection[HttpExchange]) -> None:
         """Hang up on the oldest of *among* of the client that has the most of them."""
         answered = next((x for x in among if x.is_answered), None)
         if answered is not None:
@@ -186,7 +186,7 @@ class AdminServer:
 
     # -- requests
 
-    def _asked(self, exchange: Exchange, request: Request | None) -> None:
+    def _asked(self, exchange: HttpExchange, request: Request | None) -> None:
         if not self._may_see(exchange.host):
             self._deny(exchange)
         elif request is None:
@@ -205,7 +205,7 @@ class AdminServer:
         if self._waiting:
             self._loop.call_soon(self._answer_next)
 
-    def _answer(self, exchange: Exchange, request: Request) -> None:
+    def _answer(self, exchange: HttpExchange, request: Request) -> None:
         if exchange not in self._exchanges:
             return  # hung up meanwhile
         exchange.respond(self._page(request), is_head=request.method == "HEAD")
@@ -234,7 +234,7 @@ class AdminServer:
         address = ipaddress.ip_address(host.partition("%")[0])
         return any(address in ipaddress.ip_network(x) for x in self._networks())
 
-    def _deny(self, exchange: Exchange) -> None:
+    def _deny(self, exchange: HttpExchange) -> None:
         self._count("admin_allow")
         text = f"{exchange.host} is not in admin.allow\n"
         exchange.respond(Page(text.encode(), status=HTTPStatus.FORBIDDEN))

@@ -57,7 +57,7 @@ class Page:
     status: HTTPStatus = HTTPStatus.OK
 
 
-class Exchange:
+class HttpExchange:
     """The server's end of *sock*, from the first octet of the request to the end.
 
     *on_request* gets the request, None where it was none, once, and answers it with
@@ -70,8 +70,8 @@ class Exchange:
         host: str,
         *,
         timeout_s: float,
-        on_request: Callable[[Exchange, Request | None], None],
-        on_end: Callable[[Exchange], None],
+        on_request: Callable[[HttpExchange, Request | None], None],
+        on_end: Callable[[HttpExchange], None],
         on_late: Callable[[], None],
     ) -> None:
         """Read what is there at once, and the rest when it comes."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Step:
+class Stage:
     """What a change does now, which *workers* that is about, and when it began.
 
     *since* is monotonic. A transfer is also told by how many entries were sent.
@@ -25,14 +25,14 @@ class Progress:
     """The *step* of the change under way, None where there is no change."""
 
     def __init__(self) -> None:
-        self.step: Step | None = None
+        self.step: Stage | None = None
 
     @contextmanager
     def show(
         self, text: str, workers: Iterable[str] = (), *, is_transfer: bool = False
     ) -> Iterator[None]:
         """Show *text* as what the change does while the body runs."""
-        self.step = Step(text, time.monotonic(), tuple(workers), is_transfer)
+        self.step = Stage(text, time.monotonic(), tuple(workers), is_transfer)
         try:
             yield
         finally:

@@ -12,7 +12,7 @@ from dnsfront.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Refused:
+class Mistaken:
     """One thing that is wrong; *line* is 0, and *key* empty, where there is none."""
 
     file: str
@@ -34,7 +34,7 @@ class Refusal:
     """All that is wrong with the config on disk; *since* is wall-clock seconds."""
 
     since: float
-    mistakes: tuple[Refused, ...]
+    mistakes: tuple[Mistaken, ...]
 
     @classmethod
     def of(
@@ -73,7 +73,7 @@ class Refusal:
 
 def _refused(
     file: str, line: int, key: str, text: str, others: Iterable[str]
-) -> Refused:
+) -> Mistaken:
     found, comma, want = text.rpartition(", want ")
     if not comma:
         found, want = text, ""
@@ -82,5 +82,5 @@ def _refused(
         if found.startswith(f"{other}:"):
             number, _, rest = found.removeprefix(f"{other}:").partition(": ")
             if number.isdigit():
-                return Refused(other, int(number), key, rest, want)
-    return Refused(file, line, key, found, want)
+                return Mistaken(other, int(number), key, rest, want)
+    return Mistaken(file, line, key, found, want)

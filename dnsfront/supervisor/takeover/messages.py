@@ -4,7 +4,7 @@ The successor asks for it over the control socket (`takeover`: protocol) and get
 end of a channel (`ipc/channel.py`) with the response. On it the predecessor makes its
 offer, unasked: an :class:`OfferWorker` for each, an :class:`OfferGroup` for each
 listener that the kernel program steers, and :class:`OfferRest`, which ends it. Then the
-successor asks, with :class:`Transfer`, :class:`LetGo` and, last, :class:`Serving`.
+successor asks, with :class:`SendEntries`, :class:`LetGo` and, last, :class:`Serving`.
 
 The end of the file means that the other side is gone. A predecessor that meets it
 before :class:`Serving` goes on as if nothing had been asked; a successor that meets it
@@ -59,11 +59,11 @@ class OfferRest(Message):
 
 
 @dataclass(frozen=True)
-class Transfer(Message):
+class SendEntries(Message):
     """Send every cache entry to the worker that will own its name.
 
     *table_fd* is the slot table of the successor, *socket_fds* are the send ends of the
-    hand-over sockets of *ids*. The reply is :class:`Transferred`.
+    hand-over sockets of *ids*. The reply is :class:`EntriesSent`.
     """
 
     ids: tuple[int, ...]
@@ -73,7 +73,7 @@ class Transfer(Message):
 
 
 @dataclass(frozen=True)
-class Transferred(Message):
+class EntriesSent(Message):
     """So many entries are on their way."""
 
     entries: int
@@ -113,8 +113,8 @@ KINDS: Final[dict[str, type[Message]]] = {
         OfferWorker,
         OfferGroup,
         OfferRest,
-        Transfer,
-        Transferred,
+        SendEntries,
+        EntriesSent,
         LetGo,
         LetGone,
         Serving,

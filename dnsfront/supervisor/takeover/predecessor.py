@@ -23,15 +23,15 @@ from dnsfront.supervisor.sockets.groups import Inherited
 from dnsfront.supervisor.takeover.conversation import Conversation
 from dnsfront.supervisor.takeover.messages import (
     PROTOCOL,
+    EntriesSent,
     Kept,
     LetGo,
     LetGone,
     OfferGroup,
     OfferRest,
     OfferWorker,
+    SendEntries,
     Serving,
-    Transfer,
-    Transferred,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ class Predecessor:
             UnavailableError: the predecessor is gone.
         """
         table_fd = memory.sealed("dnsfront-next-table", table)
-        order = Transfer(
+        order = SendEntries(
             ids=tuple(receivers),
             hash_key_hex=key.hex(),
             table_fd=Descriptor(table_fd),
@@ -160,7 +160,7 @@ class Predecessor:
             await self._conversation.send(order)
         finally:
             os.close(table_fd)
-        reply = await self._conversation.expect(Transferred, _TRANSFER_TIMEOUT_S)
+        reply = await self._conversation.expect(EntriesSent, _TRANSFER_TIMEOUT_S)
         return reply.entries
 
     async def let_go(self) -> None:

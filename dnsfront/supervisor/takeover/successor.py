@@ -25,11 +25,11 @@ from dnsfront.supervisor.takeover.intake import Intake
 from dnsfront.supervisor.takeover.messages import (
     PROTOCOL,
     SERVE_TIMEOUT_S,
+    EntriesSent,
     LetGo,
     LetGone,
+    SendEntries,
     Serving,
-    Transfer,
-    Transferred,
 )
 from dnsfront.supervisor.takeover.offer import Offer
 from dnsfront.supervisor.workers.broadcast import Broadcast
@@ -104,7 +104,7 @@ class Succession:
                 message = await conversation.receive()
                 if isinstance(message, LetGo):
                     return
-                if not isinstance(message, Transfer):
+                if not isinstance(message, SendEntries):
                     raise ControlError(f"it said {message.op}, want {LetGo.op}")
                 fds = (message.table_fd, *message.socket_fds)
                 try:
@@ -115,7 +115,7 @@ class Succession:
                 finally:
                     for fd in fds:
                         os.close(fd)
-                await conversation.send(Transferred(entries))
+                await conversation.send(EntriesSent(entries))
 
     async def _yield(self, conversation: Conversation, pid: int) -> None:
         """Let go of everything; take it back if the successor does not serve."""

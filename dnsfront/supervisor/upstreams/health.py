@@ -15,7 +15,7 @@ from dnsfront.config.address import SocketAddress
 from dnsfront.dns import wire
 from dnsfront.dns.names import qname_from_text
 from dnsfront.ipc.stats import BUCKETS, Health, Upstream
-from dnsfront.supervisor.upstreams.verdict import LOOK_EVERY_S, Verdict
+from dnsfront.supervisor.upstreams.judgement import LOOK_EVERY_S, Judgement
 
 if TYPE_CHECKING:
     from dnsfront.ipc.spec import UpstreamServer
@@ -70,10 +70,10 @@ class ProbeForm:
 
 @dataclass
 class _Watch:
-    """One upstream under watch: its verdict, and what was counted until now."""
+    """One upstream under watch: its judgement, and what was counted until now."""
 
     server: UpstreamServer
-    verdict: Verdict
+    judgement: Judgement
     task: asyncio.Task[None] | None = None
     counts: tuple[int, int] = field(default=(0, 0))
 
@@ -103,9 +103,9 @@ class HealthChecker:
             self._looking = asyncio.create_task(self._look(), name="upstreams")
 
     def _begin(self, server: UpstreamServer, form: ProbeForm) -> _Watch:
-        verdict = Verdict(rise=form.rise, fall=form.fall)
-        verdict.presume(is_up=self._registry.is_up(server.index))
-        watch = _Watch(server, verdict, counts=self._counts(server))
+        judgement = Judgement(rise=form.rise, fall=form.fall)
+        judgement.presume(is_up=self._registry.is_up(server.index))
+        watch = _Watch(server, judgement, counts=self._counts(server))
         watch.task = asyncio.create_task(
             self._probe(watch, form), name=f"health of upstream {server.index}"
         )
@@ -127,7 +127,7 @@ class HealthChecker:
         while True:
             is_answered = await is_answering(watch.server, form, missed)
             missed = 0 if is_answered else missed + 1
-            watch.verdict.probed(clock(), is_answered=is_answered)
+            watch.judgement.probed(clock(), is_answered=is_answered)
             self._mark(watch)
             await asyncio.sleep(form.interval_s)
 
@@ -141,7 +141,7 @@ class HealthChecker:
                 good, bad = self._counts(watch.server)
                 # A worker counts a refusal before it counts the response that held it.
                 watch.counts = (max(good, was_good), bad)
-                watch.verdict.counted(
+                watch.judgement.counted(
                     clock(), watch.counts[0] - was_good, bad - was_bad
                 )
                 self._mark(watch)
@@ -153,15 +153,15 @@ class HealthChecker:
         return answered - words[Upstream.REFUSALS], words[Upstream.FAILURES]
 
     def _mark(self, watch: _Watch) -> None:
-        server, verdict = watch.server, watch.verdict
+        server, judgement = watch.server, watch.judgement
         was_up = self._registry.is_up(server.index)
         self._registry.mark(
             server.index,
-            verdict.health,
-            is_heard=verdict.is_heard,
-            reason=verdict.reason,
+            judgement.health,
+            is_heard=judgement.is_heard,
+            reason=judgement.reason,
         )
-        is_up = verdict.health == Health.UP
+        is_up = judgement.health == Health.UP
         if was_up == is_up:
             return
         _LOG.log(
@@ -169,7 +169,7 @@ class HealthChecker:
             "%s upstream=%s reason=%s",
             "upstream_up" if is_up else "upstream_down",
             SocketAddress(server.address, server.port),
-            verdict.reason,
+            judgement.reason,
         )
 
 

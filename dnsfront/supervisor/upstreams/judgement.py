@@ -32,7 +32,7 @@ _FIRST_TRIAL_S: Final = 2.0
 _LAST_TRIAL_S: Final = 64.0
 
 
-class Verdict:
+class Judgement:
     """The opinion of one upstream, presumed to be up.
 
     *rise* probes must be answered in a row for up, *fall* be missed for down. The first

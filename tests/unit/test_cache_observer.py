@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from dnsfront.dns.cache import Cache
 from dnsfront.dns.entry import Entry
 from dnsfront.dns.forgetting import at_or_below, everything, named
-from dnsfront.dns.listener import Listener
+from dnsfront.dns.observer import Observer
 from tests.unit.caching import (
     HTTPS,
     NAME,
@@ -41,7 +41,7 @@ views = st.integers(0, 2)
 
 @dataclass(frozen=True)
 class Known:
-    """What a listener keeps of an entry: all but the TTLs, which age."""
+    """What a observer keeps of an entry: all but the TTLs, which age."""
 
     head: bytes
     size: int
@@ -60,7 +60,7 @@ class Mirror:
 
     def __init__(self) -> None:
         self.known: dict[tuple[int, bytes], Known] = {}
-        self.listener = Listener(self.came, self.changed, self.went)
+        self.observer = Observer(self.came, self.changed, self.went)
 
     def came(self, entry: Entry) -> None:
         assert (entry.view, entry.key) not in self.known
@@ -95,7 +95,7 @@ class ListenerMachine(RuleBasedStateMachine):
         self.high = 3600
         self.cache = Cache(self._limits(8))
         self.mirror = Mirror()
-        self.cache.listen(self.mirror.listener)
+        self.cache.listen(self.mirror.observer)
         self.pieces: list[Generator[None, None, Any]] = []
         self.mark = 0
 
@@ -187,7 +187,7 @@ class ListenerMachine(RuleBasedStateMachine):
     @rule()
     def another_listens(self) -> None:
         self.mirror = Mirror()
-        self.cache.listen(self.mirror.listener)
+        self.cache.listen(self.mirror.observer)
 
     @invariant()
     def the_mirror_has_what_the_cache_has(self) -> None:
@@ -201,7 +201,7 @@ TestListenerInAnyOrder.settings = settings(max_examples=120, stateful_step_count
 
 def test_who_listens_no_more_is_told_nothing() -> None:
     cache, mirror = Cache(limits()), Mirror()
-    cache.listen(mirror.listener)
+    cache.listen(mirror.observer)
     put(cache, address(300))
 
     cache.listen(None)
@@ -217,7 +217,7 @@ def test_what_goes_still_has_its_response() -> None:
     body = entry.body
     mirror = Mirror()
     cache.listen(
-        Listener(mirror.came, mirror.changed, lambda entry: bodies.append(entry.body))
+        Observer(mirror.came, mirror.changed, lambda entry: bodies.append(entry.body))
     )
 
     flush(cache)
@@ -227,7 +227,7 @@ def test_what_goes_still_has_its_response() -> None:
 
 def test_entries_that_are_cut_to_a_smaller_ttl_have_changed() -> None:
     cache, mirror = Cache(limits()), Mirror()
-    cache.listen(mirror.listener)
+    cache.listen(mirror.observer)
     put(cache, address(300))
 
     cache.resize(limits(max_ttl_s=60))

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnsfront.ipc.stats import Health
-from dnsfront.supervisor.upstreams.verdict import Verdict
+from dnsfront.supervisor.upstreams.judgement import Judgement
 
 
 class Course:
     """A verdict, and a clock that goes on by a second with each look."""
 
     def __init__(self, *, rise: int = 1, fall: int = 2) -> None:
-        self.verdict = Verdict(rise=rise, fall=fall)
+        self.verdict = Judgement(rise=rise, fall=fall)
         self.now_s = 0.0
 
     def second(

@@ -9,7 +9,7 @@ from dnsfront.dns.entry import Entry
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class Observer:
     """What is called when an entry *came*, has another response (*changed*), or *went*.
 
     The entry that went still has its response. Neither the ageing of its TTLs nor
