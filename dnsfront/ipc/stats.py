@@ -26,8 +26,9 @@ BUCKET_BOUNDS_S: Final = (
 )  # fmt: skip
 BUCKETS: Final = len(BUCKET_BOUNDS_S) + 1
 
-#: Places for upstreams: several times what one config may have, so that those that
-#: come and those that go have one each, and a gone one's is not soon used again.
+#: How many upstreams have a block: several times what one config may have, so that
+#: those that come and those that go have one each, and the block of an upstream that is
+#: gone is not soon used again.
 MAX_UPSTREAMS: Final = 256
 #: Response codes 0 to 16, by their mnemonics of RFC 6895, 2.3; any higher code counts
 #: as the last of them.
@@ -165,8 +166,8 @@ class Counter(Word):
     PENDING = _gauge("pending_queries", "Queries sent to upstreams and not matched.")
     TCP_OPEN = _hidden(Kind.GAUGE)
     #: How many entries the last transfer is about, and how many of them were sent.
-    MOVE_ENTRIES = _hidden(Kind.GAUGE)
-    MOVE_SENT = _hidden(Kind.GAUGE)
+    TRANSFER_ENTRIES = _hidden(Kind.GAUGE)
+    TRANSFER_SENT = _hidden(Kind.GAUGE)
     QUERIES_UDP = _QUERIES, "udp"
     QUERIES_TCP = _QUERIES, "tcp"
     #: Datagrams that get no response, as the protocol wants it.

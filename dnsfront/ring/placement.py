@@ -53,43 +53,43 @@ class Member:
     place: int | None = None
 
 
-def ring(workers: Sequence[Member], *, slots: int, vnodes: int, seed: str) -> bytes:
+def ring(members: Sequence[Member], *, slots: int, vnodes: int, seed: str) -> bytes:
     """Return the preference lists of a consistent-hash ring.
 
-    Each worker has *vnodes* points per unit of weight on a circle, hashed from its
+    Each member has *vnodes* points per unit of weight on a circle, hashed from its
     name. A slot belongs to the next point clockwise, and its list goes on clockwise
-    over distinct workers; standby workers stand on a circle of their own.
+    over distinct members; standby members stand on a circle of their own.
     """
     columns: list[bytes] = []
     for is_standby in (False, True):
         points = bytearray()
-        for number, worker in enumerate(workers, 1):
-            if worker.standby is is_standby:
-                points += _points(worker, number, vnodes, seed)
+        for number, member in enumerate(members, 1):
+            if member.standby is is_standby:
+                points += _points(member, number, vnodes, seed)
         if points and len(columns) < PREFERENCES:
             columns += _clockwise(_integers("Q", points), slots)
     return _interleave(columns)
 
 
-def _points(worker: Member, number: int, vnodes: int, seed: str) -> bytes:
-    """Return the points of *worker*, eight octets each, least significant first.
+def _points(member: Member, number: int, vnodes: int, seed: str) -> bytes:
+    """Return the points of *member*, eight octets each, least significant first.
 
     The output of SHAKE is a prefix of any longer one, so more weight or more vnodes
-    only add points. The lowest octet is the worker's number: it names the owner, and
+    only add points. The lowest octet is the member's number: it names the owner, and
     breaks a tie by name.
     """
-    count = vnodes * worker.weight
-    text = b"dnsfront-ring\0" + seed.encode() + b"\0" + worker.name.encode()
+    count = vnodes * member.weight
+    text = b"dnsfront-ring\0" + seed.encode() + b"\0" + member.name.encode()
     points = bytearray(hashlib.shake_128(text).digest(8 * count))
     points[0::8] = bytes((number,)) * count
     return bytes(points)
 
 
 def _clockwise(points: array[int], slots: int) -> list[bytes]:
-    """Return, for every slot, the number of the next worker clockwise, the second, ...
+    """Return, for every slot, the number of the next member clockwise, the second, ...
 
     One walk against the clock: the list at a point is the list at the next point with
-    the point's own worker moved to the front. Cut to four, it stays exact.
+    the point's own member moved to the front. Cut to four, it stays exact.
     """
     ordered = sorted(points)
     nearest = _nearest(ordered)
@@ -100,18 +100,18 @@ def _clockwise(points: array[int], slots: int) -> list[bytes]:
     lists = []
     for slot in reversed(range(slots)):
         # Slots sit evenly, on the grid of the points' upper 56 bits, so that a
-        # worker's number never decides between a point and a slot.
+        # member's number never decides between a point and a slot.
         seat = (slot << 56) // slots << 8
         while point >= seat:
-            worker = point & 0xFF
-            if worker != first:
-                if worker == second:
+            member = point & 0xFF
+            if member != first:
+                if member == second:
                     second = first
-                elif worker == third:
+                elif member == third:
                     third, second = second, first
                 else:
                     fourth, third, second = third, second, first
-                first = worker
+                first = member
             point = next(backwards, -1)
         lists.append(first | second << 8 | third << 16 | fourth << 24)
     lists.reverse()
@@ -120,35 +120,35 @@ def _clockwise(points: array[int], slots: int) -> list[bytes]:
 
 
 def _nearest(ordered: Sequence[int]) -> list[int]:
-    """Return the first distinct workers from the top of the circle, at most four."""
+    """Return the first distinct members from the top of the circle, at most four."""
     nearest: list[int] = []
     for point in ordered:
-        worker = point & 0xFF
-        if worker not in nearest:
-            nearest.append(worker)
+        member = point & 0xFF
+        if member not in nearest:
+            nearest.append(member)
             if len(nearest) == PREFERENCES:
                 break
     return nearest
 
 
-def exact(workers: Sequence[Member], *, slots: int, places: int, seed: str) -> bytes:
+def exact(members: Sequence[Member], *, slots: int, places: int, seed: str) -> bytes:
     """Return the preference lists of the exact method, for `exact_slots` slots.
 
-    Shares are equal for the workers at hand, and would be for any of them alone.
+    Shares are equal for the members at hand, and would be for any of them alone.
 
     Raises:
-        RingError: a worker has no place, one outside *places* or one that is taken;
+        RingError: a member has no place, one outside *places* or one that is taken;
             or *slots* are too few.
     """
     slots = exact_slots(slots, places)
-    taken = _places_taken(workers, places)
+    taken = _places_taken(members, places)
     orders = _orders(places, slots, seed)
     columns: list[bytes] = []
     for is_standby in (False, True):
         numbers = {
             place: number
             for place, number in taken.items()
-            if workers[number - 1].standby is is_standby
+            if members[number - 1].standby is is_standby
         }
         if numbers:
             columns += _restricted(orders, numbers, places)
@@ -159,7 +159,7 @@ def exact_slots(slots: int, places: int) -> int:
     """Return the slots that the exact method uses, the most that *slots* allows.
 
     Up to 12 places, a multiple of lcm(1..places), so that each level of `_orders`
-    divides evenly and every set of live workers has equal shares. Above, as many of
+    divides evenly and every set of live members has equal shares. Above, as many of
     the first levels as *slots* allows: equal shares while fewer places are vacant
     than levels are even, and within a hundredth otherwise.
 
@@ -182,34 +182,34 @@ def exact_slots(slots: int, places: int) -> int:
     return slots // unit * unit
 
 
-def _places_taken(workers: Sequence[Member], places: int) -> dict[int, int]:
-    """Return which worker, by number, is in each place that is not vacant."""
+def _places_taken(members: Sequence[Member], places: int) -> dict[int, int]:
+    """Return which member, by number, is in each place that is not vacant."""
     taken: dict[int, int] = {}
-    for number, worker in enumerate(workers, 1):
-        first = _first_place(worker, places)
-        last = first + worker.weight - 1
+    for number, member in enumerate(members, 1):
+        first = _first_place(member, places)
+        last = first + member.weight - 1
         if first < 1 or last > places:
             found = f"place {first}" if first == last else f"places {first} to {last}"
             raise RingError(
-                f"worker {worker.name} would take {found}, want 1 to {places}"
+                f"worker {member.name} would take {found}, want 1 to {places}"
             )
         for place in range(first, last + 1):
             if place in taken:
-                other = workers[taken[place] - 1].name
+                other = members[taken[place] - 1].name
                 raise RingError(
-                    f"workers {other} and {worker.name} both take place {place}"
+                    f"workers {other} and {member.name} both take place {place}"
                 )
             taken[place] = number
     return taken
 
 
-def _first_place(worker: Member, places: int) -> int:
-    if worker.place is not None:
-        return worker.place
-    ending = re.search(r"[0-9]+\Z", worker.name)
+def _first_place(member: Member, places: int) -> int:
+    if member.place is not None:
+        return member.place
+    ending = re.search(r"[0-9]+\Z", member.name)
     if ending is None:
         raise RingError(
-            f"worker {worker.name} has no place: give it one from 1 to {places},"
+            f"worker {member.name} has no place: give it one from 1 to {places},"
             " or a name that ends in it"
         )
     return int(ending[0])
@@ -248,12 +248,12 @@ def _orders(places: int, slots: int, seed: str) -> bytes:
 
 
 def _restricted(orders: bytes, numbers: Mapping[int, int], places: int) -> list[bytes]:
-    """Return, for every slot, the first worker among *numbers*, the second, ..."""
-    workers = bytearray(256)
+    """Return, for every slot, the first member among *numbers*, the second, ..."""
+    members = bytearray(256)
     for place, number in numbers.items():
-        workers[place - 1] = number
-    vacant = bytes(place for place in range(places) if not workers[place])
-    rows = orders.translate(workers, vacant)
+        members[place - 1] = number
+    vacant = bytes(place for place in range(places) if not members[place])
+    rows = orders.translate(members, vacant)
     width = len(numbers)
     distinct = len(set(numbers.values()))
     if distinct < width:  # a weight takes several places; the first of them counts

@@ -8,6 +8,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -238,7 +239,9 @@ def leave_out(front: FrontEnd) -> None:
     def has_died() -> bool:
         worker = front.worker("w1")
         if worker["pid"] is not None:
-            os.kill(worker["pid"], signal.SIGKILL)
+            # The process that the status told of may be gone by now.
+            with suppress(ProcessLookupError):
+                os.kill(worker["pid"], signal.SIGKILL)
         return bool(worker["state"] == "failed")
 
     eventually(has_died, within_s=10)

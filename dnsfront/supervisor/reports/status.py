@@ -97,8 +97,8 @@ class Reports:
             "step": step.text,
             "for_s": time.monotonic() - step.since,
             "workers": list(step.workers),
-            "entries": sum(word[Counter.MOVE_ENTRIES] for word in moved),
-            "entries_sent": sum(word[Counter.MOVE_SENT] for word in moved),
+            "entries": sum(word[Counter.TRANSFER_ENTRIES] for word in moved),
+            "entries_sent": sum(word[Counter.TRANSFER_SENT] for word in moved),
         }
 
     def ring(self) -> dict[str, Any]:

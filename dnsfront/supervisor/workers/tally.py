@@ -18,7 +18,7 @@ class Tally:
 
     *words* is the page that the workers of this name add to, one after the other.
     *steered* and *dropped* hold what was counted for worker_ids and sockets that are
-    gone; those of today come on top.
+    gone; what is counted for those that are there comes on top.
     """
 
     def __init__(self) -> None:

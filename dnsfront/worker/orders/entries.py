@@ -114,8 +114,8 @@ class EntryOrders:
 
     def _show(self, sent: int, entries: int) -> None:
         """Tell whoever looks how many of so many entries are on their way."""
-        self._meter.set_gauge(Counter.MOVE_ENTRIES, entries)
-        self._meter.set_gauge(Counter.MOVE_SENT, sent)
+        self._meter.set_gauge(Counter.TRANSFER_ENTRIES, entries)
+        self._meter.set_gauge(Counter.TRANSFER_SENT, sent)
 
     def _on_catch_up(self, _order: CatchUp) -> CaughtUp:
         self._catch_up()
