@@ -90,6 +90,8 @@ def test_a_leaving_worker_owns_nothing_before_it_drains(
             ("use_table", "w1"),
             ("use_table", "w3"),
             ("not live", 3),
+            # Who has the new table hands nothing over to w3 any more.
+            ("catch_up", "w1"),
             ("drain", "w3"),
             ("not live", 3),
             ("not live", 3),

@@ -199,6 +199,10 @@ class Applier:
         groups = self._datapath.groups
         # Who is next in the lists of the old table has not got their entries.
         self._roster.withdraw(what.leaving)
+        if what.leaving:
+            # Until it has the new table, a worker hands queries over to those that
+            # leave; they must have them all before they are told to finish.
+            await self._broadcast.catch_up()
         if what.closing:
             with _forward("shut"):
                 groups.shut(what.closing)
