@@ -61,18 +61,14 @@ class Delivery:
 
         *errors* are its Extended DNS Errors as EDNS options.
         """
-        if len(waiters) <= AT_ONCE:
-            self._send_piece(waiters, rcode, head, body, errors)
+        if len(waiters) > AT_ONCE:
+
+            def tell(piece: list[Waiter]) -> None:
+                # A piece is no crowd, so this comes back only once.
+                self.send_all(piece, rcode, head, body, errors)
+
+            self.tell(waiters, tell, len(body))
             return
-
-        def tell(waiters: list[Waiter]) -> None:
-            self._send_piece(waiters, rcode, head, body, errors)
-
-        self.tell(waiters, tell, len(body))
-
-    def _send_piece(
-        self, waiters: list[Waiter], rcode: int, head: bytes, body: bytes, errors: bytes
-    ) -> None:
         for waiter in waiters:
             if errors:
                 size = len(waiter.question) + len(body)
