@@ -45,12 +45,12 @@ test-compiled: compiled ## unit and system tests against the installed, compiled
 test-systemd: setup ## the systemd unit, under a systemd of its own; wants root
 	@bash tests/systemd/run.sh
 
-check: setup ## format, lint, types, layers, docs, unit tests: before every commit
+check: setup ## format, lint, types, layers, docs, quick unit tests: before every commit
 	$(VENV)/ruff format --check
 	$(VENV)/ruff check
 	clang-format --dry-run -Werror $(C_SOURCES)
 	$(VENV)/mypy
-	$(PYTEST) -q $(UNIT)
+	$(PYTEST) -q -m "not long" $(UNIT)
 
 fmt: setup ## bring all sources into the project's form
 	$(VENV)/ruff format

@@ -8,6 +8,8 @@ import socket
 from dataclasses import dataclass
 from typing import Final, Self
 
+from dnsfront.ipc.spec import endpoint_text
+
 _IPV4: Final = re.compile(r"(?P<host>[^:\[\]]*):(?P<port>[0-9]{1,5})")
 _IPV6: Final = re.compile(r"\[(?P<host>[^\[\]]*)\]:(?P<port>[0-9]{1,5})")
 WANTED: Final = "IP:port, with IPv6 in brackets as in [::1]:53"
@@ -52,11 +54,7 @@ class SocketAddress:
         return cls(str(ip), port)
 
     def __str__(self) -> str:
-        return (
-            f"[{self.host}]:{self.port}"
-            if ":" in self.host
-            else f"{self.host}:{self.port}"
-        )
+        return endpoint_text(self.host, self.port)
 
     @property
     def family(self) -> int:

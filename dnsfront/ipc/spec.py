@@ -16,11 +16,22 @@ from dnsfront.ipc.transports import TRANSPORTS, Transport
 Endpoint = tuple[str, int, int]
 #: An endpoint's address, port and family, and a transport.
 ListenerKey = tuple[str, int, int, str]
+#: How a pool chooses among its servers.
+Policy = Literal["chash", "ordered", "least_outstanding"]
+#: What clients get that are not let in.
+Denial = Literal["refuse", "drop"]
+#: The least that is logged.
+LogLevel = Literal["debug", "info", "warning", "error"]
 #: Tries of one question, each of an upstream for a time-out.
 MAX_TRIES: Final = 3
 #: The least time that a worker has to finish, and what it has beyond the last time-out.
 _LEAST_DRAIN_S: Final = 5.0
 _DRAIN_SPARE_S: Final = 2.0
+
+
+def endpoint_text(address: str, port: int) -> str:
+    """Return *address* and *port* as the config spells them: IPv6 in brackets."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 @dataclass(frozen=True)
@@ -104,7 +115,7 @@ class Limits:
 class PoolSettings:
     """Upstream servers with one policy; the keys of `upstreams` in the config."""
 
-    policy: Literal["chash", "ordered", "least_outstanding"]
+    policy: Policy
     timeout_s: float
     servers: tuple[UpstreamServer, ...]
 
@@ -114,7 +125,7 @@ class AccessSettings:
     """Who may ask, and what all others get; the keys of `access` in the config."""
 
     allow: tuple[str, ...]
-    deny: Literal["refuse", "drop"]
+    deny: Denial
 
 
 @dataclass(frozen=True)
@@ -136,7 +147,7 @@ class IdentitySettings:
 class LogSettings:
     """The keys of `log` in the config."""
 
-    level: Literal["debug", "info", "warning", "error"]
+    level: LogLevel
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def is_below_parent(canonical: bytes) -> bool:
     return canonical[:-4].endswith(PARENT)
 
 
-class ListenerMachine(RuleBasedStateMachine):
+class ObserverMachine(RuleBasedStateMachine):
     """Any order of operations, some of them a piece at a time; two who listen."""
 
     @initialize()
@@ -195,8 +195,8 @@ class ListenerMachine(RuleBasedStateMachine):
             assert self.mirror.known == content_of(self.cache)
 
 
-TestListenerInAnyOrder = ListenerMachine.TestCase
-TestListenerInAnyOrder.settings = settings(max_examples=120, stateful_step_count=60)
+TestObserverInAnyOrder = ObserverMachine.TestCase
+TestObserverInAnyOrder.settings = settings(max_examples=120, stateful_step_count=60)
 
 
 def test_who_listens_no_more_is_told_nothing() -> None:

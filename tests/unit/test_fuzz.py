@@ -25,6 +25,7 @@ def _closed() -> Iterator[None]:
     targets.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TARGETS)
 def test_nothing_is_found_in_a_short_time(name: str) -> None:
     first = engine.kept(name)

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "ring": ("errors",),
     "dns": ("errors",),
     "ipc": ("errors", "dns.settings"),
-    "config": ("errors", "ring", "dns"),
+    "config": ("errors", "ring", "dns", "ipc.spec"),
     "kernel": ("errors", "paths", "ipc"),
     "worker": ("errors", "logs", "dns", "ring", "ipc", "kernel.layouts", "kernel.load"),
     "supervisor": (

@@ -40,6 +40,7 @@ def promtool() -> str:
     return path
 
 
+@pytest.mark.long
 def test_alerts_come_stay_and_go_with_their_causes(promtool: str) -> None:
     done = subprocess.run(
         [promtool, "test", "rules", *TESTS],

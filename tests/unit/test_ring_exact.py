@@ -47,6 +47,7 @@ def test_every_set_of_live_workers_has_equal_shares(places: int) -> None:
         assert set(table.slots_of().values()) == {table.slots // len(live)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("places", TO_TWELVE)
 def test_removing_one_or_two_stays_exact_and_moves_nothing_else(places: int) -> None:
     whole = exact(range(1, places + 1), places)
@@ -59,6 +60,7 @@ def test_removing_one_or_two_stays_exact_and_moves_nothing_else(places: int) -> 
         assert change.slots_moved == table.slots * (places - len(live)) // places
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("places", ABOVE_TWELVE)
 def test_above_twelve_places_one_or_two_removals_stay_exact(places: int) -> None:
     # The shares of these do not depend on how many slots there are.
@@ -68,6 +70,7 @@ def test_above_twelve_places_one_or_two_removals_stay_exact(places: int) -> None
         _stays_exact(whole, exact(live, places, slots=slots))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("places", ABOVE_TWELVE)
 def test_above_twelve_places_a_few_removals_stay_exact(places: int) -> None:
     whole = exact(range(1, places + 1), places, slots=65536)
@@ -84,6 +87,7 @@ def _stays_exact(whole: SlotTable, left: SlotTable) -> None:
     assert change.slots_moved == change.least_possible
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("places", ABOVE_TWELVE)
 def test_above_twelve_places_any_live_set_is_nearly_exact(places: int) -> None:
     random = Random(places)

@@ -126,6 +126,7 @@ def test_memory_that_nobody_refers_to_is_given_back(tmp_path: Path) -> None:
         os.fstat(fd)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
@@ -224,6 +225,7 @@ def test_a_file_that_became_something_else_is_refused(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_stopped", [True, False], ids=["stopped", "asleep"])
 def test_a_child_that_hangs_is_noticed_long_before_its_bound(
     tmp_path: Path,
@@ -244,6 +246,7 @@ def test_a_child_that_hangs_is_noticed_long_before_its_bound(
     assert list(served(files)) == ["c.test"]
 
 
+@pytest.mark.long
 def test_a_child_that_is_at_work_is_let_alone(
     tmp_path: Path,
     play: Any,  # noqa: ANN401
@@ -272,6 +275,7 @@ def test_a_child_of_a_server_has_none_of_its_sockets_at_any_time(
         assert served(files) == {"a.test": ["www.a.test. 60 IN A 192.0.2.1"]}
 
 
+@pytest.mark.long
 def test_a_child_that_is_stopped_before_it_runs_holds_nothing_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

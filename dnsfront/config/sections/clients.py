@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 from pydantic import Field, StrictInt
 
 from dnsfront.config.sections.section import Fault, Section, as_written
 from dnsfront.config.values import Network, Size, Timeout
+from dnsfront.ipc.spec import Denial
 
 
 class Limits(Section):
@@ -64,7 +64,7 @@ class Access(Section):
         description="Client networks that are served.",
         json_schema_extra={"minItems": 1},
     )
-    deny: Literal["refuse", "drop"] = Field(
+    deny: Denial = Field(
         "refuse",
         description="What all others get over UDP: REFUSED, or no response at all.",
     )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import ip_address
-from typing import Literal
 
 from pydantic import Field
 
 from dnsfront.config.sections.section import Fault, Section, as_written
 from dnsfront.config.socket_path import DEFAULT_CONTROL_SOCKET
 from dnsfront.config.values import Address, Network, SocketPath
+from dnsfront.ipc.spec import LogLevel
 
 
 class Admin(Section):
@@ -51,6 +51,6 @@ class Admin(Section):
 class Log(Section):
     """What is written to stderr."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(
+    level: LogLevel = Field(
         "info", description="The least important lines that are written."
     )

@@ -10,6 +10,7 @@ from pydantic import Field, StrictInt
 from dnsfront.config.sections.section import Fault, Section, as_written, repeated
 from dnsfront.config.units import duration_ms_to_text
 from dnsfront.config.values import Address, Interval, Name, Timeout
+from dnsfront.ipc.spec import Policy
 
 _MAX_UPSTREAM_SERVERS: Final = 64
 #: Half of what the shortest patience of common stub resolvers is.
@@ -72,7 +73,7 @@ class HealthCheck(Section):
 class Upstreams(Section):
     """Where misses are forwarded to."""
 
-    policy: Literal["chash", "ordered", "least_outstanding"] = Field(
+    policy: Policy = Field(
         "chash",
         description="chash: each name has one server, by the same ring. ordered: the "
         "first that is up. least_outstanding: the one with the fewest pending queries.",

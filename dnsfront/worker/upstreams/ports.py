@@ -22,6 +22,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from dnsfront.ipc.spec import endpoint_text
 from dnsfront.ipc.stats import Upstream
 from dnsfront.worker.process.batch import SendBatch
 from dnsfront.worker.process.meter import Meter
@@ -291,10 +292,10 @@ class Ports:
             self._retired = [port for port in self._retired if port.pending]
         if self._replaced_for and self._next_report_ns <= now_ns:
             self._next_report_ns = now_ns + _REPORT_EVERY_S * _NS
-            host, port_number = self.server.spec.address, self.server.spec.port
+            spec = self.server.spec
             _LOG.info(
                 "upstream_ports_replaced upstream=%s times=%d %s",
-                f"[{host}]:{port_number}" if ":" in host else f"{host}:{port_number}",
+                endpoint_text(spec.address, spec.port),
                 self._replaced,
                 self._replaced_for,
             )
