@@ -8,7 +8,7 @@ UNIT := -n auto --maxprocesses 4 --dist worksteal tests/unit
 C_SOURCES := $(wildcard kern/*.c kern/*.h)
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-bench compiled run test test-unit test-kern test-system test-compiled test-systemd check fmt bench soak fuzz clean help
+.PHONY: setup setup-bench compiled run test test-unit test-kern test-system test-compiled test-systemd check fmt objects bench soak fuzz clean help
 
 setup: ## install what is missing: Debian packages (as root) and .venv
 	@deploy/setup.sh
@@ -57,6 +57,9 @@ fmt: setup ## bring all sources into the project's form
 	$(VENV)/ruff check --fix
 	clang-format -i $(C_SOURCES)
 
+objects: setup ## compile what changed in kern/ for those who have no compiler
+	@$(VENV)/python -m dnsfront.kernel.shipping
+
 bench: setup-bench compiled ## measure against the peers, side by side
 	@$(VENV)/python -m tests.bench
 
@@ -74,7 +77,7 @@ fuzz: setup ## malformed queries, responses, zone files and configs
 clean: ## remove caches and builds; .venv stays
 	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	rm -rf tests/bench/bin
-	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	find . -path ./.venv -prune -o \( -name __pycache__ -o -name __objects__ \) -type d -exec rm -rf {} +
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 14

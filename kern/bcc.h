@@ -14,6 +14,18 @@
 #define MAP(fd) ((void *)bpf_pseudo_fd(1, fd))
 
 /*
+ * A number that the loader fills in: one load of 64 bits, of which the compiler knows
+ * nothing. It is defined as a text, so that whoever reckons with the bare name, which the
+ * compiler would do once and for all, gets an error.
+ */
+#define NUMBER(name)                                    \
+	({                                              \
+		u64 number;                             \
+		asm("%0 = " name " ll" : "=r"(number)); \
+		number;                                 \
+	})
+
+/*
  * Make the compiler forget what it knows of a number. clang 14 drops a mask that it can
  * prove redundant; the verifier, which has no such proof, then says "unbounded memory
  * access", or sees a new range in every round of a loop and prunes nothing.

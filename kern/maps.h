@@ -8,8 +8,8 @@
  * counter's line is the help text of its metric.
  *
  * The supervisor creates the maps with bpf(2), because bcc cannot declare a reuseport
- * sockarray, and the loader passes their descriptors as -DGROUPS_FD=7 and so on. Sizes
- * come the same way. Nothing has a default here.
+ * sockarray. The compiler gets a placeholder for each descriptor and each size, which
+ * the loader fills in: MAP() and NUMBER() in bcc.h. Nothing has a default here.
  */
 #ifndef DNSFRONT_MAPS_H
 #define DNSFRONT_MAPS_H

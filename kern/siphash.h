@@ -65,11 +65,12 @@ static inline u64 lower_case(u64 word)
  */
 static inline u32 qname_hash(const u64 *words, u32 octets)
 {
+	u64 key0 = NUMBER(KEY0), key1 = NUMBER(KEY1);
 	struct siphash s = {
-		.v0 = KEY0 ^ 0x736f6d6570736575ULL,
-		.v1 = KEY1 ^ 0x646f72616e646f6dULL,
-		.v2 = KEY0 ^ 0x6c7967656e657261ULL,
-		.v3 = KEY1 ^ 0x7465646279746573ULL,
+		.v0 = key0 ^ 0x736f6d6570736575ULL,
+		.v1 = key1 ^ 0x646f72616e646f6dULL,
+		.v2 = key0 ^ 0x6c7967656e657261ULL,
+		.v3 = key1 ^ 0x7465646279746573ULL,
 	};
 	u32 i;
 

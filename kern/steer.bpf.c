@@ -240,7 +240,7 @@ int steer(struct sk_reuseport_md *md)
 
 	if (is_datagram)
 		is_parsed = !query_hash(md, &hash);
-	index = (u64)hash * RING_SLOTS >> 32;
+	index = (u64)hash * NUMBER(RING_SLOTS) >> 32;
 	table = bpf_map_lookup_elem(TABLES, &first);
 	if (table)
 		slot = bpf_map_lookup_elem(table, &index);

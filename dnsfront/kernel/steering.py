@@ -32,7 +32,7 @@ from dnsfront.kernel.pages import (
     MAX_WORKER_ID,
     Pages,
 )
-from dnsfront.kernel.sources import kern_directory
+from dnsfront.kernel.programs import STEER
 from dnsfront.kernel.userspace import UserspaceSteering
 
 if TYPE_CHECKING:
@@ -64,13 +64,13 @@ class BpfSteering(Pages):
     mode: Final = "ebpf"
 
     def __init__(self, *, slots: int, hash_key: bytes) -> None:
-        """Create the maps and start loading the program; *hash_key* has 16 octets.
+        """Create the maps and begin to load the program; *hash_key* has 16 octets.
 
         Raises:
             PrivilegeError: this process may load no program.
             KernelError: the kernel lacks something, as the text says.
         """
-        # Asks for every right that the child will need, within microseconds.
+        # Asks for every right that loading will need, within microseconds.
         os.close(load_program("may_load", PROBE_PROGRAM))
         slot_octets = layout("slot").size_octets
         self._slots = MapForm(MapKind.ARRAY, slot_octets, slots, flags=MMAPABLE)
@@ -102,31 +102,25 @@ class BpfSteering(Pages):
 
     def _start_loading(self, hash_key: bytes) -> Loading:
         key0, key1 = struct.unpack("<QQ", hash_key)
-        maps = {
-            "GROUPS_FD": self._groups,
-            "TABLES_FD": self._tables,
-            "LIVE_FD": self._live_map,
-            "LOAD_FD": self._load_map,
-            "COUNTERS_FD": self._counters,
+        values = {
+            "GROUPS_FD": self._groups.fd,
+            "TABLES_FD": self._tables.fd,
+            "LIVE_FD": self._live_map.fd,
+            "LOAD_FD": self._load_map.fd,
+            "COUNTERS_FD": self._counters.fd,
+            "RING_SLOTS": self._slots.entries,
+            "KEY0": key0,
+            "KEY1": key1,
         }
-        job = Job(
-            source=str(kern_directory() / "steer.bpf.c"),
-            function="steer",
-            defines={
-                "RING_SLOTS": str(self._slots.entries),
-                "KEY0": f"{key0:#x}ULL",
-                "KEY1": f"{key1:#x}ULL",
-                **{define: str(used.fd) for define, used in maps.items()},
-            },
-        )
-        return Loading(job, [used.fd for used in maps.values()])
+        return Loading(Job(STEER, "steer", values))
 
     def wait_loaded(self, timeout_s: float = 20) -> None:
         """Wait until the program is in the kernel.
 
         Raises:
             PrivilegeError: loading needs a right that this process lacks.
-            KernelError: bcc, the compiler or the verifier refuses, or takes too long.
+            KernelError: neither object nor bcc is there, the compiler or the verifier
+                refuses, or it takes too long.
         """
         self._program_fd = self._loading.wait(timeout_s)
         self._resources.callback(os.close, self._program_fd)
@@ -231,7 +225,7 @@ class BpfSteering(Pages):
         return self._load_map.fd
 
     def close(self) -> None:
-        """Give up the program, the maps and a child that still compiles."""
+        """Give up the program, the maps and a compiler still at work."""
         self._resources.close()
         while self._sockarrays:
             self._sockarrays.popitem()[1].close()

@@ -68,7 +68,7 @@ class Front:
 def put_together(
     wanted: Candidate, stack: AsyncExitStack, inherited: Inherited
 ) -> Front:
-    """Return a front end without sockets and workers, its loader already at work.
+    """Return a front end without sockets and workers, its program already on its way.
 
     *stack* takes all of it down.
 

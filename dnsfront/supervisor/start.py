@@ -32,7 +32,7 @@ async def start(wanted: Candidate, stack: AsyncExitStack) -> Front:
     front = put_together(wanted, stack, Inherited())
     front.endpoint.open(wanted.config.admin.listen, front.pages)
     names = wanted.worker_names
-    # Interpreters start, and sockets are bound, while the loader compiles.
+    # Interpreters start, and sockets are bound, while a compiler may be at work.
     front.roster.launch(names)
     front.roster.join(names)
     front.datapath.steering.wait_loaded()
@@ -77,7 +77,7 @@ async def start_after(
         front.endpoint.open(address, front.pages, beside=predecessor.admin_socket)
     roster = front.roster
     roster.peering.hold()
-    # First the compiler, then one worker after another: the predecessor needs CPUs.
+    # First the program, then one worker after another: the predecessor needs CPUs.
     await asyncio.to_thread(front.datapath.steering.wait_loaded)
     front.settings.apply(first)
     ids = _worker_ids(names, predecessor.ids)

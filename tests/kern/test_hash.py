@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dnsfront.kernel.loader import Job, Loading
+from dnsfront.kernel.programs import Program
 from dnsfront.ring.qhash import qname_hash, slot_of
 from tests.kern.bpf import SCHED_CLS, run_program
 from tests.kern.lab import HASH_KEY
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _HERE = Path(__file__).parent
+QHASH = Program(_HERE / "qhash.bpf.c", numbers=("KEY0", "KEY1"))
 VECTORS = json.loads((_HERE.parent / "vectors" / "qhash.json").read_text("utf-8"))
 #: An EtherType for experiments: the kernel would want whole headers behind a known one.
 ETHERNET_HEADER = bytes(12) + b"\x88\xb5"
@@ -29,9 +31,7 @@ ETHERNET_HEADER = bytes(12) + b"\x88\xb5"
 def hashing(key: bytes) -> Iterator[int]:
     """The kernel's hash under *key*, as a program to be run."""
     key0, key1 = struct.unpack("<QQ", key)
-    defines = {"KEY0": f"{key0}ULL", "KEY1": f"{key1}ULL"}
-    job = Job(str(_HERE / "qhash.bpf.c"), "qhash", defines, SCHED_CLS)
-    fd = Loading(job, ()).wait(20)
+    fd = Loading(Job(QHASH, "qhash", {"KEY0": key0, "KEY1": key1}, SCHED_CLS)).wait(20)
     try:
         yield fd
     finally:

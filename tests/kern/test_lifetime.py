@@ -44,9 +44,8 @@ def _open_fds() -> set[str]:
     return {path.name for path in Path("/proc/self/fd").iterdir()}
 
 
-def test_program_outlives_its_loader(steering: BpfSteering) -> None:
-    loader = _child_pids()
-    assert len(loader) == 1
+def test_program_is_loaded_without_another_process(steering: BpfSteering) -> None:
+    assert _child_pids() == set()
 
     steering.wait_loaded()
 
@@ -93,14 +92,15 @@ def test_closing_gives_every_descriptor_and_child_back() -> None:
 
 SUPERVISOR = """
 import sys
-from dnsfront.kernel.loader import Job, Loading
-loading = Loading(Job("/dev/null", "steer", {}), ())
-print(loading._process.pid, flush=True)
+from pathlib import Path
+from dnsfront.kernel.compiler import Compiling
+from dnsfront.kernel.programs import Program
+print(Compiling(Program(Path("/dev/null"))).pid, flush=True)
 sys.stdin.readline()
 """
 
 
-def test_loader_dies_with_its_supervisor(
+def test_compiler_dies_with_its_supervisor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A compiler that never ends, and tells when it has begun.
@@ -117,13 +117,13 @@ def test_loader_dies_with_its_supervisor(
         stdout=subprocess.PIPE,
     ) as supervisor:
         assert supervisor.stdout is not None
-        loader = os.pidfd_open(int(supervisor.stdout.readline()))
+        compiler = os.pidfd_open(int(supervisor.stdout.readline()))
         started.read_text(encoding="ascii")
         supervisor.kill()
         poll = select.poll()
-        poll.register(loader, select.POLLIN)
-        assert poll.poll(2000), "the loader still runs"
-        os.close(loader)
+        poll.register(compiler, select.POLLIN)
+        assert poll.poll(2000), "the compiler still runs"
+        os.close(compiler)
 
 
 def test_nobody_with_the_pages_can_count_what_it_took(lab: Lab) -> None:

@@ -28,7 +28,7 @@ DEMO_ZONE: Final = {
 }
 #: Below net.ipv4.ip_local_port_range.
 _PORTS: Final = itertools.count(10_000)
-#: The interpreter, the loader with LLVM, four workers: under 2 s alone on a machine.
+#: The interpreter, LLVM at worst, four workers: under 2 s alone on a machine.
 _READY_WITHIN_S: Final = 20.0
 _REPEATS: Final = "upstream_retransmissions "
 #: What may stand in no log, whatever a test does to the front end.

@@ -94,7 +94,7 @@ def test_worker_that_hangs_does_not_hold_up_its_drain(front: FrontEnd) -> None:
 def test_worker_that_hangs_is_replaced_where_nobody_counts_its_backlog(
     tmp_path: Path,
 ) -> None:
-    # The loader may not be root's either: without bpf(2), names are hashed by workers.
+    # Without bpf(2), names are hashed by workers.
     rights = ("--bounding-set=-bpf,-sys_admin", "--inh-caps=-bpf,-sys_admin")
     with FrontEnd(tmp_path, rights=rights, zones=[DEMO_ZONE]) as front:
         assert front.status()["kernel"]["steering"] == "userspace"

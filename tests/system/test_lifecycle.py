@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from dnsfront.ipc import signals
 from tests.kern.queries import qname_of
 from tests.system.clients import ask, nsid_query, receive
 from tests.system.front import DEMO_ZONE, Address, FrontEnd
-from tests.system.processes import DNSFRONT, Program
+from tests.system.processes import DNSFRONT, ROOT, Program
 from tests.system.remains import Held, bound_sockets, children_of, held_by
 from tests.system.upstream import FakeUpstream
 from tests.waiting import eventually
@@ -262,17 +263,41 @@ def test_zone_file_with_a_mistake_starts_nothing(tmp_path: Path) -> None:
     assert str(zone) in line
 
 
-def test_missing_bcc_is_told_with_the_remedy(tmp_path: Path) -> None:
-    shadow = tmp_path / "bcc.py"
-    shadow.write_text('raise ImportError("No module named bcc")\n')
-    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+def without_bcc(folder: Path, *before: Path) -> dict[str, str]:
+    """Return an environment in which bcc cannot be imported; *before* come first."""
+    (folder / "bcc.py").write_text('raise ImportError("No module named bcc")\n')
+    paths = [
+        *map(str, before),
+        str(folder),
+        *filter(None, [os.environ.get("PYTHONPATH")]),
+    ]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def test_shipped_program_steers_without_bcc(tmp_path: Path) -> None:
+    front = FrontEnd(tmp_path, env=without_bcc(tmp_path), zones=[DEMO_ZONE])
+    with front:
+        assert front.status()["kernel"]["steering"] == "ebpf"
+        assert "program_compiled" not in front.log()
+        assert ask(front.address, "www.example.test").answer
+
+
+def test_missing_object_and_missing_bcc_are_told_with_the_remedy(
+    tmp_path: Path,
+) -> None:
+    # A package of its own, so that nobody else misses the object.
+    copy = tmp_path / "copy"
+    without = shutil.ignore_patterns("__pycache__", "objects", "__objects__")
+    for name in ("dnsfront", "kern"):
+        shutil.copytree(ROOT / name, copy / name, ignore=without)
+    env = {**without_bcc(tmp_path, copy), "PYTHONSAFEPATH": "1"}  # not this checkout
     front = FrontEnd(tmp_path, env=env, zones=[DEMO_ZONE])
 
     code, [sentence] = refusal(front)
 
     assert code == UNAVAILABLE
-    assert "bcc is missing" in sentence
+    assert "the object of steer.bpf.c" in sentence
+    assert "is missing, and bcc is missing" in sentence
     assert "apt-get install python3-bpfcc" in sentence
     assert not front.control.exists()
     assert not bound_sockets()

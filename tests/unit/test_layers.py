@@ -59,7 +59,7 @@ FLOORS = {
 
 #: One file, or one room, imports each foreign library.
 OWNER = {
-    "bcc": "kernel/loader.py",
+    "bcc": "kernel/compiler.py",
     "dns": ("dns/zones/text.py", "dns/zones/tokens.py", "dns/zones/data.py"),
     "dnslib": "dns/messages.py",
     "prometheus_client": "supervisor/reports/metrics.py",
