@@ -92,7 +92,7 @@ async def start_after(
     front.datapath.groups.attach()
     roster.peering.release()
     await predecessor.serving(
-        [name for name in names if name in predecessor.ids], listeners
+        {name: listeners for name in names if name in predecessor.ids}
     )
     pause_s = time.monotonic() - let_go_at
     if not is_admin_new:

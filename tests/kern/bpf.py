@@ -58,14 +58,14 @@ def run_program(fd: int, packet: bytes) -> int:
         data_in=ctypes.addressof(data),
         repeat=1,
     )
-    maps.bpf(_PROG_TEST_RUN, request, "run the program")
+    maps._bpf(_PROG_TEST_RUN, request, "run the program")
     return int(request.retval)
 
 
 def map_exists(map_id: int) -> bool:
     """Tell whether the kernel has a map of this id."""
     try:
-        fd = maps.bpf(_MAP_GET_FD_BY_ID, _Word(word=map_id), "open a map")
+        fd = maps._bpf(_MAP_GET_FD_BY_ID, _Word(word=map_id), "open a map")
     except KernelError:
         return False
     os.close(fd)
@@ -75,7 +75,7 @@ def map_exists(map_id: int) -> bool:
 @contextlib.contextmanager
 def statistics() -> Iterator[None]:
     """Have the kernel time every program while the body runs."""
-    fd = maps.bpf(_ENABLE_STATS, _Word(), "enable statistics")
+    fd = maps._bpf(_ENABLE_STATS, _Word(), "enable statistics")
     try:
         yield
     finally:

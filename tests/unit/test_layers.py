@@ -22,16 +22,7 @@ MAY_IMPORT = {
     "ipc": ("errors", "dns.settings"),
     "config": ("errors", "ring", "dns", "ipc.spec"),
     "kernel": ("errors", "paths", "ipc"),
-    "worker": (
-        "errors",
-        "logs",
-        "dns",
-        "ring",
-        "ipc",
-        "kernel.layouts",
-        "kernel.load",
-        "kernel.book",
-    ),
+    "worker": ("errors", "logs", "dns", "ring", "ipc", "kernel.layouts", "kernel.load"),
     "supervisor": (
         "errors",
         "paths",

@@ -93,14 +93,18 @@ class LetGone(Message):
 
 
 @dataclass(frozen=True)
-class Serving(Message):
-    """The successor serves; the predecessor finishes what it had, and goes.
+class Kept:
+    """The listeners of a worker's name whose sockets the successor reads."""
 
-    It reads the sockets that the workers *names* have for *listeners*.
-    """
-
-    names: tuple[str, ...]
+    name: str
     listeners: tuple[ListenerKey, ...]
+
+
+@dataclass(frozen=True)
+class Serving(Message):
+    """The successor serves; the predecessor finishes what it had, and goes."""
+
+    kept: tuple[Kept, ...]
 
 
 KINDS: Final[dict[str, type[Message]]] = {
