@@ -18,9 +18,10 @@
 #define LABEL_OCTETS_MAX 63  /* a larger length octet is a pointer or reserved */
 #define LABELS_MAX 127
 #define QUESTION_OCTETS_MAX (QNAME_OCTETS_MAX + 1 + 4)
+#define OPT_OCTETS 11 /* of an OPT record without options */
 
 /*
- * The head of a message, on the stack: the pad puts the qname on a word's boundary, as
+ * The head of a message. On the stack, the pad puts the qname on a word's boundary, as
  * the verifier asks of a word read from there.
  */
 struct message {
@@ -33,31 +34,13 @@ struct message {
 };
 
 /*
- * Copy the head of the message at @offset of a packet of @length octets to @message, and
- * return the octets of its qname without the root, or -1 when the question is not plain.
- *
- * @message is all zeroes: where the copy ends, the walk meets a root label. The copy goes
- * through the helper because a large or fragmented datagram shows only its first octets
- * between data and data_end.
+ * Return the octets of the qname in @message without the root, or -1 when its first
+ * @octets hold no plain question. What stands behind those does not matter.
  */
-static inline int read_question(void *ctx, u32 offset, u32 length,
-				struct message *message)
+static inline int qname_octets(const struct message *message, u32 octets)
 {
-	u32 octets = length - offset;
 	u32 position = 0;
 	u32 i;
-
-	if (length < offset + DNS_HEADER_OCTETS + 1 + 4)
-		return -1;
-	if (octets > DNS_HEADER_OCTETS + QUESTION_OCTETS_MAX)
-		octets = DNS_HEADER_OCTETS + QUESTION_OCTETS_MAX;
-	FORGET(octets);
-	octets &= 0x1ff;
-	/* The range again, as the verifier has just lost it; always true. */
-	if (octets < 1 || octets > DNS_HEADER_OCTETS + QUESTION_OCTETS_MAX)
-		return -1;
-	if (bpf_skb_load_bytes(ctx, offset, message->header, octets))
-		return -1;
 
 	if (message->header[2] & 0x80) /* QR: a response */
 		return -1;
@@ -82,6 +65,33 @@ static inline int read_question(void *ctx, u32 offset, u32 length,
 	if (DNS_HEADER_OCTETS + position + 1 + 4 > octets)
 		return -1;
 	return position;
+}
+
+/*
+ * Copy the head of the message at @offset of a packet of @length octets to @message, and
+ * return the octets of its qname without the root, or -1 when the question is not plain.
+ *
+ * @message is all zeroes: where the copy ends, the walk meets a root label. The copy goes
+ * through the helper because a large or fragmented datagram shows only its first octets
+ * between data and data_end.
+ */
+static inline int read_question(void *ctx, u32 offset, u32 length,
+				struct message *message)
+{
+	u32 octets = length - offset;
+
+	if (length < offset + DNS_HEADER_OCTETS + 1 + 4)
+		return -1;
+	if (octets > DNS_HEADER_OCTETS + QUESTION_OCTETS_MAX)
+		octets = DNS_HEADER_OCTETS + QUESTION_OCTETS_MAX;
+	FORGET(octets);
+	octets &= 0x1ff;
+	/* The range again, as the verifier has just lost it; always true. */
+	if (octets < 1 || octets > DNS_HEADER_OCTETS + QUESTION_OCTETS_MAX)
+		return -1;
+	if (bpf_skb_load_bytes(ctx, offset, message->header, octets))
+		return -1;
+	return qname_octets(message, octets);
 }
 
 #endif

@@ -16,6 +16,9 @@
 
 #define MAX_WORKER_ID 127 /* two 64-bit words of the live bitmap; 0 is nobody */
 #define PREFERENCES 4     /* worker ids per slot, best first */
+#define ANSWER_WAYS 8     /* answers whose questions share a set of a book */
+#define ANSWER_TTLS 8     /* TTLs that one answer can have */
+#define FRAME_REST_OCTETS 1552
 
 /* Key of `groups`: what the kernel calls a reuseport group, as its sockets were bound. */
 struct listener {
@@ -45,6 +48,73 @@ struct load {
 	u64 taken_line[7];
 	u64 dropped; /* supervisor: datagrams its full sockets dropped */
 	u64 dropped_line[7];
+};
+
+/*
+ * Value of `sets`, one array a worker: the tags of the answers that may stand here, 0 for
+ * none. One cache line. Element 0 is no set: its first word says how many follow.
+ */
+struct answer_set {
+	u64 tag[8]; /* ANSWER_WAYS; 64 bits of hash over question and view */
+};
+
+/*
+ * Head of the values of `answers`, one array a worker: way w of set s, counted from 0, is
+ * element ANSWER_WAYS * s + w. Behind it stand the question in lower case, zeroes up to
+ * a multiple of 8 octets, and the records. Written by the worker, but for `hits`.
+ */
+struct answer {
+	u64 serial;    /* odd while the rest is written, another one afterwards */
+	u64 hits;      /* program: responses made of this element, whatever was in it */
+	u32 until_s;   /* monotonic second from which on a worker is asked */
+	u32 aged_at_s; /* monotonic second in which the TTLs are true */
+	u32 tail;      /* qtype and qclass, as in the message */
+	u16 question_octets; /* the question, qtype and qclass included */
+	u16 records_octets;  /* all behind the question */
+	u8 head[8];          /* flags and the three record counts, as in the message */
+	u16 sum; /* of the records: 16-bit words, first octet lowest, added modulo 65535 */
+	u8 view;       /* which of RD, CD and DO a query has to have: 1, 2, 4 */
+	u8 ttls;       /* how many of the following are used */
+	u16 ttl_at[8]; /* ANSWER_TTLS; octets from the first record */
+	u32 unused;
+};
+
+/* Value of `answering`, one element. */
+struct answering {
+	u32 is_on;    /* 0 lets every packet pass on */
+	u32 udp_size; /* octets; the largest response, and what its OPT record says */
+};
+
+/* Key of the tries in `clients`; a value that is not 1 leaves the client to a worker. */
+struct client4 {
+	u32 prefix_bits;
+	u8 address[4];
+};
+
+struct client6 {
+	u32 prefix_bits;
+	u8 address[16];
+};
+
+/*
+ * Value of `frames`, per CPU: a packet in the making. The DNS header ends where the
+ * question begins, on a word's boundary, so the packet begins at octet 26, or at 6 with
+ * IPv6, and `rest` holds question, records and OPT record of the largest one.
+ */
+struct frame {
+	u8 head[80];
+	u8 rest[1552]; /* FRAME_REST_OCTETS */
+};
+
+/* Value of `passed`, per CPU: why packets went on to where they would have gone. */
+struct passed {
+	u64 not_ours; /* Packets that are no UDP to an address and port of ours. */
+	u64 unusual;  /* Packets to us that are no plain query from a plain client. */
+	u64 client;   /* Queries of clients that may not be answered here. */
+	u64 absent;   /* Queries whose answer is not here. */
+	u64 expired;  /* Queries whose answer is here and wants to be fetched again. */
+	u64 size; /* Queries whose answer is larger than the client, the link or the packet takes. */
+	u64 torn; /* Queries whose answer was just being written. */
 };
 
 /* Value of `counters`, per CPU. Each datagram or connection counts in exactly one. */

@@ -63,7 +63,7 @@ static inline u64 lower_case(u64 word)
  * Hash the first @octets octets of @words; what follows them does not matter. The caller
  * promises octets < 8 * QNAME_WORDS, so that a round of the loop meets the last word.
  */
-static inline u32 qname_hash(const u64 *words, u32 octets)
+static inline u64 qname_digest(const u64 *words, u32 octets)
 {
 	u64 key0 = NUMBER(KEY0), key1 = NUMBER(KEY1);
 	struct siphash s = {
@@ -91,7 +91,13 @@ static inline u32 qname_hash(const u64 *words, u32 octets)
 	siphash_round(&s);
 	siphash_round(&s);
 	siphash_round(&s);
-	return (u32)(s.v0 ^ s.v1 ^ s.v2 ^ s.v3);
+	return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
+}
+
+/* The part of the hash that placement goes by. */
+static inline u32 qname_hash(const u64 *words, u32 octets)
+{
+	return (u32)qname_digest(words, octets);
 }
 
 #endif

@@ -15,6 +15,7 @@
 #include "bcc.h"
 #include "dns.h"
 #include "maps.h"
+#include "placement.h"
 #include "siphash.h"
 
 #ifndef RING_SLOTS
@@ -82,14 +83,6 @@ static inline int query_hash(struct sk_reuseport_md *md, u32 *hash)
 	return 0;
 }
 
-/* Nobody, worker_id 0, is never live: the supervisor leaves that bit alone. */
-static inline bool is_live(const struct live *live, u32 worker_id)
-{
-	u64 bits = worker_id < 64 ? live->bits[0] : live->bits[1];
-
-	return worker_id <= MAX_WORKER_ID && bits >> (worker_id & 63) & 1;
-}
-
 /*
  * Datagrams that a worker has yet to take. The three counts are read one after the other
  * while others write, so a moment's difference may be negative; that is no backlog.
@@ -130,18 +123,6 @@ static inline u64 bound_of_backlog(const struct live *live)
 			break;
 	}
 	return live->bounded_load_permille * total / (1000 * workers);
-}
-
-static inline u32 first_live(const struct slot *slot, const struct live *live)
-{
-	u32 i;
-
-	ROLLED
-	for (i = 0; i < PREFERENCES; i++) {
-		if (is_live(live, slot->worker_id[i]))
-			return slot->worker_id[i];
-	}
-	return 0;
 }
 
 /*

@@ -35,13 +35,17 @@ class Command(IntEnum):
     MAP_UPDATE = 2
     MAP_DELETE = 3
     PROG_LOAD = 5
+    LINK_CREATE = 28
+    LINK_UPDATE = 29
 
 
 class MapKind(IntEnum):
     """The kinds of map used here, `enum bpf_map_type`."""
 
+    HASH = 1
     ARRAY = 2
     PERCPU_ARRAY = 6
+    LPM_TRIE = 11
     ARRAY_OF_MAPS = 12
     HASH_OF_MAPS = 13
     REUSEPORT_SOCKARRAY = 20
@@ -57,8 +61,15 @@ class Update(IntEnum):
 
 #: Flag of an ARRAY whose values may be mapped into memory, BPF_F_MMAPABLE.
 MMAPABLE: Final = 0x400
-#: The program type that chooses a socket, `enum bpf_prog_type`.
+#: Flag of an ARRAY that is held by a map of maps and has a size of its own, since 5.10.
+ANY_SIZE: Final = 0x1000
+#: Flag that a LPM_TRIE must have, BPF_F_NO_PREALLOC.
+UNALLOCATED: Final = 1
+#: The program type that chooses a socket, `enum bpf_prog_type`, and those that see
+#: packets at an interface: behind the driver's taps, and before them.
 SK_REUSEPORT: Final = 21
+SCHED_CLS: Final = 3
+XDP: Final = 6
 #: What loading asks for by program type, `enum bpf_attach_type`: to be run for a TCP
 #: connection, too, whose listener closes (BPF_SK_REUSEPORT_SELECT_OR_MIGRATE).
 _ATTACH_TYPES: Final = {SK_REUSEPORT: 40}
@@ -154,7 +165,7 @@ class Map:
             map_name=name.encode()[:_MAX_NAME_OCTETS],
         )
         what = f"create map {name} ({form.kind.name})"
-        self._fd = _bpf(Command.MAP_CREATE, request, what)
+        self._fd = bpf(Command.MAP_CREATE, request, what)
 
     @classmethod
     def adopted(cls, name: str, form: MapForm, fd: int) -> Self:
@@ -243,7 +254,7 @@ class Map:
             value=_address(value) if len(value) else 0,
             flags=flags,
         )
-        _bpf(command, request, f"{verb} {self.name}[{key.hex()}]")
+        bpf(command, request, f"{verb} {self.name}[{key.hex()}]")
 
 
 def load_program(
@@ -264,7 +275,7 @@ def load_program(
         expected_attach_type=_ATTACH_TYPES.get(program_type, 0),
     )
     try:
-        return _bpf(Command.PROG_LOAD, request, f"load {name}")
+        return bpf(Command.PROG_LOAD, request, f"load {name}")
     except BpfError:
         # Only a refused program is loaded again for the log, which costs memory.
         log = ctypes.create_string_buffer(_LOG_OCTETS)
@@ -272,7 +283,7 @@ def load_program(
         request.log_size = _LOG_OCTETS
         request.log_buf = _address(log)
         try:
-            return _bpf(Command.PROG_LOAD, request, f"load {name}")
+            return bpf(Command.PROG_LOAD, request, f"load {name}")
         except BpfError as error:
             reason = _verdict(log.value.decode(errors="replace"))
             if not reason:
@@ -311,7 +322,13 @@ def _address(octets: bytes | ctypes.Array[ctypes.c_char]) -> int:
     return ctypes.addressof(octets)
 
 
-def _bpf(command: int, request: ctypes.Structure, what: str) -> int:
+def bpf(command: int, request: ctypes.Structure, what: str) -> int:
+    """Have the kernel carry out *command*, and return what it says.
+
+    Raises:
+        PrivilegeError: EPERM.
+        BpfError: any other errno; the text begins with *what*.
+    """
     number = _SYSCALL_NUMBERS.get(platform.machine())
     if number is None:
         raise KernelError(

@@ -64,5 +64,22 @@ STEER: Final = Program(
     maps=("GROUPS_FD", "TABLES_FD", "LIVE_FD", "LOAD_FD", "COUNTERS_FD"),
     numbers=("RING_SLOTS", "KEY0", "KEY1"),
 )
+ANSWER: Final = Program(
+    kern_directory() / "answer.bpf.c",
+    maps=(
+        "TABLES_FD",
+        "LIVE_FD",
+        "ADDRESSES_FD",
+        "CLIENTS4_FD",
+        "CLIENTS6_FD",
+        "SETS_FD",
+        "ANSWERS_FD",
+        "ANSWERING_FD",
+        "ANSWERED_FD",
+        "PASSED_FD",
+        "FRAMES_FD",
+    ),
+    numbers=("RING_SLOTS", "ROOM_OCTETS", "KEY0", "KEY1"),
+)
 #: What an object is shipped of: `make objects` makes them.
-SHIPPED: Final = (STEER,)
+SHIPPED: Final = (STEER, ANSWER)

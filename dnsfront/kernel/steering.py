@@ -220,6 +220,16 @@ class BpfSteering(Pages):
         return dict(zip(fields, sums, strict=True))
 
     @property
+    def tables_fd(self) -> int:
+        """The descriptor of `tables`, for a program beside; owned by this object."""
+        return self._tables.fd
+
+    @property
+    def kernel_live_fd(self) -> int:
+        """The descriptor of the program's `live`; owned by this object."""
+        return self._live_map.fd
+
+    @property
     def load_fd(self) -> int:
         """The descriptor of `load`, to be mapped by workers; owned by this object."""
         return self._load_map.fd

@@ -18,14 +18,21 @@ def hash_key(seed: str) -> bytes:
     ).digest()
 
 
-def qname_hash(qname: bytes, key: bytes) -> int:
-    """Return the low 32 bits of SipHash-1-3 of *qname* under *key*.
+def qname_digest(qname: bytes, key: bytes) -> int:
+    """Return SipHash-1-3 of *qname* under *key*, in 64 bits.
 
-    *qname* is lower-case wire form without the root label: ``b""`` is the root. The
-    kernel calls this function hsiphash on 64-bit machines.
+    *qname* is lower-case wire form without the root label: ``b""`` is the root.
     """
     digest: int = siphash13(qname, key=key).intdigest()
-    return digest & 0xFFFFFFFF
+    return digest & 0xFFFFFFFFFFFFFFFF
+
+
+def qname_hash(qname: bytes, key: bytes) -> int:
+    """Return the low 32 bits of :func:`qname_digest`, which placement goes by.
+
+    The kernel calls this function hsiphash on 64-bit machines.
+    """
+    return qname_digest(qname, key) & 0xFFFFFFFF
 
 
 def slot_of(hash32: int, slots: int) -> int:

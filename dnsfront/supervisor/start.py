@@ -92,7 +92,7 @@ async def start_after(
     front.datapath.groups.attach()
     roster.peering.release()
     await predecessor.serving(
-        {name: listeners for name in names if name in predecessor.ids}
+        [name for name in names if name in predecessor.ids], listeners
     )
     pause_s = time.monotonic() - let_go_at
     if not is_admin_new:

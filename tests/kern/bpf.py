@@ -58,14 +58,30 @@ def run_program(fd: int, packet: bytes) -> int:
         data_in=ctypes.addressof(data),
         repeat=1,
     )
-    maps._bpf(_PROG_TEST_RUN, request, "run the program")
+    maps.bpf(_PROG_TEST_RUN, request, "run the program")
     return int(request.retval)
+
+
+def run_packet(fd: int, packet: bytes) -> tuple[int, bytes]:
+    """Return what an XDP or a SCHED_CLS program says to *packet*, and what it made."""
+    data = ctypes.create_string_buffer(packet, len(packet))
+    made = ctypes.create_string_buffer(4096)
+    request = _TestRun(
+        prog_fd=fd,
+        data_size_in=len(packet),
+        data_in=ctypes.addressof(data),
+        data_size_out=len(made),
+        data_out=ctypes.addressof(made),
+        repeat=1,
+    )
+    maps.bpf(_PROG_TEST_RUN, request, "run the program")
+    return int(request.retval), made.raw[: request.data_size_out]
 
 
 def map_exists(map_id: int) -> bool:
     """Tell whether the kernel has a map of this id."""
     try:
-        fd = maps._bpf(_MAP_GET_FD_BY_ID, _Word(word=map_id), "open a map")
+        fd = maps.bpf(_MAP_GET_FD_BY_ID, _Word(word=map_id), "open a map")
     except KernelError:
         return False
     os.close(fd)
@@ -75,7 +91,7 @@ def map_exists(map_id: int) -> bool:
 @contextlib.contextmanager
 def statistics() -> Iterator[None]:
     """Have the kernel time every program while the body runs."""
-    fd = maps._bpf(_ENABLE_STATS, _Word(), "enable statistics")
+    fd = maps.bpf(_ENABLE_STATS, _Word(), "enable statistics")
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dnsfront.kernel.steering import BpfSteering
+from tests.kern.answering import AnswerLab
 from tests.kern.lab import HASH_KEY, SLOTS, Lab
 from tests.namespaces import private_network, skip_without_rights
 
@@ -45,3 +46,18 @@ def lab(_steering: BpfSteering) -> Iterator[Lab]:
     made = Lab(_steering)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="package")
+def _answering(_steering: BpfSteering) -> Iterator[AnswerLab]:
+    made = AnswerLab(_steering)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def answering(_answering: AnswerLab, lab: Lab) -> AnswerLab:
+    """The program that answers, worker 1 with an empty book, and all clients served."""
+    del lab  # which takes worker 1 out when the test ends
+    _answering.reset()
+    return _answering

@@ -78,7 +78,7 @@ def _is_running(pid: int) -> bool:
 
 def _is(kind: str, number: int) -> bool:
     try:
-        fd = maps._bpf(_BY_ID[kind], _Id(id=number), "open")
+        fd = maps.bpf(_BY_ID[kind], _Id(id=number), "open")
     except KernelError:
         return False
     os.close(fd)

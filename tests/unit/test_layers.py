@@ -22,7 +22,16 @@ MAY_IMPORT = {
     "ipc": ("errors", "dns.settings"),
     "config": ("errors", "ring", "dns", "ipc.spec"),
     "kernel": ("errors", "paths", "ipc"),
-    "worker": ("errors", "logs", "dns", "ring", "ipc", "kernel.layouts", "kernel.load"),
+    "worker": (
+        "errors",
+        "logs",
+        "dns",
+        "ring",
+        "ipc",
+        "kernel.layouts",
+        "kernel.load",
+        "kernel.book",
+    ),
     "supervisor": (
         "errors",
         "paths",

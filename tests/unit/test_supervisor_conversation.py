@@ -9,14 +9,15 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from dnsfront.config.model import MAX_LISTEN
 from dnsfront.errors import UnavailableError
 from dnsfront.ipc import channel
 from dnsfront.ipc.packets import Descriptor, Message, pack
 from dnsfront.ipc.spec import Listener
+from dnsfront.kernel.pages import MAX_WORKER_ID
 from dnsfront.supervisor.takeover.conversation import Conversation
 from dnsfront.supervisor.takeover.messages import (
     EntriesSent,
-    Kept,
     LetGo,
     LetGone,
     OfferGroup,
@@ -59,7 +60,7 @@ def say(sock: socket.socket, message: Message) -> None:
         EntriesSent(3),
         LetGo(),
         LetGone(),
-        Serving((Kept("w1", (LISTENER.key,)),)),
+        Serving(("w1",), (LISTENER.key,)),
     ],
     ids=lambda message: message.op,
 )
@@ -117,5 +118,58 @@ def test_another_message_than_the_expected_one_is_told() -> None:
 
         with pytest.raises(UnavailableError, match="said let_go, want let_gone"):
             await conversation.expect(LetGone, timeout_s=10)
+
+    converse(story)
+
+
+# What the config allows: workers with the longest names, and twice as many listeners
+# as addresses.
+NAMES = tuple(f"{number:032}" for number in range(MAX_WORKER_ID))
+LISTENERS = tuple(
+    Listener(
+        *("2001:db8:1111:2222:3333:4444:5555:6666", 65535, 10, transport),
+        is_wildcard=True,
+        number=255,
+        index=index,
+    )
+    for index in range(MAX_LISTEN)
+    for transport in ("udp", "tcp")
+)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        OfferWorker(NAMES[0], 127, LISTENERS, (Descriptor(0),) * len(LISTENERS)),
+        OfferRest(NAMES, "[::]:65535", Descriptor(0), Descriptor(0)),
+        SendEntries(
+            tuple(range(MAX_WORKER_ID)),
+            "0" * 32,
+            Descriptor(0),
+            (Descriptor(0),) * MAX_WORKER_ID,
+        ),
+        Serving(NAMES, tuple(listener.key for listener in LISTENERS)),
+    ],
+    ids=lambda message: message.op,
+)
+def test_the_largest_message_arrives(message: Message) -> None:
+    async def story(conversation: Conversation, theirs: socket.socket) -> None:
+        say(theirs, message)
+
+        heard = await conversation.receive()
+
+        plain, fds = pack(heard)
+        for fd in fds:
+            os.close(fd)
+        assert plain == pack(message)[0]
+
+    converse(story)
+
+
+def test_message_longer_than_a_packet_is_refused_with_a_sentence() -> None:
+    async def story(conversation: Conversation, theirs: socket.socket) -> None:
+        channel.send(theirs, {"op": "x" * 70_000})
+        with pytest.raises(UnavailableError, match="the message was cut"):
+            await conversation.receive()
 
     converse(story)

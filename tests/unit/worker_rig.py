@@ -129,8 +129,7 @@ class Rig:
         self.gate = Gate(AccessSettings(tuple(allow), "refuse"))
         self.wait_s: float | None = None
         self.reactor = Reactor(
-            self.clock,
-            now_ns=lambda: self.now_ns,
+            before_round=self._before_round,
             after_round=self._after_round,
             on_tick=lambda _now_ns: None,
             on_fault=self.faults.caught,
@@ -155,7 +154,7 @@ class Rig:
         if zone:
             self.answering.serve(ZoneSet([load_zone("example.test", zone, "test")]))
         self._bounds = bounds
-        self.clock.set(self.now_ns)
+        self._before_round(0)
         if upstreams:
             self.forward_to(upstreams, policy)
         receiving, self.handover_send = socket.socketpair(
@@ -260,6 +259,9 @@ class Rig:
         self, number: int, address: bytes, control: bytes, octets: bytes
     ) -> None:
         {0: self.udp}[number].answer_passed(address, control, octets)
+
+    def _before_round(self, _real_ns: int) -> None:
+        self.clock.set(self.now_ns)
 
     def _after_round(self) -> float | None:
         self.forwarding.expire()

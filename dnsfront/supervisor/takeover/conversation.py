@@ -60,6 +60,8 @@ class Conversation:
                 raise UnavailableError(
                     f"{exc}, want a higher limit for this process"
                 ) from exc
+            except ValueError as exc:
+                raise UnavailableError(f"the other instance: {exc}") from exc
             if received is None:
                 raise UnavailableError("the other instance is gone")
             return _message(*received)

@@ -93,18 +93,14 @@ class LetGone(Message):
 
 
 @dataclass(frozen=True)
-class Kept:
-    """The listeners of a worker's name whose sockets the successor reads."""
-
-    name: str
-    listeners: tuple[ListenerKey, ...]
-
-
-@dataclass(frozen=True)
 class Serving(Message):
-    """The successor serves; the predecessor finishes what it had, and goes."""
+    """The successor serves; the predecessor finishes what it had, and goes.
 
-    kept: tuple[Kept, ...]
+    It reads the sockets that the workers *names* have for *listeners*.
+    """
+
+    names: tuple[str, ...]
+    listeners: tuple[ListenerKey, ...]
 
 
 KINDS: Final[dict[str, type[Message]]] = {

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final, Self
 
@@ -24,7 +24,6 @@ from dnsfront.supervisor.takeover.conversation import Conversation
 from dnsfront.supervisor.takeover.messages import (
     PROTOCOL,
     EntriesSent,
-    Kept,
     LetGo,
     LetGone,
     OfferGroup,
@@ -174,14 +173,13 @@ class Predecessor:
         except UnavailableError as exc:
             _LOG.warning("predecessor_lost reason=%s", exc)
 
-    async def serving(self, kept: Mapping[str, Collection[Listener]]) -> None:
-        """Tell that the sockets of *kept* are read here; the predecessor may go."""
-        told = tuple(
-            Kept(name, tuple(listener.key for listener in listeners))
-            for name, listeners in kept.items()
-        )
+    async def serving(
+        self, names: Collection[str], listeners: Iterable[Listener]
+    ) -> None:
+        """Tell that we read the sockets of *names* for *listeners*; it may go."""
+        serving = Serving(tuple(names), tuple(listener.key for listener in listeners))
         try:
-            await self._conversation.send(Serving(told))
+            await self._conversation.send(serving)
         except UnavailableError as exc:
             _LOG.warning("predecessor_lost reason=%s", exc)
 

@@ -124,13 +124,14 @@ class Succession:
             await self._intake.pause()
             await conversation.send(LetGone())
             serving = await conversation.expect(Serving, SERVE_TIMEOUT_S)
-        except (DnsfrontError, OSError):
+        except Exception:
+            # Whatever it was, nobody else takes what waits in the sockets.
             await _end(pidfd)
             await self._intake.resume()
             raise
         finally:
             os.close(pidfd)
-        self.kept = {kept.name: frozenset(kept.listeners) for kept in serving.kept}
+        self.kept = dict.fromkeys(serving.names, frozenset(serving.listeners))
         self._turns.refuse_more()
         self._intake.hand_on()
         _LOG.info("handed_over successor_pid=%d workers=%d", pid, len(self.kept))

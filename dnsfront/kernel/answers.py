@@ -1,0 +1,331 @@
+"""The answers that the kernel gives: maps, programs and hooks, as one object.
+
+Workers alone say what is answered: each has a book (`dnsfront/kernel/book.py`), whose
+memory is made here. The program finds the owner of a name as steering does, in the same
+table, and looks into the owner's book. `kern/README.md` has the order of updates.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import struct
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from typing import Final
+
+from dnsfront.errors import KernelError
+from dnsfront.ipc.spec import Endpoint
+from dnsfront.kernel.book import SET_OCTETS, WAYS, BookSize
+from dnsfront.kernel.hook import Hook, HookMode, program_type_of
+from dnsfront.kernel.layouts import layout
+from dnsfront.kernel.loader import Job, Loading
+from dnsfront.kernel.maps import ANY_SIZE, MMAPABLE, UNALLOCATED, Map, MapForm, MapKind
+from dnsfront.kernel.pages import MAX_WORKER_ID
+from dnsfront.kernel.programs import ANSWER
+
+#: Addresses that can be answered at, those of wildcards included.
+MAX_ADDRESSES: Final = 4096
+#: Networks of clients, of one family.
+MAX_NETWORKS: Final = 1 << 20
+
+_FRAME: Final = layout("frame")
+_PASSED: Final = layout("passed")
+_ADDRESSES: Final = MapForm(
+    MapKind.HASH, 4, MAX_ADDRESSES, key_octets=layout("listener").size_octets
+)
+_WORKERS: Final = MAX_WORKER_ID + 1
+_OF_WORKERS: Final = MapForm(MapKind.ARRAY_OF_MAPS, 4, _WORKERS)
+_CLIENTS: Final = MapForm(MapKind.ARRAY_OF_MAPS, 4, 1)
+_BOOK_FLAGS: Final = MMAPABLE | ANY_SIZE
+_FIRST_KEY: Final = struct.pack("=I", 0)
+_FAMILIES: Final = {socket.AF_INET: "client4", socket.AF_INET6: "client6"}
+#: The machines whose order of stores and loads a cell's serial rests on: as written.
+_MACHINES: Final = ("x86_64",)
+
+#: Functions of the program by the mode of the hook.
+_FUNCTIONS: Final[dict[HookMode, str]] = {
+    "xdp": "answer_native",
+    "xdp_generic": "answer_generic",
+    "tc": "answer_tc",
+}
+
+
+class KernelAnswers:
+    """The maps, the books of the workers, and the hooks.
+
+    The supervisor owns the object and every descriptor in it. What is attached ends
+    when it closes. Until :meth:`configure` says so, every packet passes on.
+    """
+
+    def __init__(
+        self,
+        *,
+        slots: int,
+        hash_key: bytes,
+        tables_fd: int,
+        live_fd: int,
+        room_octets: int,
+    ) -> None:
+        """Create the maps.
+
+        *tables_fd* and *live_fd* are those of the program that steers, of as many
+        *slots* and with the same *hash_key*; *room_octets* that of all books.
+
+        Raises:
+            PrivilegeError: this process may make no maps.
+            KernelError: the kernel or the machine lacks something, as the text says.
+        """
+        if platform.machine() not in _MACHINES:
+            raise KernelError(
+                f"answers in the kernel: not on {platform.machine()};"
+                f" want {' or '.join(_MACHINES)}"
+            )
+        self._slots, self._hash_key = slots, hash_key
+        self._tables_fd, self._live_fd = tables_fd, live_fd
+        self._room_octets = room_octets
+        self._books: dict[int, tuple[Map, Map]] = {}
+        self._addresses_now: set[bytes] = set()
+        self._loadings: dict[HookMode, Loading] = {}
+        self._programs: dict[HookMode, int] = {}
+        self._hooks: list[Hook] = []
+        with ExitStack() as resources:
+            self._resources = resources
+            smallest = BookSize(1, room_octets)
+            self._addresses = self._create("answer_addresses", _ADDRESSES)
+            self._sets = self._create("answer_sets", _OF_WORKERS, _sets_form(smallest))
+            self._answers = self._create(
+                "answers", _OF_WORKERS, _answers_form(smallest)
+            )
+            self._clients = {
+                family: self._create(f"answer_{name}", _CLIENTS, _trie_form(name, 1))
+                for family, name in _FAMILIES.items()
+            }
+            self._answering = self._create(
+                "answering",
+                MapForm(MapKind.ARRAY, layout("answering").size_octets, 1),
+            )
+            self._answered = self._create(
+                "answered", MapForm(MapKind.PERCPU_ARRAY, 8, _WORKERS)
+            )
+            self._passed = self._create(
+                "passed", MapForm(MapKind.PERCPU_ARRAY, _PASSED.size_octets, 1)
+            )
+            self._frames = self._create(
+                "frames", MapForm(MapKind.PERCPU_ARRAY, _FRAME.size_octets, 1)
+            )
+            self._resources = resources.pop_all()
+
+    def _create(self, name: str, form: MapForm, holds: MapForm | None = None) -> Map:
+        """Return a new map that closes with this object; *holds* is the inner form."""
+        inner = Map(f"{name}_inner", holds) if holds else None
+        try:
+            created = Map(name, form, inner=inner)
+        finally:
+            if inner:
+                inner.close()
+        self._resources.callback(created.close)
+        return created
+
+    # -- what is answered, and to whom
+
+    def add_book(self, worker_id: int, size: BookSize) -> tuple[int, int]:
+        """Give *worker_id* an empty book in place of the one it may have.
+
+        The descriptors of `sets` and `answers` are for the worker to map, and owned
+        here. A worker that is gone may still have the book of before, which nobody
+        reads any more.
+
+        Raises:
+            KernelError: the kernel has no memory for it.
+        """
+        assert size.room_octets == self._room_octets
+        key = struct.pack("=I", worker_id)
+        sets = Map("sets", _sets_form(size))
+        answers = None
+        try:
+            with sets.map_memory() as memory:
+                memory[:8] = struct.pack("=Q", size.sets)
+            answers = Map("answers", _answers_form(size))
+            # The tags first: there are none yet, so nothing is found on the way.
+            self._sets.update(key, struct.pack("=I", sets.fd))
+            self._answers.update(key, struct.pack("=I", answers.fd))
+        except BaseException:
+            self._sets.delete(key)
+            sets.close()
+            if answers:
+                answers.close()
+            raise
+        self._close_book(worker_id)
+        self._books[worker_id] = (sets, answers)
+        return sets.fd, answers.fd
+
+    def remove_book(self, worker_id: int) -> None:
+        """Answer no more for *worker_id*; on return no packet is on its way there."""
+        key = struct.pack("=I", worker_id)
+        self._sets.delete(key)
+        self._answers.delete(key)
+        self._close_book(worker_id)
+
+    def _close_book(self, worker_id: int) -> None:
+        for used in self._books.pop(worker_id, ()):
+            used.close()
+
+    def set_addresses(self, endpoints: Iterable[Endpoint]) -> None:
+        """Answer what is sent to *endpoints*, and nothing else.
+
+        There are no wildcards among them, and no addresses of one link.
+
+        Raises:
+            KernelError: there are more than the map holds.
+        """
+        wanted = {_address_key(endpoint) for endpoint in endpoints}
+        for key in self._addresses_now - wanted:
+            self._addresses.delete(key)
+        for key in wanted - self._addresses_now:
+            self._addresses.update(key, struct.pack("=I", 1))
+        self._addresses_now = wanted
+
+    def set_clients(self, networks: Sequence[str], but: Iterable[str] = ()) -> None:
+        """Answer clients of *networks*, each with its prefix, and no others.
+
+        *but* are addresses in them that no packet may claim to come from, such as
+        broadcasts. On return no packet is judged by what was said before.
+
+        Raises:
+            KernelError: there are more networks than the map holds.
+        """
+        for family, name in _FAMILIES.items():
+            trie = Map("clients", _trie_form(name, MAX_NETWORKS))
+            try:
+                for network in networks:
+                    if (":" in network) == (family == socket.AF_INET6):
+                        trie.update(_client_key(family, network), b"\1\0\0\0")
+                for address in but:
+                    if (":" in address) == (family == socket.AF_INET6):
+                        bits = 128 if family == socket.AF_INET6 else 32
+                        key = _client_key(family, f"{address}/{bits}")
+                        trie.update(key, bytes(4))
+                self._clients[family].update(_FIRST_KEY, struct.pack("=I", trie.fd))
+            finally:
+                trie.close()
+
+    def configure(self, *, is_on: bool, udp_size: int) -> None:
+        """Answer, or let every packet pass on; say that we take *udp_size* octets."""
+        self._answering.update(_FIRST_KEY, struct.pack("=II", is_on, udp_size))
+
+    # -- programs and hooks
+
+    def start_loading(self, mode: HookMode) -> None:
+        """Have the program of *mode* made; :meth:`attach` waits for it."""
+        if mode not in self._loadings and mode not in self._programs:
+            loading = Loading(self._job(mode))
+            self._resources.callback(loading.close)
+            self._loadings[mode] = loading
+
+    def program_fd(self, mode: HookMode, timeout_s: float = 20) -> int:
+        """Return the program of *mode*, loaded if it is not; owned by this object.
+
+        Raises:
+            PrivilegeError: loading needs a right that this process lacks.
+            KernelError: the compiler or the verifier refuses, or takes too long.
+        """
+        if mode not in self._programs:
+            self.start_loading(mode)
+            fd = self._loadings.pop(mode).wait(timeout_s)
+            self._resources.callback(os.close, fd)
+            self._programs[mode] = fd
+        return self._programs[mode]
+
+    def attach(self, interface: str, mode: HookMode) -> Hook:
+        """Answer at *interface* until the hook is closed, or this object.
+
+        Raises:
+            PrivilegeError: a right is missing.
+            KernelError: the program cannot be loaded, or not be attached there.
+        """
+        hook = Hook(interface, mode, self.program_fd(mode))
+        self._hooks.append(hook)
+        return hook
+
+    def _job(self, mode: HookMode) -> Job:
+        key0, key1 = struct.unpack("<QQ", self._hash_key)
+        values = {
+            "TABLES_FD": self._tables_fd,
+            "LIVE_FD": self._live_fd,
+            "ADDRESSES_FD": self._addresses.fd,
+            "CLIENTS4_FD": self._clients[socket.AF_INET].fd,
+            "CLIENTS6_FD": self._clients[socket.AF_INET6].fd,
+            "SETS_FD": self._sets.fd,
+            "ANSWERS_FD": self._answers.fd,
+            "ANSWERING_FD": self._answering.fd,
+            "ANSWERED_FD": self._answered.fd,
+            "PASSED_FD": self._passed.fd,
+            "FRAMES_FD": self._frames.fd,
+            "RING_SLOTS": self._slots,
+            "ROOM_OCTETS": self._room_octets,
+            "KEY0": key0,
+            "KEY1": key1,
+        }
+        return Job(ANSWER, _FUNCTIONS[mode], values, program_type_of(mode))
+
+    # -- counters
+
+    def hits(self) -> dict[int, int]:
+        """Return how many responses were given in the name of each worker with a book.
+
+        They do not fall when a worker gets another book.
+        """
+        return {
+            worker_id: sum(
+                int.from_bytes(octets, "little")
+                for octets in self._answered.lookup_per_cpu(
+                    struct.pack("=I", worker_id)
+                )
+            )
+            for worker_id in self._books
+        }
+
+    def passed(self) -> dict[str, int]:
+        """Return why packets passed on, and how many, named as in `kern/maps.h`."""
+        fields = _PASSED.fields
+        values = (
+            struct.unpack(f"={len(fields)}Q", octets)
+            for octets in self._passed.lookup_per_cpu(_FIRST_KEY)
+        )
+        sums = map(sum, zip(*values, strict=True))
+        return dict(zip(fields, sums, strict=True))
+
+    def close(self) -> None:
+        """Detach everywhere and give up programs, maps and books."""
+        while self._hooks:
+            self._hooks.pop().close()
+        self._resources.close()
+        for worker_id in tuple(self._books):
+            self._close_book(worker_id)
+
+
+def _sets_form(size: BookSize) -> MapForm:
+    return MapForm(MapKind.ARRAY, SET_OCTETS, size.sets + 1, flags=_BOOK_FLAGS)
+
+
+def _answers_form(size: BookSize) -> MapForm:
+    return MapForm(MapKind.ARRAY, size.cell_octets, WAYS * size.sets, flags=_BOOK_FLAGS)
+
+
+def _trie_form(name: str, entries: int) -> MapForm:
+    key_octets = layout(name).size_octets
+    return MapForm(MapKind.LPM_TRIE, 4, entries, key_octets, UNALLOCATED)
+
+
+def _address_key(endpoint: Endpoint) -> bytes:
+    """Return the key of an address as a packet has it: `struct listener`."""
+    host, port, family = endpoint
+    address = socket.inet_pton(family, host).ljust(16, b"\0")
+    return struct.pack("=III16s", family, socket.IPPROTO_UDP, port, address)
+
+
+def _client_key(family: int, network: str) -> bytes:
+    address, _, bits = network.partition("/")
+    return struct.pack("=I", int(bits)) + socket.inet_pton(family, address)

@@ -1,0 +1,273 @@
+"""What is not for the kernel to answer passes on, untouched, and is counted."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from dnsfront.dns import wire
+from tests.kern.answering import (
+    HEAD,
+    MODES,
+    OPT,
+    RECORD,
+    TTL_AT,
+    UDP_SIZE,
+    entry_for,
+    message_for,
+)
+from tests.kern.lab import SLOTS
+from tests.kern.packets import IP, IPV6, PORT, Packet
+from tests.kern.queries import qname_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dnsfront.kernel.hook import HookMode
+    from tests.kern.answering import AnswerLab
+
+QUESTION: Final = qname_of("www.Example.test") + b"\0\0\1\0\1"
+PLAIN: Final = Packet(IP, message_for(QUESTION))
+PLAIN6: Final = Packet(IPV6, message_for(QUESTION))
+WITH_OPT: Final = message_for(QUESTION, opt=OPT)
+DNSSEC_OK: Final = OPT[:7] + b"\x80" + OPT[8:]
+
+
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest) -> HookMode:
+    found: HookMode = request.param
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _answer(answering: AnswerLab) -> None:
+    answering.keep(entry_for(QUESTION))
+
+
+def test_plain_queries_are_answered(answering: AnswerLab, mode: HookMode) -> None:
+    with answering.counting(answered=5):
+        for packet in (
+            PLAIN,
+            PLAIN6,
+            replace(PLAIN, payload=WITH_OPT),
+            replace(PLAIN, fragment=0, hop_limit=1),
+            replace(PLAIN, checksum="none"),
+        ):
+            assert answering.run(mode, packet.to_wire())
+
+
+def test_nothing_is_answered_while_it_is_off(
+    answering: AnswerLab, mode: HookMode
+) -> None:
+    answering.answers.configure(is_on=False, udp_size=UDP_SIZE)
+
+    with answering.counting(not_ours=1):
+        assert answering.run(mode, PLAIN.to_wire()) is None
+
+
+def test_only_clients_of_the_list_are_answered(
+    answering: AnswerLab, mode: HookMode
+) -> None:
+    answering.answers.set_clients(
+        ["10.1.0.0/16", "2001:db8::/32"], but=["10.1.255.255"]
+    )
+    answered = [
+        replace(PLAIN, source="10.1.2.3"),
+        replace(PLAIN6, source="2001:db8:1::9"),
+    ]
+    passed = [
+        PLAIN,
+        PLAIN6,
+        replace(PLAIN, source="10.2.0.1"),
+        replace(PLAIN, source="10.1.255.255"),
+        replace(PLAIN6, source="2001:db9::1"),
+    ]
+
+    with answering.counting(answered=2, client=5):
+        assert all(answering.run(mode, packet.to_wire()) for packet in answered)
+        assert not any(answering.run(mode, packet.to_wire()) for packet in passed)
+
+    answering.answers.set_clients([])
+    with answering.counting(client=7):
+        for packet in (*answered, *passed):
+            assert answering.run(mode, packet.to_wire()) is None
+
+
+def test_addresses_are_those_that_were_set_last(
+    answering: AnswerLab, mode: HookMode
+) -> None:
+    answering.answers.set_addresses([("127.0.0.2", 53, IP), ("127.0.0.1", 54, IP)])
+
+    with answering.counting(answered=1, not_ours=2):
+        assert answering.run(mode, PLAIN.to_wire()) is None
+        assert answering.run(mode, PLAIN6.to_wire()) is None
+        other = replace(PLAIN, target="127.0.0.2", port=53)
+        assert answering.run(mode, other.to_wire())
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        message_for(QUESTION, flags=0),
+        message_for(QUESTION, flags=wire.RD | wire.CD),
+        message_for(QUESTION, opt=DNSSEC_OK),
+        message_for(QUESTION[:-3] + b"\x1c\0\1"),
+        message_for(QUESTION[:-1] + b"\3"),
+        message_for(b"\3v" + QUESTION[2:]),
+        message_for(b"\1a" + QUESTION),
+    ],
+    ids=["no-rd", "cd", "do", "type", "class", "name", "longer-name"],
+)
+def test_another_question_or_view_is_absent(
+    answering: AnswerLab, mode: HookMode, message: bytes
+) -> None:
+    with answering.counting(absent=1):
+        assert answering.run(mode, replace(PLAIN, payload=message).to_wire()) is None
+
+
+def test_from_its_second_on_an_answer_is_expired(
+    answering: AnswerLab, mode: HookMode
+) -> None:
+    answering.keep(entry_for(QUESTION, lives_s=0))
+
+    with answering.counting(expired=1):
+        assert answering.run(mode, PLAIN.to_wire()) is None
+
+
+def test_response_that_is_too_large_is_left_to_the_worker(
+    answering: AnswerLab, mode: HookMode
+) -> None:
+    size = len(WITH_OPT) + len(RECORD)
+    answering.answers.configure(is_on=True, udp_size=size - 1)
+    with answering.counting(size=1):
+        packet = replace(PLAIN, payload=WITH_OPT)
+        assert answering.run(mode, packet.to_wire()) is None
+
+    answering.answers.configure(is_on=True, udp_size=size)
+    with answering.counting(answered=1):
+        assert answering.run(mode, packet.to_wire())
+
+
+def test_cell_that_is_being_written_is_left_alone(
+    answering: AnswerLab, mode: HookMode
+) -> None:
+    cell = answering.keep(entry_for(QUESTION))
+    word = cell * (answering.book._cell_octets // 8)
+    answering.book._words[word] += 1
+
+    with answering.counting(torn=1):
+        assert answering.run(mode, PLAIN.to_wire()) is None
+
+
+def _wipe(answering: AnswerLab) -> None:
+    answering.book.clear()
+
+
+def _remove(answering: AnswerLab) -> None:
+    answering.answers.remove_book(1)
+
+
+def _die(answering: AnswerLab) -> None:
+    answering.steering.set_live(1, is_live=False)
+
+
+def _move(answering: AnswerLab) -> None:
+    answering.steering.set_live(2, is_live=True)
+    answering.steering.publish(bytes((2, 1, 0, 0)) * SLOTS)
+
+
+def _renew(answering: AnswerLab) -> None:
+    answering.new_book(1)
+
+
+@pytest.mark.parametrize("change", [_wipe, _remove, _die, _move, _renew])
+def test_only_the_book_of_the_owner_counts(
+    answering: AnswerLab, mode: HookMode, change: Callable[[AnswerLab], None]
+) -> None:
+    with answering.counting(answered=1):
+        assert answering.run(mode, PLAIN.to_wire())
+
+    change(answering)
+
+    before = answering.answers.passed()["absent"]
+    assert answering.run(mode, PLAIN.to_wire()) is None
+    assert answering.answers.passed()["absent"] == before + 1
+
+
+def test_who_stands_in_answers_from_its_own_book(
+    answering: AnswerLab, mode: HookMode
+) -> None:
+    other = answering.new_book(2, sets=3)
+    entry = entry_for(QUESTION, body=RECORD[:-1] + b"\x77")
+    answering.keep(entry, other)
+    mine = answering.run(mode, PLAIN.to_wire())
+    assert mine
+    assert mine.endswith(RECORD[-1:])
+
+    answering.steering.set_live(2, is_live=True)
+    answering.steering.set_live(1, is_live=False)
+
+    theirs = answering.run(mode, PLAIN.to_wire())
+    assert theirs
+    assert theirs.endswith(b"\x77")
+    assert answering.answers.hits()[2] >= 1
+    answering.answers.remove_book(2)
+
+
+@pytest.mark.parametrize("records", [473, 1000, 65535])
+def test_cell_with_lengths_that_lie_gives_nothing_away(
+    answering: AnswerLab, mode: HookMode, records: int
+) -> None:
+    cell = answering.keep(entry_for(QUESTION))
+    at = cell * answering.book._cell_octets
+    answering.book._octets[at + 30 : at + 32] = struct.pack("<H", records)
+
+    with answering.counting(torn=1):
+        assert answering.run(mode, PLAIN.to_wire()) is None
+
+
+def test_hits_are_those_of_the_entry(answering: AnswerLab, mode: HookMode) -> None:
+    cell = answering.keep(entry_for(QUESTION))
+    other = answering.keep(entry_for(b"\1a" + QUESTION))
+    answering.book.harvest(0, answering.book.cells)
+
+    for _ in range(3):
+        answering.run(mode, PLAIN.to_wire())
+
+    assert answering.book.harvest(0, answering.book.cells) == [(cell, 3)]
+    assert answering.book.hits(other) == 0
+
+
+@pytest.mark.parametrize("family", [IP, IPV6], ids=["ipv4", "ipv6"])
+def test_checksum_that_is_half_done_is_done_the_same_way(
+    answering: AnswerLab, family: int
+) -> None:
+    packet = Packet(family, WITH_OPT, checksum="partial").to_wire()
+
+    for mode in MODES:
+        made = answering.run(mode, packet)
+        assert made
+        at = 40 if family == IP else 60
+        back = Packet(
+            family,
+            made[at + 2 :],
+            source="127.0.0.1" if family == IP else "::1",
+            target="127.0.0.9" if family == IP else "::1",
+            source_port=PORT,
+            port=40053,
+            checksum="true" if mode == "xdp" else "partial",
+        )
+        assert made[at : at + 2] == back.to_wire()[at : at + 2]
+
+
+def test_aged_ttls_end_at_zero(answering: AnswerLab, mode: HookMode) -> None:
+    answering.keep(entry_for(QUESTION, body=RECORD, head=HEAD, age_s=301))
+
+    made = answering.run(mode, PLAIN.to_wire())
+
+    assert made
+    at = len(made) - len(RECORD) + TTL_AT
+    assert made[at : at + 4] == bytes(4)
