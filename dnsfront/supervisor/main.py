@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import resource
 import signal
 import time
 from collections.abc import Awaitable, Coroutine
@@ -72,7 +71,6 @@ async def _run(config_path: Path, started_at: float, *, is_takeover: bool) -> No
         if wanted is None:
             return
         logs.set_up(wanted.config.log.level, "supervisor")
-    _raise_descriptor_limit()
     with spawning.nursery():
         await _Supervisor(wanted, started_at, stop_asked).run(is_takeover=is_takeover)
 
@@ -290,9 +288,3 @@ def _watched(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     task = asyncio.create_task(work, name=name)
     task.add_done_callback(ended)
     return task
-
-
-def _raise_descriptor_limit() -> None:
-    """Allow as many descriptors as we may have: each worker takes two a listener."""
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

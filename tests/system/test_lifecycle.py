@@ -100,12 +100,25 @@ def test_stop_command_returns_when_nothing_is_left(tmp_path: Path) -> None:
 def test_signal_during_the_start_leaves_nothing(tmp_path: Path) -> None:
     front = demo(tmp_path)
     with front.launch() as program:
-        eventually(lambda: children_of(program.pid), within_s=10)
+        eventually(lambda: held_by(program.pid).objects, within_s=10)
         held = held_by(program.pid)
 
         program.signal(signal.SIGTERM)
 
         assert program.wait() == 0
+        assert_nothing_is_left(front, held)
+
+
+def test_signal_before_anybody_listens_to_it_leaves_nothing(tmp_path: Path) -> None:
+    front = demo(tmp_path)
+    with front.launch() as program:
+        # The nursery, which comes before anything else is imported.
+        eventually(lambda: children_of(program.pid), within_s=10)
+        held = held_by(program.pid)
+
+        program.signal(signal.SIGTERM)
+
+        assert program.wait() in {-signal.SIGTERM, 0}
         assert_nothing_is_left(front, held)
 
 

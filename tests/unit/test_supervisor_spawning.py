@@ -61,6 +61,46 @@ def test_a_forked_worker_is_a_child_of_the_supervisor(
         assert end(worker, ours) == os.EX_UNAVAILABLE
 
 
+def test_a_nursery_that_has_begun_is_the_one_that_forks(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = ends
+    with spawning.begun():
+        begun = spawning._Spawner.begun
+        with spawning.nursery():
+            assert spawning._Spawner.nursery is begun is not None
+            worker = spawning.spawn(theirs.fileno())
+            theirs.close()
+
+        assert begun._process.returncode == -signal.SIGKILL
+        assert end(worker, ours) == os.EX_UNAVAILABLE
+
+
+def test_a_nursery_that_nobody_came_to_ends() -> None:
+    with spawning.begun():
+        assert spawning._Spawner.begun is not None
+        process = spawning._Spawner.begun._process
+
+    assert process.returncode == -signal.SIGKILL
+    assert spawning._Spawner.begun is None
+
+
+def test_a_nursery_that_could_not_begin_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse() -> spawning.Nursery:
+        raise OSError(errno.EAGAIN, "no process")
+
+    with contextlib.ExitStack() as stack:
+        with monkeypatch.context() as patch:
+            patch.setattr(spawning, "Nursery", refuse)
+            stack.enter_context(spawning.begun())
+
+        stack.enter_context(spawning.nursery())
+        assert nursery_pid() > 0
+    assert not caplog.messages
+
+
 def test_a_killed_worker_tells_its_signal(
     ends: tuple[socket.socket, socket.socket],
 ) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import logging
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -127,13 +128,33 @@ class _Spawner:
     """Where workers of this process come from today."""
 
     nursery: Nursery | None = None
+    #: One that is not asked for anything before :func:`nursery`.
+    begun: Nursery | None = None
+
+
+@contextlib.contextmanager
+def begun() -> Iterator[None]:
+    """Have a nursery import the workers' code while the body gets to :func:`nursery`.
+
+    What it forks may have as many descriptors as this process is allowed to.
+    """
+    _raise_descriptor_limit()
+    with contextlib.suppress(OSError):  # tried again, and told then
+        _Spawner.begun = Nursery()
+    try:
+        yield
+    finally:
+        if _Spawner.begun is not None:
+            _Spawner.begun.close()
+            _Spawner.begun = None
 
 
 @contextlib.contextmanager
 def nursery() -> Iterator[None]:
     """Have workers forked by a process that runs as long as the body."""
     try:
-        _Spawner.nursery = Nursery()
+        _Spawner.nursery = _Spawner.begun or Nursery()
+        _Spawner.begun = None
     except OSError as exc:
         _LOG.warning("nursery_not_started error=%s", exc.strerror)
     try:
@@ -194,6 +215,12 @@ def run(module: str, argument: str, channel_fd: int, output_fd: int) -> Process:
         pass_fds=[channel_fd],
         cwd=PACKAGE_PARENT,
     )
+
+
+def _raise_descriptor_limit() -> None:
+    """Allow as many descriptors as we may have: each worker takes two a listener."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _lose() -> None:
