@@ -63,6 +63,9 @@ objects: setup ## compile what changed in kern/ for those who have no compiler
 bench: setup-bench compiled ## measure against the peers, side by side
 	@$(VENV)/python -m tests.bench
 
+bench-quick: setup-bench compiled ## the same in two short rounds, within three minutes
+	@$(VENV)/python -m tests.bench --quick
+
 # MINUTES=60 for long; SEED=... and OPS=FILE do again what a report tells.
 soak: setup ## a model beside the real server, random operations; wants root
 	@$(VENV)/python -m tests.soak $(if $(MINUTES),--minutes $(MINUTES)) \

@@ -10,11 +10,19 @@ import time
 from pathlib import Path
 from typing import Final, NoReturn
 
-from tests.bench import contract, footprint, load, report, steering, under_load
+from tests.bench import contract, footprint, load, rates, report, steering, under_load
 from tests.bench.errors import BenchError
 from tests.bench.lab import Lab, Round, Settings
 
-_MEASUREMENTS: Final = ("hit", "latency", "miss", "start", "memory", "steering")
+_MEASUREMENTS: Final = (
+    "hit",
+    "latency",
+    "miss",
+    "rates",
+    "start",
+    "memory",
+    "steering",
+)
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -59,6 +67,8 @@ def main() -> int:
 def _measure(lab: Lab) -> dict[str, list[Round]]:
     rounds = under_load.measure(lab)
     wanted = lab.settings.only
+    if "rates" in wanted:
+        rounds["rates"] = rates.measure(lab)
     if "start" in wanted:
         rounds["start"] = footprint.measure_start(lab)
     if "memory" in wanted:

@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from tests.bench import steering
+from tests.bench import rates, steering
 from tests.bench.lab import Round
 from tests.bench.peers import COMPILED, DNSDIST, DNSFRONT, FORMS, UNBOUND, Peer
 from tests.bench.under_load import median_of, values_of
+
+#: Of the compiled form: workers, queries a second, and CPU a hit over dnsdist's.
+_AT_RATES: Final = ((1, 2_000, 1.3), (1, 10_000, 1.3), (4, 10_000, 2))
+#: Milliseconds of CPU a second of a supervisor and four workers without a query.
+_AT_REST_MS: Final = 1
 
 #: Decimal, the stricter reading.
 _MB: Final = 1_000_000
@@ -78,6 +83,8 @@ def lines(rounds: dict[str, list[Round]]) -> Iterator[Line]:
             if any(one["server"] == form.name for one in each)
         }
         yield from _under_load(form.name, seen)
+        if "rates" in seen:
+            yield from _at_rates(form.name, seen["rates"])
         if "start" in seen:
             seconds = values_of(seen["start"], form.name, "start_s")
             what = f"{form.name}: start to first answer"
@@ -103,6 +110,17 @@ def _under_load(form: str, rounds: dict[str, list[Round]]) -> Iterator[Line]:
         for part in ("p50", "p99"):
             what, key = f"{form}: {part} of hits, half load", f"latency_us.{part}"
             yield from _ratio(what, latency, key, form, DNSDIST, None, 1)
+
+
+def _at_rates(form: str, rounds: list[Round]) -> Iterator[Line]:
+    for workers, rate, most in _AT_RATES:
+        what = f"{form}: CPU per hit, {workers} w, {rate}/s"
+        row = rates.rows(rounds, workers, rate)
+        to_reach = most if form == COMPILED.name else None
+        yield from _ratio(what, row, "cpu_us", form, DNSDIST, to_reach, to_reach)
+    at_rest = values_of(rates.rows(rounds, 4, rates.IDLE), form, "idle_ms")
+    what = f"{form}: at rest, four workers"
+    yield _absolute(what, "ms/s", at_rest, _AT_REST_MS, _AT_REST_MS)
 
 
 def _ratio(

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -61,11 +61,12 @@ def _dnsfront(
     upstream_port: int,
     *,
     more_cache: str = ", max_size: 1GiB",
+    workers: int = 1,
 ) -> Sequence[str]:
     config = directory / "dnsfront.yaml"
     config.write_text(f"""\
 listen: ["{HOST}:{port}"]
-ring: {{seed: bench, workers: 1}}
+ring: {{seed: bench, workers: {workers}}}
 upstreams: {{servers: [{{address: "{HOST}:{upstream_port}"}}]}}
 cache: {{max_entries: {CACHE_ENTRIES}{more_cache}}}
 admin: {{listen: "{HOST}:{free_port()}", socket: {directory}/control.sock}}
@@ -244,6 +245,11 @@ def before(checkout: Path) -> tuple[Peer, Peer]:
         for suffix, folder in forms
     )
     return first, second
+
+
+def with_workers(peer: Peer, workers: int) -> Peer:
+    """Return a form of the front end with so many *workers*."""
+    return replace(peer, configure=partial(peer.configure, workers=workers))
 
 
 def _more_cache(checkout: Path) -> str:

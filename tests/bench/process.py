@@ -31,6 +31,17 @@ class Cpu:
 
 
 @dataclass(frozen=True)
+class Activity:
+    """How long something ran, to the nanosecond, and how often it was switched to."""
+
+    ran_s: float
+    switches: int
+
+    def __sub__(self, other: Activity) -> Activity:
+        return Activity(self.ran_s - other.ran_s, self.switches - other.switches)
+
+
+@dataclass(frozen=True)
 class Memory:
     """Resident memory: whole (RSS), and with shared pages divided up (PSS)."""
 
@@ -68,6 +79,17 @@ def cpu_of(pids: Iterable[int]) -> Cpu:
                 int(fields[11]) / _TICKS_A_SECOND, int(fields[12]) / _TICKS_A_SECOND
             )
     return used
+
+
+def activity_of(pids: Iterable[int]) -> Activity:
+    """Return what the threads of *pids* that are alive did so far."""
+    ran_ns = switches = 0
+    for pid in pids:
+        for task in (_PROC / str(pid) / "task").iterdir():
+            ran, _waited, slices = (task / "schedstat").read_text().split()
+            ran_ns += int(ran)
+            switches += int(slices)
+    return Activity(ran_ns / 1e9, switches)
 
 
 def machine_busy_s() -> float:

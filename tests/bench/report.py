@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from tests.bench import rates
 from tests.bench.contract import Line
 from tests.bench.lab import Lab, Round
 from tests.bench.peers import DNSDIST, doubts
@@ -40,6 +41,15 @@ _COLUMNS: Final[dict[str, Sequence[tuple[str, str, int]]]] = {
         ("lost", "lost", 0),
         ("sent late us", "lag_us.p99", 1),
     ),
+    "rates": (
+        ("CPU us/query", "cpu_us", 2),
+        ("p50 us", "latency_us.p50", 1),
+        ("p99 us", "latency_us.p99", 1),
+        ("switches/q", "switches", 2),
+        ("sys calls/q", "system_calls", 2),
+        ("lost", "lost", 0),
+    ),
+    "rest": (("CPU ms/s", "idle_ms", 2), ("wake-ups/s", "wake_ups", 1)),
     "start": (("seconds", "start_s", 2),),
     "memory": (
         ("bytes/entry", "bytes_per_entry", 0),
@@ -52,6 +62,8 @@ _TITLES: Final = {
     "hit": "Hits: 10,000 names, Zipf 1.0, all cached, closed loop",
     "latency": "Latency of hits at {rate} queries/s, open loop",
     "miss": "Misses: random names, one upstream, closed loop",
+    "rates": "Hits at {rate} queries/s, open loop; dnsfront with {workers} workers",
+    "rest": "At rest; dnsfront with {workers} workers",
     "start": "From start to first answer",
     "memory": "A cache with {entries} responses of 100 octets",
     "steering": "Steering programs; counting itself adds some 50 ns to each",
@@ -60,10 +72,24 @@ _TITLES: Final = {
 
 def tables(rounds: dict[str, list[Round]]) -> Iterator[str]:
     """Yield the lines of a table of medians for each measurement."""
-    for what, seen in rounds.items():
+    for what, seen in _parts(rounds):
         yield ""
         yield _TITLES[what].format_map(seen[0])
         yield from _table(seen, _COLUMNS["hit" if what == "miss" else what])
+
+
+def _parts(rounds: dict[str, list[Round]]) -> Iterator[tuple[str, list[Round]]]:
+    """Yield each measurement; that at fixed rates by number of workers and rate."""
+    for what, seen in rounds.items():
+        if what != "rates":
+            yield what, seen
+            continue
+        rows = dict.fromkeys((each["workers"], each["rate"]) for each in seen)
+        for workers, rate in rows:
+            yield (
+                "rest" if rate == rates.IDLE else what,
+                rates.rows(seen, workers, rate),
+            )
 
 
 def _table(
