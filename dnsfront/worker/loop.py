@@ -83,7 +83,7 @@ class WorkerLoop:
         self._cache = Cache(spec.cache)
         self._gate = Gate(spec.access)
         self._reactor = Reactor(
-            before_round=self._clock.set,
+            self._clock,
             after_round=self._after_round,
             on_tick=self._on_tick,
             on_fault=self._faults.caught,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from dnsfront.worker.process.clock import Clock
 from dnsfront.worker.process.reactor import READ, WRITE, Reactor
 
 
@@ -25,11 +27,16 @@ class Rounds:
         self.left = rounds
         self.log: list[str] = []
         self.reactor = Reactor(
-            before_round=lambda _now_ns: self.log.append("before"),
+            Clock(),
+            now_ns=self.now_ns,
             after_round=self.after,
             on_tick=lambda _now_ns: self.log.append("tick"),
             on_fault=lambda part: self.log.append(f"fault {part}"),
         )
+
+    def now_ns(self) -> int:
+        self.log.append("before")
+        return time.monotonic_ns()
 
     def after(self) -> float | None:
         self.log.append("after")
@@ -147,7 +154,7 @@ def test_fault_of_a_round_does_not_end_the_loop(part: str) -> None:
         return 0
 
     reactor = Reactor(
-        before_round=lambda _now_ns: None,
+        Clock(),
         after_round=after,
         on_tick=fail if part == "tick" else lambda _now_ns: None,
         on_fault=faults.append,
@@ -174,3 +181,60 @@ def test_descriptor_whose_every_event_is_a_fault_is_given_up() -> None:
 
         faults = sum(x.startswith("fault") for x in log)
         assert 1000 <= faults < 5000
+
+
+class Quiet(Rounds):
+    """A reactor whose first round ticks; its time stands still from then on."""
+
+    def __init__(self, wanted_s: float | None) -> None:
+        super().__init__()
+        self.wanted_s = wanted_s
+
+    def now_ns(self) -> int:
+        return 1
+
+    def after(self) -> float | None:
+        self.log.append("after")
+        return self.wanted_s
+
+    def ready(self, event: int, *, rounds: int, is_done: bool) -> bool | None:
+        del event
+        self.log.append("ready")
+        if self.log.count("ready") == rounds:
+            self.reactor.stop()
+        return is_done or None
+
+
+@pytest.mark.parametrize(
+    ("is_done", "wanted_s", "ends"),
+    [(True, None, 1), (False, None, 4), (True, 0, 4), (True, 60, 4)],
+    ids=["all is done", "something is left", "work is left", "a time-out is awaited"],
+)
+def test_end_of_a_round_is_spared_where_nobody_left_anything_for_it(
+    *, is_done: bool, wanted_s: float | None, ends: int
+) -> None:
+    with pair() as (ours, theirs):
+        rounds = Quiet(wanted_s)
+        theirs.send(b"x")
+        rounds.reactor.watch(
+            ours.fileno(), lambda event: rounds.ready(event, rounds=4, is_done=is_done)
+        )
+
+        log = rounds.run()
+
+        assert log.count("ready") == 4
+        assert log.count("after") == ends
+
+
+def test_fault_has_the_end_of_its_round() -> None:
+    with pair() as (ours, theirs):
+        rounds = Quiet(None)
+        theirs.send(b"x")
+
+        def fail(event: int) -> None:
+            if rounds.ready(event, rounds=4, is_done=True):
+                raise ZeroDivisionError
+
+        rounds.reactor.watch(ours.fileno(), fail)
+
+        assert rounds.run().count("after") == 4

@@ -129,7 +129,8 @@ class Rig:
         self.gate = Gate(AccessSettings(tuple(allow), "refuse"))
         self.wait_s: float | None = None
         self.reactor = Reactor(
-            before_round=self._before_round,
+            self.clock,
+            now_ns=lambda: self.now_ns,
             after_round=self._after_round,
             on_tick=lambda _now_ns: None,
             on_fault=self.faults.caught,
@@ -154,7 +155,7 @@ class Rig:
         if zone:
             self.answering.serve(ZoneSet([load_zone("example.test", zone, "test")]))
         self._bounds = bounds
-        self._before_round(0)
+        self.clock.set(self.now_ns)
         if upstreams:
             self.forward_to(upstreams, policy)
         receiving, self.handover_send = socket.socketpair(
@@ -259,9 +260,6 @@ class Rig:
         self, number: int, address: bytes, control: bytes, octets: bytes
     ) -> None:
         {0: self.udp}[number].answer_passed(address, control, octets)
-
-    def _before_round(self, _real_ns: int) -> None:
-        self.clock.set(self.now_ns)
 
     def _after_round(self) -> float | None:
         self.forwarding.expire()

@@ -1,20 +1,37 @@
 """recvmmsg(2) and sendmmsg(2) with headers, vectors and buffers laid out once.
 
-One system call moves up to `BATCH` datagrams. The kernel's structures live in ctypes
-arrays that are filled in when a batch object is made; per datagram only lengths,
-addresses and pointers are read and written, through memoryviews of machine words.
+One system call moves up to `BATCH` datagrams. The kernel's structures lie in memory
+that is filled in when a batch object is made; per datagram only lengths, addresses and
+pointers are read and written, through memoryviews of machine words.
 
 Layouts are those of 64-bit Linux: struct msghdr and struct mmsghdr of <sys/socket.h>.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import mmap
 import os
 import socket
 from typing import Final
+
+from dnsfront.worker.process.mmsg import (
+    CONTROL,
+    CONTROL_LENGTH,
+    FLAGS,
+    HEADER_OCTETS,
+    HEADER_WORDS,
+    NAME,
+    NAME_LENGTH,
+    RECEIVED,
+    VECTOR_COUNT,
+    VECTOR_WORDS,
+    VECTORS,
+    address_of,
+    last_errno,
+)
+from dnsfront.worker.process.mmsg import recvmmsg as _recvmmsg
+from dnsfront.worker.process.mmsg import sendmmsg as _sendmmsg
 
 #: Datagrams moved by one system call.
 BATCH: Final = 64
@@ -34,41 +51,11 @@ _MAX_DATAGRAM: Final = 65536
 _MAX_MESSAGE: Final = _MAX_DATAGRAM + COMPACT
 
 
-class _IoVec(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_uint64), ("length", ctypes.c_uint64))
-
-
-class _MMsgHdr(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_uint64),
-        ("name_length", ctypes.c_uint64),  # 32 bits and padding
-        ("vectors", ctypes.c_uint64),
-        ("vector_count", ctypes.c_uint64),
-        ("control", ctypes.c_uint64),
-        ("control_length", ctypes.c_uint64),
-        ("flags", ctypes.c_uint64),  # 32 bits and padding
-        ("received", ctypes.c_uint64),  # 32 bits and padding
-    )
-
-
-#: 64-bit words of one struct mmsghdr, and where its fields stand among them.
-HEADER_WORDS: Final = ctypes.sizeof(_MMsgHdr) // 8
-_NAME: Final = 0
-_CONTROL: Final = 4
-_FLAGS: Final = 6
-_RECEIVED: Final = 7
-
-_libc = ctypes.CDLL(None, use_errno=True)
-for _function in (_libc.recvmmsg, _libc.sendmmsg):
-    _function.restype = ctypes.c_int
-_libc.recvmmsg.argtypes = (
-    ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p,
-)  # fmt: skip
-_libc.sendmmsg.argtypes = (
-    ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int,
-)  # fmt: skip
-_recvmmsg = _libc.recvmmsg
-_sendmmsg = _libc.sendmmsg
+# Where the parts of a batch lie in the memory that it has for them.
+_VECTORS_AT: Final = BATCH * HEADER_OCTETS
+_ADDRESSES_AT: Final = _VECTORS_AT + BATCH * 2 * VECTOR_WORDS * 8
+_CONTROLS_AT: Final = _ADDRESSES_AT + BATCH * ADDRESS_OCTETS
+_PARTS_OCTETS: Final = _CONTROLS_AT + BATCH * CONTROL_OCTETS
 
 #: Errors that say that the call itself was wrong. Whatever else a socket reports lies
 #: with the network, the peer or the host; ICMP alone makes it report a dozen of them.
@@ -86,8 +73,37 @@ def _control_octets(address_octets: int) -> int:
     return 32 if address_octets == 16 else CONTROL_OCTETS
 
 
-def _words(array: ctypes.Array[_MMsgHdr]) -> memoryview:
-    return memoryview(array).cast("B").cast("Q")
+class _Parts:
+    """Headers, two vectors each, addresses and control messages of a batch.
+
+    They lie in one piece, which few pages hold; `at` is where it begins.
+    """
+
+    def __init__(self) -> None:
+        memory = mmap.mmap(-1, _PARTS_OCTETS)
+        self.at = address_of(memory)
+        self.octets = memoryview(memory)
+        self.words = self.octets.cast("Q")
+        self.vectors = self.words[_VECTORS_AT // 8 :]
+        self.addresses = self.octets[_ADDRESSES_AT:_CONTROLS_AT]
+        self.controls = self.octets[_CONTROLS_AT:]
+
+    def lay_out(self, i: int, vectors: int, names: int, controls: int) -> None:
+        """Let header *i* have so many *vectors*, and its own name and control message.
+
+        *names* and *controls* are how many octets those have, 0 for none.
+        """
+        word = i * HEADER_WORDS
+        words = self.words
+        each = vectors * VECTOR_WORDS * 8
+        words[word + VECTORS] = self.at + _VECTORS_AT + i * each
+        words[word + VECTOR_COUNT] = vectors
+        if names:
+            words[word + NAME] = self.at + _ADDRESSES_AT + i * ADDRESS_OCTETS
+            words[word + NAME_LENGTH] = names
+        if controls:
+            words[word + CONTROL] = self.at + _CONTROLS_AT + i * CONTROL_OCTETS
+            words[word + CONTROL_LENGTH] = controls
 
 
 class ReceiveBatch:
@@ -113,37 +129,30 @@ class ReceiveBatch:
         self._longest = longest
         self._compact = mmap.mmap(-1, BATCH * COMPACT)
         self._spill = mmap.mmap(-1, BATCH * longest)
-        self._addresses = (ctypes.c_char * (BATCH * ADDRESS_OCTETS))()
-        self._controls = (ctypes.c_char * (BATCH * CONTROL_OCTETS))()
-        self._vectors = (_IoVec * (2 * BATCH))()
-        self._headers = (_MMsgHdr * BATCH)()
-        self.addresses = memoryview(self._addresses).cast("B")
-        self.controls = memoryview(self._controls).cast("B")
-        self.address_at = ctypes.addressof(self._addresses)
-        self.control_at = ctypes.addressof(self._controls)
+        parts = _Parts()
+        self._octets = parts.octets
+        self.addresses, self.controls = parts.addresses, parts.controls
+        self.address_at = parts.at + _ADDRESSES_AT
+        self.control_at = parts.at + _CONTROLS_AT
         self.has_control = with_control
-        self.sizes = _words(self._headers)[_RECEIVED:]
-        self._flags = _words(self._headers)[_FLAGS:]
-        self._pointer = ctypes.addressof(self._headers)
-        self._lay_out()
-        self._pristine = bytes(self._headers)
+        self.sizes = parts.words[RECEIVED:]
+        self._flags = parts.words[FLAGS:]
+        self._pointer = parts.at
+        self._lay_out(parts)
+        self._pristine = bytes(parts.octets[:_VECTORS_AT])
+        # Headers that were written to since they were as they are above.
+        self._used = 0
 
-    def _lay_out(self) -> None:
-        compact = ctypes.addressof(ctypes.c_char.from_buffer(self._compact))
-        spill = ctypes.addressof(ctypes.c_char.from_buffer(self._spill))
-        vectors = ctypes.addressof(self._vectors)
+    def _lay_out(self, parts: _Parts) -> None:
+        compact, spill = address_of(self._compact), address_of(self._spill)
+        controls = CONTROL_OCTETS if self.has_control else 0
         for i in range(BATCH):
-            self._vectors[2 * i] = _IoVec(compact + i * COMPACT, COMPACT)
-            self._vectors[2 * i + 1] = _IoVec(spill + i * self._longest, self._longest)
-            header = self._headers[i]
-            if self.address_octets:
-                header.name = self.address_at + i * ADDRESS_OCTETS
-                header.name_length = self.address_octets
-            header.vectors = vectors + 2 * i * ctypes.sizeof(_IoVec)
-            header.vector_count = 2
-            if self.has_control:
-                header.control = self.control_at + i * CONTROL_OCTETS
-                header.control_length = CONTROL_OCTETS
+            at = 2 * i * VECTOR_WORDS
+            parts.vectors[at] = compact + i * COMPACT
+            parts.vectors[at + 1] = COMPACT
+            parts.vectors[at + 2] = spill + i * self._longest
+            parts.vectors[at + 3] = self._longest
+            parts.lay_out(i, 2, self.address_octets, controls)
 
     def receive(self, fd: int) -> int:
         """Take up to `BATCH` datagrams from *fd*; return how many, 0 for none.
@@ -151,14 +160,17 @@ class ReceiveBatch:
         An error that the socket reports (for instance ECONNREFUSED after an ICMP
         message) is returned as minus its errno.
         """
-        if self.has_control:
+        if self.has_control and self._used:
             # The kernel writes how long each control message was over its room.
-            ctypes.memmove(self._headers, self._pristine, len(self._pristine))
+            used = self._used * HEADER_OCTETS
+            self._octets[:used] = self._pristine[:used]
+            self._used = 0
         count: int = _recvmmsg(fd, self._pointer, BATCH, socket.MSG_DONTWAIT, None)
         if count > 0:
+            self._used = count
             self.arena = self._compact[: count * COMPACT]
             return count
-        number = ctypes.get_errno()
+        number = last_errno()
         if count == 0 or number in {errno.EAGAIN, errno.EINTR}:
             return 0
         if number in _OURS:
@@ -200,23 +212,25 @@ class ReceiveBatch:
 
 
 class _Sender:
-    """Headers, one vector each, and a buffer from which `BATCH` messages leave."""
+    """Headers, one vector each, and a buffer from which `BATCH` messages leave.
 
-    def __init__(self) -> None:
-        self._vectors = (_IoVec * BATCH)()
-        self._headers = (_MMsgHdr * BATCH)()
+    *names* and *controls* are how many octets the address and the control message of
+    each have, 0 for none.
+    """
+
+    def __init__(self, names: int, controls: int) -> None:
+        parts = _Parts()
         self._buffer = mmap.mmap(-1, BATCH * _MAX_MESSAGE)
-        self.buffer_at = ctypes.addressof(ctypes.c_char.from_buffer(self._buffer))
-        self.vectors = memoryview(self._vectors).cast("B").cast("Q")
+        self.buffer_at = address_of(self._buffer)
+        self.vectors = parts.vectors
         self.failed = 0
         #: Number and errno of each message of the last call that the socket refused.
         self.refused: list[tuple[int, int]] = []
-        self._pointer = ctypes.addressof(self._headers)
-        self._words = _words(self._headers)
-        vectors = ctypes.addressof(self._vectors)
+        self._pointer = parts.at
+        self._words = parts.words
+        self._addresses, self._controls = parts.addresses, parts.controls
         for i in range(BATCH):
-            self._headers[i].vectors = vectors + i * ctypes.sizeof(_IoVec)
-            self._headers[i].vector_count = 1
+            parts.lay_out(i, 1, names, controls)
 
     def send_joined(self, fd: int, octets: bytes, count: int) -> None:
         """Send *count* messages whose vectors point into the buffer, now *octets*.
@@ -240,7 +254,7 @@ class _Sender:
             if done > 0:
                 sent += done
                 continue
-            number = ctypes.get_errno()
+            number = last_errno()
             if number == errno.EINTR:
                 continue
             if number == errno.ECONNREFUSED and not is_told:
@@ -263,21 +277,18 @@ class AnswerBatch(_Sender):
     """
 
     def __init__(self, received: ReceiveBatch) -> None:
-        super().__init__()
+        octets = received.address_octets
+        super().__init__(octets, _control_octets(octets) * received.has_control)
         self._received = received
-        for header in self._headers:
-            header.name_length = received.address_octets
-            if received.has_control:
-                header.control_length = _control_octets(received.address_octets)
         self.restore(BATCH)
 
     def redirect(self, j: int, i: int) -> None:
         """Let message *j* go to where datagram *i* came from."""
         received = self._received
         word = j * HEADER_WORDS
-        self._words[word + _NAME] = received.address_at + i * ADDRESS_OCTETS
+        self._words[word + NAME] = received.address_at + i * ADDRESS_OCTETS
         if received.has_control:
-            self._words[word + _CONTROL] = received.control_at + i * CONTROL_OCTETS
+            self._words[word + CONTROL] = received.control_at + i * CONTROL_OCTETS
 
     def restore(self, count: int) -> None:
         """Let each of the first *count* messages go to the sender of its number."""
@@ -295,23 +306,10 @@ class SendBatch(_Sender):
     def __init__(
         self, fd: int, *, family: int | None = None, with_control: bool = False
     ) -> None:
-        super().__init__()
+        octets = _address_octets(family)
+        super().__init__(octets, _control_octets(octets) * with_control)
         self.fd = fd
         self._payloads: list[bytes] = []
-        octets = _address_octets(family)
-        self._addresses = (ctypes.c_char * (BATCH * ADDRESS_OCTETS))()
-        self._controls = (ctypes.c_char * (BATCH * CONTROL_OCTETS))()
-        self._address_view = memoryview(self._addresses).cast("B")
-        self._control_view = memoryview(self._controls).cast("B")
-        addresses = ctypes.addressof(self._addresses)
-        controls = ctypes.addressof(self._controls)
-        for i, header in enumerate(self._headers):
-            if octets:
-                header.name = addresses + i * ADDRESS_OCTETS
-                header.name_length = octets
-            if with_control:
-                header.control = controls + i * CONTROL_OCTETS
-                header.control_length = _control_octets(octets)
 
     def __len__(self) -> int:
         """How many messages wait for :meth:`flush`."""
@@ -328,10 +326,10 @@ class SendBatch(_Sender):
         if address:
             i = len(payloads)
             at = i * ADDRESS_OCTETS
-            self._address_view[at : at + len(address)] = address
+            self._addresses[at : at + len(address)] = address
             if control:
                 at = i * CONTROL_OCTETS
-                self._control_view[at : at + len(control)] = control
+                self._controls[at : at + len(control)] = control
         payloads.append(payload)
         if len(payloads) == BATCH:
             self.flush()

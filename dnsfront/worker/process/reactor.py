@@ -1,7 +1,9 @@
-"""The worker's readiness loop: epoll, callbacks by descriptor, work after each round.
+"""The worker's readiness loop: epoll, callbacks by descriptor, work after a round.
 
 A framework's loop costs more per datagram than the kernel's whole UDP path; this one
-costs one epoll_wait a round, and a round moves whole batches.
+costs one epoll_wait a round, and a round moves whole batches. At low rates a round has
+a datagram or two, so it touches nothing that did not change: a callback that has done
+all that there is to do says so, and what comes after the round is spared.
 """
 
 from __future__ import annotations
@@ -11,22 +13,31 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from dnsfront.worker.process.clock import Clock
+
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 
 _MAX_EVENTS: Final = 256
-#: The longest wait in seconds, so that idle time-outs are noticed.
-_TICK_S: Final = 0.25
+#: How often idle time-outs are looked at while something goes on, in nanoseconds.
+_TICK_NS: Final = 250_000_000
+#: The longest wait in seconds.
+_LONGEST_S: Final = 0.25
 #: A callback that fails so often in a second will never read what woke it.
 MAX_FAULTS: Final = 1000
+
+#: Told the events of its descriptor, it returns True if the end of the round has
+#: nothing to do for it.
+Callback = Callable[[int], bool | None]
 
 
 class Reactor:
     """Calls back those whose descriptors are ready, until it is told to stop.
 
-    *before_round* is told the time (monotonic nanoseconds) before the callbacks of a
-    round, *on_tick* about four times a second. *after_round* runs last and returns the
-    longest wait in seconds until the next round, None for as long as it takes.
+    *clock* is set before the callbacks of a round, to what *now_ns* says. *on_tick* is
+    told the time about four times a second. *after_round* runs last, if anybody left
+    something for it, waits for it, or time passed; it returns the longest wait in
+    seconds until it has to run again, None for as long as it takes.
 
     What any of them raises is told to *on_fault*, with the name of the part, and the
     others are called all the same.
@@ -34,15 +45,17 @@ class Reactor:
 
     def __init__(
         self,
+        clock: Clock,
         *,
-        before_round: Callable[[int], None],
+        now_ns: Callable[[], int] = time.monotonic_ns,
         after_round: Callable[[], float | None],
         on_tick: Callable[[int], None],
         on_fault: Callable[[str], None],
     ) -> None:
         self._epoll = select.epoll()
-        self._callbacks: dict[int, Callable[[int], None]] = {}
-        self._before_round = before_round
+        self._callbacks: dict[int, Callback] = {}
+        self._clock = clock
+        self._now_ns = now_ns
         self._after_round = after_round
         self._on_tick = on_tick
         self._on_fault = on_fault
@@ -50,9 +63,7 @@ class Reactor:
         # By descriptor: the second of the last fault, and how many that second had.
         self._faults: dict[int, tuple[int, int]] = {}
 
-    def watch(
-        self, fd: int, callback: Callable[[int], None], events: int = READ
-    ) -> None:
+    def watch(self, fd: int, callback: Callback, events: int = READ) -> None:
         """Call *callback* with the events whenever *fd* is ready for *events*."""
         if fd in self._callbacks:
             self._epoll.modify(fd, events)
@@ -72,36 +83,45 @@ class Reactor:
     def run(self) -> None:
         """Serve until :meth:`stop`."""
         self._is_running = True
-        poll, callbacks = self._epoll.poll, self._callbacks
-        monotonic_ns = time.monotonic_ns
-        wait_s: float = 0
-        ticked_at_ns = 0
+        poll, callbacks, clock = self._epoll.poll, self._callbacks, self._clock
+        read_ns = self._now_ns
+        wait_s: float = 0.0
+        ticked_at_ns = -_TICK_NS
+        # Whether somebody waits for the end of the next round.
+        is_awaited = True
         while self._is_running:
             events = poll(wait_s, _MAX_EVENTS)
-            now_ns = monotonic_ns()
-            self._before_round(now_ns)
+            now_ns = read_ns()
+            clock.set(now_ns)
+            is_quiet = not is_awaited
             for fd, event in events:
                 # An earlier callback of this round may have forgotten the descriptor.
                 callback = callbacks.get(fd)
                 if callback is not None:
                     try:
-                        callback(event)
+                        if not callback(event):
+                            is_quiet = False
                     except Exception:  # noqa: BLE001 - one caller, not all
+                        is_quiet = False
                         self._survive(fd, callback, now_ns)
-            if now_ns - ticked_at_ns >= _TICK_S * 1e9:
+            if now_ns - ticked_at_ns >= _TICK_NS:
                 ticked_at_ns = now_ns
+                is_quiet = False
                 try:
                     self._on_tick(now_ns)
                 except Exception:  # noqa: BLE001 - the next tick comes
                     self._on_fault("tick")
+            if is_quiet:
+                continue
             try:
                 wanted_s = self._after_round()
             except Exception:  # noqa: BLE001 - the next round comes
                 self._on_fault("round")
                 wanted_s = None
-            wait_s = _TICK_S if wanted_s is None else min(_TICK_S, wanted_s)
+            is_awaited = wanted_s is not None
+            wait_s = _LONGEST_S if wanted_s is None else min(_LONGEST_S, wanted_s)
 
-    def _survive(self, fd: int, callback: Callable[[int], None], now_ns: int) -> None:
+    def _survive(self, fd: int, callback: Callback, now_ns: int) -> None:
         """Tell of a fault; give a descriptor up whose every event ends in one.
 
         Otherwise it would be ready for ever and take a whole CPU. If it was one of

@@ -38,8 +38,11 @@ class OpenListener:
         """Return the descriptor."""
         return self.sock.fileno()
 
-    def ready(self, event: int) -> None:
-        """Take what the socket holds, but not for long: others have their turn."""
+    def ready(self, event: int) -> bool | None:
+        """Take what the socket holds, but not for long: others have their turn.
+
+        Returns True if the end of the round has nothing to do for it.
+        """
         raise NotImplementedError
 
     def watch(self) -> None:

@@ -26,11 +26,11 @@ from dnsfront.worker.process.batch import (
     ADDRESS_OCTETS,
     BATCH,
     COMPACT,
-    HEADER_WORDS,
     AnswerBatch,
     ReceiveBatch,
     SendBatch,
 )
+from dnsfront.worker.process.mmsg import HEADER_WORDS
 from dnsfront.worker.transports.listener import OpenListener
 
 if TYPE_CHECKING:
@@ -119,15 +119,20 @@ class UdpListener(OpenListener):
         self._answers = AnswerBatch(self._received)
         self.replies = SendBatch(self._fd, family=sock.family, with_control=is_wildcard)
         self._is_ours = False
+        # Datagrams of this round that were not answered from the cache at once.
+        self._left = 0
         # The packed address inside struct sockaddr_in and struct sockaddr_in6.
         self._packed = (4, 8) if sock.family == socket.AF_INET else (8, 24)
 
-    def ready(self, event: int) -> None:
+    def ready(self, event: int) -> bool:
         """Serve what the socket holds, up to a few batches."""
         del event
+        self._left = 0
         for _ in range(_ROUNDS):
             if self._batch() < BATCH:
-                return
+                break
+        # A hit may be the one that has its entry fetched again.
+        return self._left == 0 and not self._answering.cache.due
 
     def take(self) -> bool:
         """Serve what the socket holds; return whether it was found empty.
@@ -266,6 +271,7 @@ class UdpListener(OpenListener):
                 hits += 1
             except Exception:  # noqa: BLE001 - one datagram, not the batch
                 answering.survive(received.datagram(i), self._waiter(i))
+        self._left += count - hits
         if hits:
             answers.send_joined(self._fd, b"".join(pieces), hits)
             self._count_failures(answers)
