@@ -181,6 +181,8 @@ class Counter(Word):
     HANDOVER_FAILED = _HANDOVER, "failed"
     #: What another worker passed here and no sense could be made of.
     HANDOVER_REFUSED = _HANDOVER, "refused"
+    #: Responses for another worker that was gone, or had no room.
+    HANDOVER_LOST = _HANDOVER, "lost"
 
 
 #: What counts the queries of each transport.

@@ -53,6 +53,9 @@ class Counts:
         if peers.failed:
             meter.count(Counter.HANDOVER_FAILED, peers.failed)
             peers.failed = 0
+        if peers.lost:
+            meter.count(Counter.HANDOVER_LOST, peers.lost)
+            peers.lost = 0
         if inbox.refused:
             meter.count(Counter.HANDOVER_REFUSED, inbox.refused)
             inbox.refused = 0

@@ -31,6 +31,8 @@ AS_NOBODY: Final = (
     "--inh-caps=-all",
     "--bounding-set=-all",
 )
+#: Options of setpriv(1): root, but for the right to load a program.
+WITHOUT_BPF: Final = ("--bounding-set=-bpf,-sys_admin", "--inh-caps=-bpf,-sys_admin")
 #: Becomes what follows, in a mount namespace where the directory $1, which keeps nobody
 #: out, holds the checkout $2 alone: everything has the same path as outside.
 _OPENED: Final = (

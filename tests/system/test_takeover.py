@@ -19,7 +19,12 @@ from tests.system.clients import ask, ask_all, nsid_of
 from tests.system.front import DEMO_ZONE, FrontEnd, free_address
 from tests.system.load import under_load
 from tests.system.metrics import hit, steered
-from tests.system.processes import AS_NOBODY, Program, skip_unless_nobody_may_run
+from tests.system.processes import (
+    AS_NOBODY,
+    WITHOUT_BPF,
+    Program,
+    skip_unless_nobody_may_run,
+)
 from tests.system.remains import descriptors_of, held_by
 from tests.system.upstream import FakeUpstream
 from tests.waiting import eventually
@@ -29,8 +34,6 @@ QNAMES = [qname_of(name) for name in NAMES]
 ZONE_NAMES = [f"name{number}.example.test" for number in range(500)]
 PER_SECOND = 500
 NOBODY = 65534
-#: Options of setpriv(1): root, but for the right to load a program.
-WITHOUT_BPF = ("--bounding-set=-bpf,-sys_admin", "--inh-caps=-bpf,-sys_admin")
 APPLIED_WITHIN_S = 10.0
 
 #: A successor that gets as far as to be let go, says so, and does what comes then.

@@ -94,6 +94,31 @@ def test_the_others_hear_of_a_death(played: Played, tmp_path: Path) -> None:
     play(write_config(tmp_path, workers="3"), story)
 
 
+def test_whoever_drains_is_a_peer_until_it_is_gone(
+    played: Played, tmp_path: Path
+) -> None:
+    async def story(front: Front, _reloader: Reloader) -> None:
+        front.roster.withdraw(["w2", "w3"])
+        await everything_due()
+
+        assert [event for event in played.events if event[0] == "know_peers"] == [
+            ("know_peers", "w1", 2, 3),
+            ("know_peers", "w2", 1, 3),
+            ("know_peers", "w3", 1, 2),
+        ]
+
+        played.events.clear()
+        played.by_name["w2"].die()
+        await everything_due()
+
+        assert [event for event in played.events if event[0] == "know_peers"] == [
+            ("know_peers", "w1", 3),
+            ("know_peers", "w3", 1),
+        ]
+
+    play(write_config(tmp_path, workers="3"), story)
+
+
 def test_a_worker_that_dies_too_often_is_left_out_and_told(
     played: Played, tmp_path: Path
 ) -> None:

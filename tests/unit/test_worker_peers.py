@@ -185,6 +185,24 @@ def test_query_over_tcp_that_finds_no_room_is_given_back() -> None:
         peers.replace({})
 
 
+def test_response_that_does_not_find_the_way_back_is_counted() -> None:
+    receiving, sending = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with receiving, sending, Rig() as rig:
+        sending.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
+        peers = rig.peers
+        peers.replace({2: sending.dup()})
+
+        peers.pass_response(3, 1, b"nobody is there")
+        for token in range(100):
+            peers.pass_response(2, token, bytes(2000))
+        peers.flush()
+
+        got = rig.inbox_at(receiving, Peers(2)).receive()
+        assert 0 < got < 100
+        assert (peers.lost, peers.failed) == (101 - got, 0)
+        peers.replace({})
+
+
 @interpreted
 def test_query_over_tcp_that_is_never_answered_is_given_back() -> None:
     receiving, sending = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)

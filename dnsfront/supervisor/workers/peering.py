@@ -36,12 +36,17 @@ class Peering:
         self.is_due = False
         if self._is_held:
             return
-        running = [worker for worker in self._workers if worker.state is State.UP]
-        for worker in self._workers:
-            if worker.process is None or worker.state not in {State.UP, State.DRAINING}:
-                continue
-            peers = [peer for peer in running if peer is not worker]
-            worker.process.send(
+        # Whoever drains has clients of its own that wait for what others answer. Nobody
+        # hands it anything: that goes by the table, and by who is live.
+        running = [
+            (worker, worker.process)
+            for worker in self._workers
+            if worker.process is not None
+            and worker.state in {State.UP, State.DRAINING}
+        ]
+        for worker, process in running:
+            peers = [peer for peer, _ in running if peer is not worker]
+            process.send(
                 KnowPeers(
                     tuple(peer.worker_id for peer in peers),
                     tuple(descriptor(peer.handover_send) for peer in peers),

@@ -80,6 +80,8 @@ class Peers:
         self._waiting: dict[int, tuple[int, int, bytes, Waiter]] = {}
         self._given_back: deque[tuple[bytes, Waiter]] = deque()
         self.failed = 0
+        #: Responses that could not be sent back.
+        self.lost = 0
 
     def replace(self, sockets: dict[int, socket.socket]) -> None:
         """Know these workers from now on, by worker_id.
@@ -136,7 +138,8 @@ class Peers:
     def pass_response(self, worker_id: int, token: int, message: bytes) -> None:
         """Send the response to a query that *worker_id* passed here."""
         head = STREAM_HEAD.pack(STREAM_RESPONSE, self._worker_id, token)
-        self._pass(worker_id, head + message)
+        if not self._pass(worker_id, head + message):
+            self.lost += 1
 
     def take_response(self, token: int, message: bytes) -> None:
         """Give whoever waits for it the response that came to a query passed on."""
@@ -172,10 +175,13 @@ class Peers:
         """Count what the last call did not send; take queries over TCP back."""
         if not batch.failed:
             return
-        self.failed += batch.failed
         batch.failed = 0
         for i, _number in batch.refused:
             octets = batch.message(i)
+            if octets[0] == STREAM_RESPONSE:
+                self.lost += 1
+                continue
+            self.failed += 1
             if octets[0] == STREAM_QUERY:
                 _, _, token = STREAM_HEAD.unpack_from(octets)
                 self._take_back(token)
