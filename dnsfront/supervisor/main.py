@@ -25,6 +25,7 @@ from dnsfront.supervisor.change.reload import Reloader
 from dnsfront.supervisor.commands import Commands
 from dnsfront.supervisor.front import Front
 from dnsfront.supervisor.host import heap, notify, spawning
+from dnsfront.supervisor.host.beat import next_beat
 from dnsfront.supervisor.host.phase import Phase
 from dnsfront.supervisor.sockets.listeners import check_free
 from dnsfront.supervisor.start import start, start_after
@@ -40,6 +41,8 @@ _LOG = logging.getLogger(__name__)
 
 _DROPS_EVERY_S: Final = 1.0
 _HANGS_EVERY_S: Final = 0.2
+#: The same while nothing comes and nobody is late.
+_REST_S: Final = 1.0
 
 
 def run(config_path: Path, *, is_takeover: bool = False) -> int:
@@ -247,7 +250,7 @@ def _succession(front: Front, control: ControlSocket) -> Succession:
 async def _report_drops(front: Front) -> None:
     while True:
         front.datapath.groups.report_drops()
-        await asyncio.sleep(_DROPS_EVERY_S)
+        await next_beat(_DROPS_EVERY_S)
 
 
 async def _watch_for_hangs(front: Front) -> None:
@@ -256,8 +259,8 @@ async def _watch_for_hangs(front: Front) -> None:
     looked_at = loop.time()
     watched_s = 0.0
     while True:
-        await asyncio.sleep(_HANGS_EVERY_S)
-        # While this process stood still, it could not see that workers took anything.
+        await next_beat(_REST_S if watchdog.is_calm else _HANGS_EVERY_S)
+        # While nobody looked, it could not be seen that workers took anything.
         watched_s += min(loop.time() - looked_at, 2 * _HANGS_EVERY_S)
         looked_at = loop.time()
         is_serving = front.life.phase is Phase.SERVING

@@ -300,11 +300,18 @@ class WorkerLoop:
             return order_s if upstream_s is None else upstream_s
         return min(upstream_s, order_s)
 
-    def _on_tick(self, now_ns: int) -> None:
+    def _on_tick(self, now_ns: int) -> bool:
+        """Do what is due; return whether something may become due by itself."""
         self._counts.show()
         self._peers.take_overdue_back()
         self._forwarding.sweep()
         self._listening.expire(now_ns)
+        return (
+            self._is_draining
+            or self._listening.is_ticking
+            or self._peers.is_waiting
+            or not self._forwarding.is_settled
+        )
 
     def _is_drained(self) -> bool:
         """Take what the sockets still hold; return whether nobody waits any more."""

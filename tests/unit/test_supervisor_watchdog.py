@@ -101,3 +101,41 @@ def test_worker_that_answers_slowly_does_not_hang() -> None:
     for second in range(20):
         slow = replace(WELL, is_answer_due=True, answers=second // 2)
         assert not watchdog.hung({1: slow, 2: WELL}, second)
+
+
+def calm(*looks: Vitals) -> bool:
+    watchdog = Watchdog()
+    for number, signs in enumerate(looks):
+        watchdog.hung({1: signs, 2: WELL}, number)
+    return watchdog.is_calm
+
+
+@pytest.mark.parametrize(
+    ("before", "signs", "is_calm"),
+    [
+        pytest.param(WELL, WELL, True, id="at rest"),
+        pytest.param(WELL, replace(WELL, taken=6), False, id="a query came"),
+        pytest.param(WELL, replace(WELL, backlog=1), False, id="a query waits"),
+        pytest.param(WELL, replace(WELL, is_answer_due=True), True, id="just asked"),
+        pytest.param(
+            replace(WELL, is_answer_due=True),
+            replace(WELL, is_answer_due=True, answers=1),
+            True,
+            id="answered, and asked again",
+        ),
+        pytest.param(
+            replace(WELL, is_answer_due=True),
+            replace(WELL, is_answer_due=True),
+            False,
+            id="an answer is late",
+        ),
+    ],
+)
+def test_calm_is_where_nothing_comes_and_nobody_is_late(
+    before: Vitals, signs: Vitals, *, is_calm: bool
+) -> None:
+    assert calm(before, signs) is is_calm
+
+
+def test_nobody_is_calm_at_first_sight() -> None:
+    assert not calm(WELL)

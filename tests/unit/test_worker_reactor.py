@@ -11,6 +11,7 @@ import pytest
 
 from dnsfront.worker.process.clock import Clock
 from dnsfront.worker.process.reactor import READ, WRITE, Reactor
+from tests.unit.worker_rig import NS, interpreted
 
 
 @contextmanager
@@ -30,13 +31,17 @@ class Rounds:
             Clock(),
             now_ns=self.now_ns,
             after_round=self.after,
-            on_tick=lambda _now_ns: self.log.append("tick"),
+            on_tick=self.tick,
             on_fault=lambda part: self.log.append(f"fault {part}"),
         )
 
     def now_ns(self) -> int:
         self.log.append("before")
         return time.monotonic_ns()
+
+    def tick(self, _now_ns: int) -> bool:
+        self.log.append("tick")
+        return True
 
     def after(self) -> float | None:
         self.log.append("after")
@@ -145,7 +150,7 @@ def test_fault_of_a_round_does_not_end_the_loop(part: str) -> None:
     rounds = Rounds(3)
     faults: list[str] = []
 
-    def fail(_now_ns: int) -> None:
+    def fail(_now_ns: int) -> bool:
         raise ZeroDivisionError
 
     def after() -> float | None:
@@ -156,7 +161,7 @@ def test_fault_of_a_round_does_not_end_the_loop(part: str) -> None:
     reactor = Reactor(
         Clock(),
         after_round=after,
-        on_tick=fail if part == "tick" else lambda _now_ns: None,
+        on_tick=fail if part == "tick" else rounds.tick,
         on_fault=faults.append,
     )
     rounds.reactor = reactor
@@ -238,3 +243,66 @@ def test_fault_has_the_end_of_its_round() -> None:
         rounds.reactor.watch(ours.fileno(), fail)
 
         assert rounds.run().count("after") == 4
+
+
+class Resting(Rounds):
+    """A reactor whose time goes on by what it waits for, and never waits."""
+
+    def __init__(self, rounds: int, *, is_ticking: bool) -> None:
+        super().__init__(rounds)
+        self.is_ticking = is_ticking
+        self.waits: list[float] = []
+        self.now = NS
+        self.events: list[tuple[int, int]] = []
+        self.reactor._epoll = self  # type: ignore[assignment]  # it has poll
+
+    def poll(self, wait_s: float, _most: int) -> list[tuple[int, int]]:
+        self.waits.append(wait_s)
+        if self.events:
+            # Something comes ahead of time.
+            self.now += NS // 100
+            return [self.events.pop()]
+        self.now += round(wait_s * NS)
+        return []
+
+    def now_ns(self) -> int:
+        return self.now
+
+    def tick(self, _now_ns: int) -> bool:
+        self.log.append("tick")
+        return self.is_ticking
+
+    def after(self) -> float | None:
+        super().after()
+        return None
+
+
+@interpreted
+def test_worker_at_rest_wakes_up_rarely() -> None:
+    rounds = Resting(5, is_ticking=False)
+
+    rounds.run()
+
+    assert rounds.waits == [0, 4, 4, 4, 4]
+
+
+@interpreted
+def test_worker_with_something_that_becomes_overdue_ticks() -> None:
+    rounds = Resting(5, is_ticking=True)
+
+    rounds.run()
+
+    assert rounds.waits == [0, 0.25, 0.25, 0.25, 0.25]
+
+
+@interpreted
+def test_whatever_happens_is_followed_by_a_tick() -> None:
+    rounds = Resting(4, is_ticking=False)
+    rounds.reactor._callbacks[7] = lambda _event: None
+    rounds.events = [(7, READ)] * 2
+
+    rounds.run()
+
+    # The first comes with the tick of the start, the second soon after it.
+    assert rounds.waits == [0, 4, 0.25, 4]
+    assert rounds.log.count("tick") == 3

@@ -132,7 +132,7 @@ class Rig:
             self.clock,
             now_ns=lambda: self.now_ns,
             after_round=self._after_round,
-            on_tick=lambda _now_ns: None,
+            on_tick=lambda _now_ns: True,
             on_fault=self.faults.caught,
         )
         self.forwarding = Forwarding(

@@ -21,6 +21,7 @@ from dnsfront.supervisor.change.progress import Progress
 from dnsfront.supervisor.change.sources import Sources, Stamp
 from dnsfront.supervisor.change.turns import Turns
 from dnsfront.supervisor.host import notify
+from dnsfront.supervisor.host.beat import next_beat
 from dnsfront.supervisor.workers.broadcast import Broadcast
 from dnsfront.supervisor.zones.files import ZoneFiles
 
@@ -132,7 +133,7 @@ class Reloader:
         """Reload whenever the config or a zone file was saved; runs until cancelled."""
         before: Mapping[Path, Stamp] | None = None
         while True:
-            await asyncio.sleep(_POLL_S)
+            await next_beat(_POLL_S)
             sources = self._sources
             now = sources.look()
             # Only what has come to rest: editors write in several steps.

@@ -15,6 +15,7 @@ from dnsfront.config.address import SocketAddress
 from dnsfront.dns import wire
 from dnsfront.dns.names import qname_from_text
 from dnsfront.ipc.stats import BUCKETS, Health, Upstream
+from dnsfront.supervisor.host.beat import next_beat
 from dnsfront.supervisor.upstreams.judgement import LOOK_EVERY_S, Judgement
 
 if TYPE_CHECKING:
@@ -129,13 +130,13 @@ class HealthChecker:
             missed = 0 if is_answered else missed + 1
             watch.judgement.probed(clock(), is_answered=is_answered)
             self._mark(watch)
-            await asyncio.sleep(form.interval_s)
+            await next_beat(form.interval_s)
 
     async def _look(self) -> None:
         """Look at what workers count of each upstream, once in a while."""
         clock: Callable[[], float] = asyncio.get_running_loop().time
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await next_beat(LOOK_EVERY_S)
             for watch in self._watches.values():
                 was_good, was_bad = watch.counts
                 good, bad = self._counts(watch.server)

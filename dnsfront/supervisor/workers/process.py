@@ -19,7 +19,7 @@ _LOG = logging.getLogger(__name__)
 
 #: A worker whose channel is closed is about to exit; one that does not is stuck.
 _EXIT_AFTER_EOF_S: Final = 2.0
-_PING_EVERY_S: Final = 1.0
+_PING_EVERY_S: Final = 2.0
 
 R = TypeVar("R")
 

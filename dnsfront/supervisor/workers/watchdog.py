@@ -37,18 +37,28 @@ class Vitals:
 
 @dataclass(frozen=True)
 class _Seen:
-    """When something was last in order, and what the signs were then."""
+    """When something was last in order, and what the signs were then.
+
+    *last* are the signs at the last look, whatever they were.
+    """
 
     vitals: Vitals
     took_at: float
     answered_at: float
+    last: Vitals
+    is_calm: bool = False
 
 
 class Watchdog:
-    """Remembers of each worker since when more waits than it takes, or it is silent."""
+    """Remembers of each worker since when more waits than it takes, or it is silent.
+
+    `is_calm` says that nothing came to any since the look before, and nobody is late:
+    then nobody can be found to hang at a look that comes soon.
+    """
 
     def __init__(self) -> None:
         self._seen: dict[Hashable, _Seen] = {}
+        self.is_calm = False
 
     def hung(self, vitals: Mapping[_Who, Vitals], now: float) -> list[_Who]:
         """Return who has hung for too long; *now* is monotonic seconds.
@@ -56,12 +66,13 @@ class Watchdog:
         A process that is new here, or missing once, gets its whole time again.
         """
         self._seen = {who: self._look(who, signs, now) for who, signs in vitals.items()}
+        self.is_calm = all(seen.is_calm for seen in self._seen.values())
         return [who for who in vitals if self._is_hung(who, now)]
 
     def _look(self, who: Hashable, signs: Vitals, now: float) -> _Seen:
         seen = self._seen.get(who)
         if seen is None or seen.vitals.pid != signs.pid:
-            return _Seen(signs, now, now)
+            return _Seen(signs, now, now, signs)
         # A backlog that does not grow says nothing: a process that died may have left
         # it.
         before = seen.vitals
@@ -74,7 +85,7 @@ class Watchdog:
         if not signs.is_answer_due or signs.answers != before.answers:
             kept = replace(seen.vitals, answers=signs.answers)
             seen = replace(seen, vitals=kept, answered_at=now)
-        return seen
+        return replace(seen, last=signs, is_calm=_is_calm(seen.last, signs))
 
     def _is_hung(self, who: Hashable, now: float) -> bool:
         seen = self._seen[who]
@@ -87,3 +98,8 @@ class Watchdog:
             other.answered_at > seen.answered_at + SILENT_AFTER_S / 2
             for other in self._seen.values()
         )
+
+
+def _is_calm(before: Vitals, signs: Vitals) -> bool:
+    is_late = before.is_answer_due and signs.answers == before.answers
+    return signs.taken == before.taken and not signs.backlog and not is_late

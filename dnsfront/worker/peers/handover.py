@@ -192,6 +192,11 @@ class Peers:
             self._given_back.append(passed[2:])
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether an owner has not answered yet what it was passed from here."""
+        return bool(self._waiting)
+
+    @property
     def has_given_back(self) -> bool:
         """Whether :meth:`given_back` has something."""
         return bool(self._given_back)

@@ -19,10 +19,12 @@ READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 
 _MAX_EVENTS: Final = 256
-#: How often idle time-outs are looked at while something goes on, in nanoseconds.
+#: How often idle time-outs are looked at while something goes on.
+_TICK_S: Final = 0.25
 _TICK_NS: Final = 250_000_000
-#: The longest wait in seconds.
-_LONGEST_S: Final = 0.25
+#: The longest wait in seconds, while nothing goes on. The supervisor asks for a sign
+#: of life more often, so most of the time it is that which ends it.
+_LONGEST_S: Final = 4.0
 #: A callback that fails so often in a second will never read what woke it.
 MAX_FAULTS: Final = 1000
 
@@ -35,7 +37,8 @@ class Reactor:
     """Calls back those whose descriptors are ready, until it is told to stop.
 
     *clock* is set before the callbacks of a round, to what *now_ns* says. *on_tick* is
-    told the time about four times a second. *after_round* runs last, if anybody left
+    told the time about four times a second, unless it returned False, for no need of
+    that, and nothing happened since. *after_round* runs last, if anybody left
     something for it, waits for it, or time passed; it returns the longest wait in
     seconds until it has to run again, None for as long as it takes.
 
@@ -49,7 +52,7 @@ class Reactor:
         *,
         now_ns: Callable[[], int] = time.monotonic_ns,
         after_round: Callable[[], float | None],
-        on_tick: Callable[[int], None],
+        on_tick: Callable[[int], bool],
         on_fault: Callable[[str], None],
     ) -> None:
         self._epoll = select.epoll()
@@ -87,8 +90,8 @@ class Reactor:
         read_ns = self._now_ns
         wait_s: float = 0.0
         ticked_at_ns = -_TICK_NS
-        # Whether somebody waits for the end of the next round.
-        is_awaited = True
+        # Whether somebody waits for the end of the next round, and for the next tick.
+        is_awaited = is_ticking = True
         while self._is_running:
             events = poll(wait_s, _MAX_EVENTS)
             now_ns = read_ns()
@@ -107,11 +110,11 @@ class Reactor:
             if now_ns - ticked_at_ns >= _TICK_NS:
                 ticked_at_ns = now_ns
                 is_quiet = False
-                try:
-                    self._on_tick(now_ns)
-                except Exception:  # noqa: BLE001 - the next tick comes
-                    self._on_fault("tick")
+                is_ticking = self._tick(now_ns)
+            else:
+                is_ticking = True
             if is_quiet:
+                wait_s = _TICK_S
                 continue
             try:
                 wanted_s = self._after_round()
@@ -119,7 +122,16 @@ class Reactor:
                 self._on_fault("round")
                 wanted_s = None
             is_awaited = wanted_s is not None
-            wait_s = _LONGEST_S if wanted_s is None else min(_LONGEST_S, wanted_s)
+            wait_s = _TICK_S if is_ticking else _LONGEST_S
+            if wanted_s is not None and wanted_s < wait_s:
+                wait_s = wanted_s
+
+    def _tick(self, now_ns: int) -> bool:
+        try:
+            return self._on_tick(now_ns)
+        except Exception:  # noqa: BLE001 - the next tick comes
+            self._on_fault("tick")
+            return True
 
     def _survive(self, fd: int, callback: Callback, now_ns: int) -> None:
         """Tell of a fault; give a descriptor up whose every event ends in one.

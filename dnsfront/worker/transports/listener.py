@@ -32,6 +32,8 @@ class OpenListener:
         self.is_draining = False
         self.is_leaving = False
         self.is_kept = False
+        #: Whether it is not read until the next tick.
+        self.is_paused = False
         self._reactor = reactor
 
     def fileno(self) -> int:

@@ -133,6 +133,13 @@ class Listening:
         self._note()
 
     @property
+    def is_ticking(self) -> bool:
+        """Whether something here may become overdue, see :meth:`expire`."""
+        return len(self._streams) > 0 or any(
+            listener.is_paused for listener in self._open.values()
+        )
+
+    @property
     def connections(self) -> int:
         """How many connections there are."""
         return len(self._streams)
@@ -143,7 +150,10 @@ class Listening:
             listener.flush()
 
     def expire(self, now_ns: int) -> None:
-        """Close connections on which nothing happens; about four times a second."""
+        """Close connections on which nothing happens; about four times a second.
+
+        Where there are none, and nobody pauses, it may be later than that.
+        """
         self._streams.expire(now_ns)
         for listener in self._open.values():
             listener.expire()

@@ -34,8 +34,6 @@ class TcpListener(OpenListener):
         super().__init__(listener, sock, streams.reactor)
         self.streams = streams
         self._gate = gate
-        #: Whether it is not read until the next tick.
-        self.is_paused = False
 
     def ready(self, event: int) -> None:
         """Take the connections that wait."""

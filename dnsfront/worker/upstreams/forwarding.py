@@ -83,6 +83,11 @@ class Forwarding:
         """Whether no fetch is under way, those of replaced pools included."""
         return not any(pool.pending for pool in self._all)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing that :meth:`sweep` would be late for."""
+        return self.is_idle and not self._replaced
+
     def is_awaited_at(self, listeners: Collection[object]) -> bool:
         """Return whether a client of one of these UDP listeners waits for a fetch."""
         return any(
@@ -116,7 +121,10 @@ class Forwarding:
         return min((wait_s for wait_s in waits if wait_s is not None), default=None)
 
     def sweep(self) -> None:
-        """Close what is done with, and look who is up; about once a second."""
+        """Close what is done with, and look who is up; about four times a second.
+
+        Where nothing is under way it may be later than that.
+        """
         if self._pool is not None:
             self._pool.sweep()
         for pool in [x for x in self._replaced if not x.pending]:

@@ -7,6 +7,7 @@ double an attacker's chance to guess an id (RFC 5452, 5).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from dnsfront.dns import edns, wire
 from dnsfront.dns.entry import Entry
@@ -24,6 +25,9 @@ from dnsfront.worker.upstreams.pending import Pending
 from dnsfront.worker.upstreams.queries import edns_forms
 from dnsfront.worker.upstreams.round_trip import RoundTrip
 from dnsfront.worker.upstreams.server import Server
+
+#: How old what is known of who is up may be when a fetch begins.
+_RANKED_FOR_NS: Final = 500_000_000
 
 
 class Pool:
@@ -69,6 +73,7 @@ class Pool:
             meter=meter,
             faults=faults,
         )
+        self._ranked_at_ns = self._clock.now_ns
         self._tries = self._fetching.tries
         self._ports = self._fetching.sending.ports
 
@@ -99,9 +104,12 @@ class Pool:
         if pending.count >= pending.crowd and not self._has_room(canonical, waiter):
             self._outcomes.fail(entry, waiters, wire.SERVFAIL, edns.EDE_NOT_READY, b"")
             return False
+        now_ns = self._clock.now_ns
+        if now_ns - self._ranked_at_ns > _RANKED_FOR_NS:
+            # Nobody sweeps where nothing goes on.
+            self._rank(now_ns)
         candidates = self._choice.of(canonical[:-4])
         fetch = Fetch(view, key, canonical, entry, waiters, candidates, self._forms)
-        now_ns = self._clock.now_ns
         pending.add(fetch, now_ns)
         # What `Fetching.begin` does, without a call more for every miss.
         server = self._tries.begin(fetch, now_ns)
@@ -175,9 +183,13 @@ class Pool:
         """Return the seconds until something may be overdue, None if nothing can be."""
         return self._fetching.wait_s()
 
+    def _rank(self, now_ns: int) -> None:
+        self._ranked_at_ns = now_ns
+        self._choice.rank()
+
     def sweep(self) -> None:
         """Close ports that are done with, and look who is up."""
-        self._choice.rank()
+        self._rank(self._clock.now_ns)
         self._pending.sweep()
         self._fetching.sending.sweep()
 
