@@ -22,6 +22,12 @@ class UsageError(DnsfrontError):
     exit_code = os.EX_USAGE
 
 
+class InputError(DnsfrontError):
+    """A file to be worked on does not hold what it should, or cannot be read."""
+
+    exit_code = os.EX_DATAERR
+
+
 class OutputError(DnsfrontError):
     """What a command has to say could not be written where it was to go."""
 

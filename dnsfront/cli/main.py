@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from dnsfront import __version__
-from dnsfront.cli import output
+from dnsfront.cli import output, values
 from dnsfront.errors import ConfigError, DnsfrontError, UsageError
 
 DEFAULT_CONFIG: Final = Path("/etc/dnsfront/dnsfront.yaml")
@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_offline(add)
     _add_live(add)
     _add_query(add)
+    _add_simulate(add)
     return parser
 
 
@@ -159,6 +160,53 @@ def _add_query(add: _Commands) -> None:
         default=3.0,
         help="how long to wait for the answer (default: %(default)s)",
     )
+
+
+def _add_simulate(add: _Commands) -> None:
+    simulate = add(
+        "simulate", "simulate", "Tell what queries of a file would find, by workers."
+    )
+    simulate.add_argument(
+        "file",
+        metavar="FILE",
+        help="NAME [TYPE] a line, - for standard input, or a PCAP or PCAPNG",
+    )
+    for option, metavar, kind, default, text in (
+        (
+            "--workers",
+            "N,...",
+            values.counts,
+            None,
+            "how many to try (1 to 64 doubled)",
+        ),
+        ("--queries", "N", values.count, None, "draw so many from the lines"),
+        ("--zipf", "S", values.not_negative, None, "their popularity's exponent (1.0)"),
+        (
+            "--rate",
+            "N",
+            values.rate,
+            1000.0,
+            "queries a second, if the file has no times",
+        ),
+        ("--ttl", "TIME", values.seconds, 300, "of responses not in the file (5m)"),
+        ("--size", "SIZE", values.octets, 100, "of responses not in the file (100B)"),
+        ("--warm-up", "N", values.count, 0, "first queries, which do not count (0)"),
+        ("--max-entries", "N", values.count, None, "of each cache (as in the config)"),
+        ("--max-size", "SIZE", values.octets, None, "of each cache (as in the config)"),
+        ("--kernel-size", "SIZE", values.octets, 16 << 20, "of kernel answers (16MiB)"),
+        (
+            "--kernel-answer",
+            "SIZE",
+            values.octets,
+            512,
+            "of the longest of them (512B)",
+        ),
+        ("--server", "IP:PORT", str, None, "in a capture, who is asked (any:53)"),
+        ("--seed", "TEXT", str, "dnsfront", "of what is drawn at random (dnsfront)"),
+    ):
+        simulate.add_argument(
+            option, metavar=metavar, type=kind, default=default, help=text
+        )
 
 
 def _add_live(add: _Commands) -> None:

@@ -91,6 +91,46 @@ def diff_view(change: Mapping[str, Any]) -> RenderableType:
     return Group(table, Text(summary))
 
 
+def simulation_view(found: Mapping[str, Any]) -> RenderableType:
+    """Return what queries would find, with owners and without, by number of workers."""
+    table = _table(
+        "WORKERS",
+        "HITS",
+        "IN KERNEL",
+        "UPSTREAM",
+        "LARGEST",
+        "WOKEN MOST",
+        "BY CLIENT: HITS",
+        "UPSTREAM",
+        "LARGEST",
+    )
+    for row in found["workers"]:
+        ring, by_client = row["ring"], row["by_client"]
+        table.add_row(
+            str(row["workers"]),
+            *(f"{ring[key]:.1%}" for key in ("hit_ratio", "kernel_ratio")),
+            f"{ring['upstream_ratio']:.2%}",
+            f"{ring['largest_share']:.1%} ({ring['largest_over_mean']:.2f})",
+            f"{ring['largest_woken_share']:.1%}",
+            f"{by_client['hit_ratio']:.1%}",
+            f"{by_client['upstream_ratio']:.2%}",
+            f"{by_client['largest_share']:.1%} ({by_client['largest_over_mean']:.2f})",
+        )
+    first = (
+        f"{found['queries'] - found['warm_up']} queries,"
+        f" {found['warm_up']} before them not counted, of {found['questions']}"
+        f" questions in {found['seconds']} s; method {found['method']}"
+    )
+    left_out = [f"left out: {count} {why}" for why, count in found["left_out"].items()]
+    foot = (
+        "Shares of all queries: upstream, of questions asked of upstreams for 100"
+        " queries; largest, of\nthe worker that is asked most (over the mean); woken"
+        " most, of the one that answers most itself.\nBy client: what the kernel would"
+        " choose by addresses and ports, so that caches are copies."
+    )
+    return Group(Text("\n".join((first, *left_out))), Text(), table, Text(), Text(foot))
+
+
 def status_view(
     status: Mapping[str, Any], rates: Mapping[str, float] | None = None
 ) -> RenderableType:

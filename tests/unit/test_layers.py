@@ -42,7 +42,18 @@ MAY_IMPORT = {
         "config",
         "kernel",
     ),
-    "cli": ("errors", "logs", "ipc", "ring", "dns", "config", "kernel", "supervisor"),
+    "simulation": ("errors", "ring", "dns", "kernel.book", "kernel.layouts"),
+    "cli": (
+        "errors",
+        "logs",
+        "ipc",
+        "ring",
+        "dns",
+        "config",
+        "kernel",
+        "supervisor",
+        "simulation",
+    ),
 }
 
 #: Rooms inside a room, the lowest first: each may import those before it, and itself.
@@ -71,6 +82,7 @@ OWNER = {
     "bcc": "kernel/compiler.py",
     "dns": ("dns/zones/text.py", "dns/zones/tokens.py", "dns/zones/data.py"),
     "dnslib": "dns/messages.py",
+    "dpkt": "simulation/captures.py",
     "prometheus_client": "supervisor/reports/metrics.py",
     "pydantic": "config/",
     "pydantic_core": "config/",
@@ -84,6 +96,7 @@ NOT_IN_A_WORKER = {
     "bcc",
     "dnslib",
     "dns",
+    "dpkt",
     "prometheus_client",
     "pydantic",
     "rich",
