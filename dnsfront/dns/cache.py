@@ -15,15 +15,15 @@ forgets entries is a method of it, and its observer is told.
 
 from __future__ import annotations
 
-import struct
 from array import array
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from collections.abc import Set as AbstractSet
 from typing import Final
 
 from dnsfront.dns import wire
 from dnsfront.dns.entry import (
     ENTRY_OCTETS,
+    NOT_ASKED_FOR,
     ODD_RCODE,
     ODD_ROTATES,
     ODD_STUB,
@@ -31,6 +31,7 @@ from dnsfront.dns.entry import (
     ODD_ZONE,
     VIEWS,
     Entry,
+    aged,
     head_of,
     odd_of,
     stub_head,
@@ -44,8 +45,6 @@ from dnsfront.dns.settings import CacheSettings
 
 #: RFC 8767, 5.2: the TTL of stale records.
 STALE_TTL_S: Final = 30
-#: An entry is fetched again while it is asked for in the last tenth of its life.
-_PREFETCH_SHARE: Final = 10
 _NEVER: Final = 1 << 62
 #: Distinct heads and TTL offsets that entries share; more of them are rare ones.
 MAX_SHARED: Final = 1024
@@ -57,8 +56,6 @@ _FLUSH_CHUNK: Final = 2000
 #: Type and class of most questions, none of whose octets is a letter: A, NS, MX, TXT,
 #: AAAA, SRV.
 _PLAIN_TAILS: Final = frozenset(bytes((0, t, 0, 1)) for t in (1, 2, 15, 16, 28, 33))
-
-_TTL = struct.Struct("!I")
 
 
 class Cache:
@@ -134,20 +131,22 @@ class Cache:
 
         Costs one pass over the TTLs in the first call of a second, nothing later.
         """
-        remaining_s = entry.expires_at - now_s
-        if remaining_s <= 0:
+        if entry.expires_at <= now_s:
             return False
         age_s = now_s - entry.aged_at
         if age_s and entry.ttl_offsets and not entry.odd & ODD_ZONE:
-            entry.body = _aged(entry.body, entry.ttl_offsets, lambda ttl: ttl - age_s)
+            entry.body = aged(entry.body, entry.ttl_offsets, lambda ttl: ttl - age_s)
             entry.aged_at = now_s
-            if (
-                self._settings.prefetch
-                and remaining_s * _PREFETCH_SHARE <= entry.lifetime_s
-            ):
+            if self._settings.prefetch and now_s >= entry.due_at:
                 self.due.append(entry)
+        if self._listener is not None and entry.stamp != NOT_ASKED_FOR:
+            self._listener.asked_again(entry)
         entry.stamp = now_s
         return True
+
+    def note_asked(self, entry: Entry, now_s: int) -> None:
+        """Count a live *entry* as asked for, which somebody else gave out."""
+        entry.stamp = now_s - 1  # that of now says that its TTLs are true
 
     def take_due(self) -> list[Entry]:
         """Return the entries that want to be fetched again, each of them once."""
@@ -162,7 +161,7 @@ class Cache:
         if not 0 < entry.expires_at > now_s - self._settings.serve_stale_s:
             return None
         ttl_s = min(STALE_TTL_S, self._settings.max_ttl_s)
-        return _aged(entry.body, entry.ttl_offsets, lambda _ttl: ttl_s)
+        return aged(entry.body, entry.ttl_offsets, lambda _ttl: ttl_s)
 
     def put(  # noqa: C901, PLR0912, PLR0915 - a call a miss costs more than what is done
         self, view: int, key: bytes, tail: bytes, response: Response, now_s: int
@@ -184,7 +183,7 @@ class Cache:
             low = ttl_s = 0
         if response.min_ttl_s < low or response.max_ttl_s > ceiling:
             ceiling = max(low, ceiling)
-            body = _aged(
+            body = aged(
                 body, response.ttl_offsets, lambda ttl: max(low, min(ttl, ceiling))
             )
             ttl_s = max(low, min(ttl_s, high))
@@ -353,7 +352,7 @@ class Cache:
         """Cut the TTLs of a live *entry* to the largest of the config."""
         high = self._settings.max_ttl_s
         age_s = now_s - entry.aged_at
-        entry.body = _aged(
+        entry.body = aged(
             entry.body, entry.ttl_offsets, lambda ttl: min(ttl - age_s, high)
         )
         entry.aged_at = now_s
@@ -388,10 +387,3 @@ class Cache:
         if count:
             yield from self._residents.compact()
         return count
-
-
-def _aged(body: bytes, ttl_offsets: Sequence[int], age: Callable[[int], int]) -> bytes:
-    octets = bytearray(body)
-    for at in ttl_offsets:
-        _TTL.pack_into(octets, at, max(0, age(_TTL.unpack_from(octets, at)[0])))
-    return bytes(octets)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from dnsfront.dns import wire
@@ -28,8 +28,12 @@ NOT_ASKED_FOR: Final = -1
 #: share of a dictionary and of a queue. Measured, and checked by a test of memory.
 ENTRY_OCTETS: Final = 400
 
+#: An entry is fetched again while it is asked for in the last tenth of its life.
+_PREFETCH_SHARE: Final = 10
+
 _ANY: Final = wire.ANY.to_bytes(2, "big")
 _HEAD = struct.Struct("!4H")
+_TTL = struct.Struct("!I")
 
 
 def view_of(flags: int, *, is_dnssec_ok: bool) -> int:
@@ -67,6 +71,14 @@ def odd_of(key: bytes, tail: bytes, rcode: int, errors: bytes) -> int:
     if not key.endswith(tail) or tail.upper() != tail:
         odd |= ODD_TAIL
     return odd
+
+
+def aged(body: bytes, ttl_offsets: Sequence[int], age: Callable[[int], int]) -> bytes:
+    """Return *body* with what *age* makes of each of its TTLs, at least 0."""
+    octets = bytearray(body)
+    for at in ttl_offsets:
+        _TTL.pack_into(octets, at, max(0, age(_TTL.unpack_from(octets, at)[0])))
+    return bytes(octets)
 
 
 class Entry:
@@ -134,6 +146,11 @@ class Entry:
         """Return the response as a whole message, with an id of 0."""
         head = b"\0\0" + self.head[:2] + b"\0\1" + self.head[2:]
         return head + self.canonical + self.body
+
+    @property
+    def due_at(self) -> int:
+        """The second from which on whoever asks for it has it fetched again."""
+        return self.expires_at - self.lifetime_s // _PREFETCH_SHARE
 
     @property
     def is_live(self) -> bool:

@@ -211,6 +211,26 @@ class UseTable(Order[None]):
 
 
 @dataclass(frozen=True)
+class KeepBook(Order[None]):
+    """Say in an empty book what the kernel answers; it replaces the one of before.
+
+    *sets_fd* and *answers_fd* are mmapable BPF arrays of so many octets, see
+    `kernel/book.py`. The worker writes to both, and nobody else does, but for the
+    program, which counts its hits.
+    """
+
+    sets_octets: int
+    answers_octets: int
+    sets_fd: Descriptor
+    answers_fd: Descriptor
+
+
+@dataclass(frozen=True)
+class CloseBook(Order[None]):
+    """Keep no book any more: the kernel answers nothing."""
+
+
+@dataclass(frozen=True)
 class Transfer(Order[Transferred]):
     """Send what is cached of names that others own under the next slot table."""
 

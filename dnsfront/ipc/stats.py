@@ -165,6 +165,9 @@ class Counter(Word):
     CACHE_OCTETS = _gauge("cache_size_bytes", "Memory of these responses.")
     PENDING = _gauge("pending_queries", "Queries sent to upstreams and not matched.")
     TCP_OPEN = _hidden(Kind.GAUGE)
+    #: What of the cache the kernel answers.
+    KERNEL_ENTRIES = _hidden(Kind.GAUGE)
+    KERNEL_OCTETS = _hidden(Kind.GAUGE)
     #: How many entries the last transfer is about, and how many of them were sent.
     TRANSFER_ENTRIES = _hidden(Kind.GAUGE)
     TRANSFER_SENT = _hidden(Kind.GAUGE)

@@ -24,6 +24,7 @@ from dnsfront.supervisor.change.reload import Reloader
 from dnsfront.supervisor.change.settings import Settings
 from dnsfront.supervisor.change.turns import Turns
 from dnsfront.supervisor.host.phase import Life
+from dnsfront.supervisor.kernel_cache.kernel_cache import KernelCache
 from dnsfront.supervisor.reports.metrics import Exposition, exposition
 from dnsfront.supervisor.reports.pages import pages
 from dnsfront.supervisor.reports.readiness import Readiness
@@ -47,6 +48,7 @@ class Front:
 
     life: Life
     datapath: Datapath
+    kernel_cache: KernelCache
     upstreams: UpstreamRegistry
     health: HealthChecker
     endpoint: AdminEndpoint
@@ -84,10 +86,19 @@ def put_together(
     stack.callback(upstreams.close)
     health = HealthChecker(upstreams)
     stack.push_async_callback(health.close)
-    settings = Settings(datapath, upstreams, health)
-    around = Surroundings(datapath, upstreams.health_fd, settings.spec(wanted))
+    kernel_cache = KernelCache(
+        datapath.steering,
+        hash_key=hash_key(wanted.config.ring.seed),
+        slots=wanted.table.slots,
+    )
+    stack.callback(kernel_cache.close)
+    settings = Settings(datapath, kernel_cache, upstreams, health)
+    around = Surroundings(
+        datapath, kernel_cache, upstreams.health_fd, settings.spec(wanted)
+    )
     roster = Roster(around, tallies)
     stack.callback(roster.close)
+    kernel_cache.on_new_books = roster.give_books
     broadcast = Broadcast(roster, around)
     endpoint = AdminEndpoint(lambda: in_force.candidate.config.admin.allow)
     stack.callback(endpoint.close)
@@ -97,13 +108,21 @@ def put_together(
     reloader = Reloader(in_force, outcome, progress, turns, applier, broadcast)
     readiness = Readiness(life, in_force, roster, upstreams)
     reports = Reports(
-        *(life, in_force, outcome, progress),
-        *(datapath, roster, upstreams, readiness),
+        life,
+        in_force,
+        outcome,
+        progress,
+        datapath,
+        kernel_cache,
+        roster,
+        upstreams,
+        readiness,
     )
     expose = exposition(
         in_force=in_force,
         outcome=outcome,
         datapath=datapath,
+        kernel_cache=kernel_cache,
         roster=roster,
         upstreams=upstreams,
         readiness=readiness,
@@ -112,6 +131,7 @@ def put_together(
     return Front(
         life=life,
         datapath=datapath,
+        kernel_cache=kernel_cache,
         upstreams=upstreams,
         health=health,
         endpoint=endpoint,

@@ -240,7 +240,7 @@ def _succession(front: Front, control: ControlSocket) -> Succession:
     datapath, broadcast, endpoint = front.datapath, front.broadcast, front.endpoint
     return Succession(
         Offer(front.in_force, datapath, front.roster, endpoint, control),
-        Intake(front.life, datapath, broadcast, endpoint, control),
+        Intake(front.life, datapath, front.kernel_cache, broadcast, endpoint, control),
         front.turns,
         front.progress,
         broadcast,

@@ -41,6 +41,7 @@ async def start(wanted: Candidate, stack: AsyncExitStack) -> Front:
     front.datapath.groups.attach()
     if len(await front.roster.start(names)) == len(names):
         raise UnavailableError("no worker got ready; the lines above say why")
+    front.kernel_cache.open()
     front.life.phase = Phase.SERVING
     heap.give_back()
     return front
@@ -97,6 +98,7 @@ async def start_after(
     pause_s = time.monotonic() - let_go_at
     if not is_admin_new:
         front.endpoint.open(address, front.pages, predecessor.admin_socket)
+    front.kernel_cache.open()
     front.life.phase = Phase.SERVING
     adopted = sum(
         roster.tallies.of(name).words[Counter.CACHE_ADOPTED] for name in names

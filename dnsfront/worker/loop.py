@@ -30,9 +30,11 @@ from dnsfront.ipc.messages import (
 from dnsfront.ipc.spec import WorkerSpec
 from dnsfront.kernel.layouts import described
 from dnsfront.worker.answering.answering import Answering
+from dnsfront.worker.answering.bookkeeper import Bookkeeper
 from dnsfront.worker.answering.images import Images
 from dnsfront.worker.clients.gate import Gate
 from dnsfront.worker.counts import Counts
+from dnsfront.worker.orders.book import BookOrders
 from dnsfront.worker.orders.config import (
     ConfigOrders,
     client_descriptors,
@@ -81,6 +83,9 @@ class WorkerLoop:
         )
         self._ownership.publish(start.table_fd, start.slots)
         self._cache = Cache(spec.cache)
+        self._bookkeeper = Bookkeeper(
+            self._cache, hash_key=spec.hash_key, clock=self._clock, meter=self._meter
+        )
         self._gate = Gate(spec.access)
         self._reactor = Reactor(
             self._clock,
@@ -154,6 +159,7 @@ class WorkerLoop:
         self._orders.on(UseTable, self._on_table)
         self._orders.on(Drain, self._on_drain)
         self._orders.on(Ping, lambda _order: Pong())
+        BookOrders(self._orders, self._bookkeeper)
         EntryOrders(
             self._orders,
             worker_id=spec.worker_id,
@@ -193,6 +199,7 @@ class WorkerLoop:
             self._forwarding.flush,
             self._listening.flush,
             self._peers.flush,
+            self._bookkeeper.work,
             self._meter.flush,
             self._counts.flush,
             self._trim,
@@ -293,6 +300,7 @@ class WorkerLoop:
             or self._answering.delivery.crowds.waiting
             or self._peers.has_given_back
             or self._streams.has_work
+            or self._bookkeeper.has_work
         ):
             return 0
         upstream_s, order_s = self._forwarding.wait_s(), self._orders.wait_s()
@@ -302,6 +310,7 @@ class WorkerLoop:
 
     def _on_tick(self, now_ns: int) -> bool:
         """Do what is due; return whether something may become due by itself."""
+        self._bookkeeper.harvest()
         self._counts.show()
         self._peers.take_overdue_back()
         self._forwarding.sweep()

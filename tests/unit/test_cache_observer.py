@@ -235,3 +235,43 @@ def test_entries_that_are_cut_to_a_smaller_ttl_have_changed() -> None:
 
     [known] = mirror.known.values()
     assert known.expires_at == 60
+
+
+def asked_again(cache: Cache) -> list[Entry]:
+    asked: list[Entry] = []
+    mirror = Mirror()
+    cache.listen(Observer(mirror.came, mirror.changed, mirror.went, asked.append))
+    return asked
+
+
+def test_who_is_hit_in_a_second_second_is_told_once_a_second() -> None:
+    cache = Cache(limits())
+    asked = asked_again(cache)
+    entry = put(cache, address(300))
+
+    assert cache.fresh(entry, 1)
+    assert asked == []
+    assert cache.fresh(entry, 2)
+    assert cache.fresh(entry, 7)
+    assert asked == [entry, entry]
+
+
+def test_who_has_expired_is_not_told() -> None:
+    cache = Cache(limits())
+    asked = asked_again(cache)
+    entry = put(cache, address(300))
+    assert cache.fresh(entry, 1)
+
+    assert not cache.fresh(entry, 300)
+    assert asked == []
+
+
+def test_hits_elsewhere_keep_an_entry_and_leave_its_ttls_to_be_aged() -> None:
+    cache = Cache(limits(max_entries=2))
+    entry = put(cache, address(300))
+    cache.note_asked(entry, 5)
+    for number in range(4):
+        put(cache, address(300), name=name_of(number))
+
+    assert entry.is_live
+    assert entry.stamp != 5

@@ -241,10 +241,19 @@ NETWORK = "want a network like 192.0.2.0/24 or 2001:db8::/32"
             id="cache of nothing",
         ),
         pytest.param(
-            "kernel_cache: {mode: xdp}",
-            'kernel_cache.mode: got "xdp", want off: the kernel cache is not in this '
-            "version",
-            id="kernel cache to come",
+            "kernel_cache: {interfaces: [eth0, lo, eth0]}",
+            'kernel_cache.interfaces[2]: got "eth0" twice, want each interface once',
+            id="interface named twice",
+        ),
+        pytest.param(
+            "kernel_cache: {max_size: 1KiB}",
+            "kernel_cache.max_size: got 1KiB, want a size from 64KiB to 1GiB",
+            id="hardly anything in the kernel",
+        ),
+        pytest.param(
+            "kernel_cache: {max_answer: 4KiB}",
+            "kernel_cache.max_answer: got 4KiB, want a size from 512B to 1232B",
+            id="answers of the kernel that few links carry",
         ),
         pytest.param(
             "kernel_cache: {interfaces: [a/b]}",

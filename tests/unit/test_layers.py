@@ -70,7 +70,7 @@ FLOORS = {
     "supervisor": (
         ("host",),
         ("sockets",),
-        ("admin", "upstreams", "zones"),
+        ("admin", "kernel_cache", "upstreams", "zones"),
         ("workers",),
         ("change",),
         ("reports", "takeover"),

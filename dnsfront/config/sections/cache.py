@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, StrictBool, StrictInt
 
-from dnsfront.config.sections.section import Fault, Section, as_written
+from dnsfront.config.sections.section import Fault, Section, as_written, repeated
 from dnsfront.config.units import duration_ms_to_text, size_octets_to_text
 from dnsfront.config.values import Interface, Size, Ttl
+
+#: For less than the first there is nearly nothing to answer; a map takes the second.
+_KERNEL_SIZE_RANGE: Final = (64 << 10, 1 << 30)
+#: What any client takes, and what any link carries in one packet.
+_KERNEL_ANSWER_RANGE: Final = (512, 1232)
 
 
 class Cache(Section):
@@ -70,16 +75,36 @@ class KernelCache(Section):
     """Answers from inside the kernel, before any worker wakes."""
 
     mode: Literal["off", "auto", "xdp", "tc"] = Field(
-        "off", description="Only off: the kernel cache is not in this version."
+        "off",
+        description="Where the kernel answers: in the driver or behind it (xdp), "
+        "behind the packet taps (tc), where is best at each interface (auto), or "
+        "nowhere.",
     )
     interfaces: tuple[Interface, ...] = Field(
-        (), description="Network interfaces to answer at; none for all."
+        (),
+        description="Network interfaces to answer at; none for those that carry the "
+        "addresses of listen.",
+    )
+    max_size_octets: Size = Field(
+        as_written("16MiB"),
+        alias="max_size",
+        description="Memory for the responses, of all workers together.",
+    )
+    max_answer_octets: Size = Field(
+        as_written("512B"),
+        alias="max_answer",
+        description="The longest response that the kernel gives.",
     )
 
     def mistakes(self) -> Iterator[Fault]:
-        """Yield modes to come."""
-        if self.mode != "off":
-            text = (
-                f'got "{self.mode}", want off: the kernel cache is not in this version'
-            )
-            yield Fault(("mode",), text)
+        """Yield interfaces named twice, and sizes of which nothing comes."""
+        for index in repeated(self.interfaces):
+            text = f'got "{self.interfaces[index]}" twice, want each interface once'
+            yield Fault(("interfaces", index), text)
+        for key, octets, least, most in (
+            ("max_size", self.max_size_octets, *_KERNEL_SIZE_RANGE),
+            ("max_answer", self.max_answer_octets, *_KERNEL_ANSWER_RANGE),
+        ):
+            if not least <= octets <= most:
+                got, low, high = map(size_octets_to_text, (octets, least, most))
+                yield Fault((key,), f"got {got}, want a size from {low} to {high}")

@@ -8,6 +8,7 @@ from typing import Final
 from dnsfront import logs
 from dnsfront.ipc.spec import WorkerSpec
 from dnsfront.supervisor.change.candidate import Candidate
+from dnsfront.supervisor.kernel_cache.kernel_cache import KernelCache
 from dnsfront.supervisor.sockets.datapath import Datapath
 from dnsfront.supervisor.upstreams.health import HealthChecker, ProbeForm
 from dnsfront.supervisor.upstreams.registry import UpstreamRegistry
@@ -19,12 +20,17 @@ _BACKLOG_FLOOR: Final = 256
 
 
 class Settings:
-    """Puts the settings of a candidate in force: steering, probes, and the log."""
+    """Puts the settings of a candidate in force: in the kernel, of probes, the log."""
 
     def __init__(
-        self, datapath: Datapath, upstreams: UpstreamRegistry, health: HealthChecker
+        self,
+        datapath: Datapath,
+        kernel_cache: KernelCache,
+        upstreams: UpstreamRegistry,
+        health: HealthChecker,
     ) -> None:
         self._datapath = datapath
+        self._kernel_cache = kernel_cache
         self._upstreams = upstreams
         self._health = health
         self._warned: frozenset[tuple[str, str]] = frozenset()
@@ -36,6 +42,8 @@ class Settings:
         self._warn(candidate)
         permille = round(config.ring.bounded_load * 1000)
         self._datapath.steering.set_bound(permille, _BACKLOG_FLOOR)
+        listeners = self._datapath.groups.numbered(candidate.listeners())
+        self._kernel_cache.apply(config, listeners)
         servers = self._upstreams.assign(config.upstreams.servers)
         check = config.upstreams.health
         form = ProbeForm(

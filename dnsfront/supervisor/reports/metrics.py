@@ -30,6 +30,7 @@ from dnsfront.kernel.layouts import layout
 from dnsfront.supervisor.admin.http import AdminCounts
 from dnsfront.supervisor.change.in_force import InForce
 from dnsfront.supervisor.change.outcome import Outcome
+from dnsfront.supervisor.kernel_cache.kernel_cache import KernelCache
 from dnsfront.supervisor.reports.readiness import DRAINED, Readiness
 from dnsfront.supervisor.sockets.datapath import Datapath
 from dnsfront.supervisor.upstreams.registry import UpstreamRegistry
@@ -68,6 +69,7 @@ def exposition(
     in_force: InForce,
     outcome: Outcome,
     datapath: Datapath,
+    kernel_cache: KernelCache,
     roster: Roster,
     upstreams: UpstreamRegistry,
     readiness: Readiness,
@@ -77,7 +79,14 @@ def exposition(
     registry = CollectorRegistry(auto_describe=False)
     registry.register(
         _FrontCollector(
-            in_force, outcome, datapath, roster, upstreams, readiness, admin
+            in_force,
+            outcome,
+            datapath,
+            kernel_cache,
+            roster,
+            upstreams,
+            readiness,
+            admin,
         )
     )
 
@@ -95,6 +104,7 @@ class _FrontCollector(Collector):
     in_force: InForce
     outcome: Outcome
     datapath: Datapath
+    kernel_cache: KernelCache
     roster: Roster
     upstreams: UpstreamRegistry
     readiness: Readiness
@@ -111,6 +121,7 @@ class _FrontCollector(Collector):
         yield from self._worker_metrics()
         yield from self._upstream_metrics()
         yield from self._kernel_metrics()
+        yield from self._kernel_cache_metrics()
         yield from self._ring_metrics()
         yield from self._reload_metrics()
 
@@ -217,12 +228,37 @@ class _FrontCollector(Collector):
             "outcome",
             self.datapath.steering.counters(),
         )
-        # Nothing answers in the kernel yet; the names are there for dashboards.
-        yield CounterMetricFamily(
-            "dnsfront_kernel_cache_hits", "Queries answered in the kernel.", value=0
+
+    def _kernel_cache_metrics(self) -> Iterator[Metric]:
+        tallies, cache = self.roster.tallies, self.kernel_cache
+        yield _counter(
+            "kernel_cache_hits",
+            "Queries answered in the kernel, in the name of the owner.",
+            "worker",
+            self.roster.kernel_hits(),
         )
         yield GaugeMetricFamily(
-            "dnsfront_kernel_cache_entries", "Responses in the kernel.", value=0
+            "dnsfront_kernel_cache_entries",
+            "Responses that the kernel gives.",
+            value=tallies.sum_of(stats.Counter.KERNEL_ENTRIES),
+        )
+        yield GaugeMetricFamily(
+            "dnsfront_kernel_cache_size_bytes",
+            "Memory of these responses.",
+            value=tallies.sum_of(stats.Counter.KERNEL_OCTETS),
+        )
+        reasons = "; ".join(f"{x}: {y}" for x, y in layout("passed").comments.items())
+        yield _counter(
+            "kernel_cache_passed",
+            f"Packets that the kernel did not answer. {reasons}",
+            "reason",
+            cache.passed(),
+        )
+        yield _gauge(
+            "kernel_cache_attached",
+            "1 for an interface at which the kernel answers, 0 where it cannot.",
+            "interface",
+            {x["name"]: int(x["hook"] is not None) for x in cache.interfaces()},
         )
 
     def _ring_metrics(self) -> Iterator[Metric]:

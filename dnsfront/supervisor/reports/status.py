@@ -13,6 +13,7 @@ from dnsfront.supervisor.change.in_force import InForce
 from dnsfront.supervisor.change.outcome import Outcome
 from dnsfront.supervisor.change.progress import Progress
 from dnsfront.supervisor.host.phase import Life
+from dnsfront.supervisor.kernel_cache.kernel_cache import KernelCache
 from dnsfront.supervisor.reports.lookup import look_up
 from dnsfront.supervisor.reports.readiness import Readiness
 from dnsfront.supervisor.sockets.datapath import Datapath
@@ -32,6 +33,7 @@ class Reports:
         outcome: Outcome,
         progress: Progress,
         datapath: Datapath,
+        kernel_cache: KernelCache,
         roster: Roster,
         upstreams: UpstreamRegistry,
         readiness: Readiness,
@@ -41,6 +43,7 @@ class Reports:
         self._outcome = outcome
         self._progress = progress
         self._datapath = datapath
+        self._kernel_cache = kernel_cache
         self._roster = roster
         self._upstreams = upstreams
         self._readiness = readiness
@@ -71,8 +74,14 @@ class Reports:
             "upstreams": self._servers(),
             "kernel": {
                 "steering": self._datapath.steering.mode,
-                "answers": "off",
+                "answers": self._kernel_cache.mode,
                 "reason": self._datapath.degraded,
+            },
+            "kernel_cache": {
+                **self._kernel_cache.report(),
+                "hits": sum(self._roster.kernel_hits().values()),
+                "entries": self._roster.tallies.sum_of(Counter.KERNEL_ENTRIES),
+                "size_bytes": self._roster.tallies.sum_of(Counter.KERNEL_OCTETS),
             },
             "change": self._change(),
             "not_ready": self._readiness.lacks(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dnsfront.supervisor.admin.control_socket import ControlSocket
 from dnsfront.supervisor.admin.endpoint import AdminEndpoint
 from dnsfront.supervisor.host.phase import Life, Phase
+from dnsfront.supervisor.kernel_cache.kernel_cache import KernelCache
 from dnsfront.supervisor.sockets.datapath import Datapath
 from dnsfront.supervisor.workers.broadcast import Broadcast
 
@@ -19,12 +20,14 @@ class Intake:
         self,
         life: Life,
         datapath: Datapath,
+        kernel_cache: KernelCache,
         broadcast: Broadcast,
         endpoint: AdminEndpoint,
         control: ControlSocket,
     ) -> None:
         self._life = life
         self._datapath = datapath
+        self._kernel_cache = kernel_cache
         self._broadcast = broadcast
         self._endpoint = endpoint
         self._control = control
@@ -32,6 +35,7 @@ class Intake:
     async def pause(self) -> None:
         """Take nothing more."""
         self._life.phase = Phase.HANDING_OVER
+        self._kernel_cache.suspend()
         await self._broadcast.pause()
         self._control.pause()
         self._endpoint.server.pause()
@@ -40,6 +44,7 @@ class Intake:
         """Serve again: the sockets are all here, and whatever came waits in them."""
         self._datapath.groups.attach()
         self._broadcast.resume()
+        self._kernel_cache.open()
         self._endpoint.server.resume()
         await self._control.resume()
         self._life.phase = Phase.SERVING

@@ -137,6 +137,19 @@ class Roster:
             "them in two steps"
         )
 
+    def give_books(self) -> None:
+        """Give every worker a new book of what the kernel answers, or take it away."""
+        for worker in self:
+            worker.give_book()
+
+    def kernel_hits(self) -> dict[str, int]:
+        """Return how many responses the kernel gave in each name, whoever bears it."""
+        hits = {name: tally.kernel_hits for name, tally in self.tallies.items()}
+        now = self._around.kernel_cache.hits()
+        for worker in self:
+            hits[worker.name] += now.get(worker.worker_id, 0)
+        return hits
+
     # -- going
 
     def withdraw(self, names: Iterable[str]) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dnsfront.ipc.spec import WorkerSpec
+from dnsfront.supervisor.kernel_cache.kernel_cache import KernelCache
 from dnsfront.supervisor.sockets.datapath import Datapath
 
 
 @dataclass
 class Surroundings:
-    """The datapath, the page of upstreams' health and the spec that every worker gets.
+    """The datapath, the kernel cache, upstreams' health and the spec of every worker.
 
     *spec* is theirs but for the name and the worker_id. *drain_timeout_s* is how long
     whoever leaves has for what is pending.
     """
 
     datapath: Datapath
+    kernel_cache: KernelCache
     health_fd: int
     spec: WorkerSpec
     drain_timeout_s: float = field(init=False)

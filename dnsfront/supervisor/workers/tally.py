@@ -17,8 +17,8 @@ class Tally:
     """One name's counters for the life of the supervisor; none of them ever falls.
 
     *words* is the page that the workers of this name add to, one after the other.
-    *steered* and *dropped* hold what was counted for worker_ids and sockets that are
-    gone; what is counted for those that are there comes on top.
+    *steered*, *dropped* and *kernel_hits* hold what was counted for worker_ids and
+    sockets that are gone; what is counted for those that are there comes on top.
     """
 
     def __init__(self) -> None:
@@ -27,6 +27,7 @@ class Tally:
         self.restarts = 0
         self.steered = 0
         self.dropped = 0
+        self.kernel_hits = 0
 
     def reset_gauges(self) -> None:
         """Forget the state of a process that is no more."""
@@ -46,6 +47,10 @@ class Tallies(dict[str, Tally]):
         if name not in self:
             self[name] = Tally()
         return self[name]
+
+    def sum_of(self, word: int) -> int:
+        """Return what the pages of all names have at *word*, together."""
+        return sum(tally.words[word] for tally in self.values())
 
     def left(self, name: str, serving: Collection[str]) -> None:
         """Note that *name* serves no more, and forget who left long before.

@@ -74,6 +74,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._policy = RespawnPolicy()
         self._process: WorkerProcess | None = None
+        self._is_started = False
         #: The names of the memory that the process has.
         self._shared: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -104,6 +105,7 @@ class Worker:
     def launch(self) -> None:
         """Start a process, which prepares itself and waits for :meth:`start`."""
         self.state = State.STARTING
+        self._is_started = False
         try:
             self._process = WorkerProcess(
                 self.name, on_message=self._on_message, on_exit=self._on_exit
@@ -141,7 +143,15 @@ class Worker:
         os.close(spec_fd)
         self._shared = set()
         self.share_images(spec.zones)
+        self._is_started = True
+        if self._around.kernel_cache.is_on:
+            self.give_book()
         self._set_timer(READY_TIMEOUT_S, self._on_late)
+
+    def give_book(self) -> None:
+        """Give the process a new book of what the kernel answers, or take it away."""
+        if self._process is not None and self._is_started:
+            self._process.send(self._around.kernel_cache.new_book(self.worker_id))
 
     def share_images(self, zones: Iterable[ZoneImage]) -> None:
         """Give the process what it needs of the memory that *zones* lie in.
@@ -371,6 +381,7 @@ class Worker:
         self.tally.dropped += self._datapath.groups.leave(self.worker_id)
         self.tally.steered += steering.steered(self.worker_id)
         steering.forget(self.worker_id)
+        self.tally.kernel_hits += self._around.kernel_cache.forget(self.worker_id)
         self._handover_receive.close()
         self.handover_send.close()
 

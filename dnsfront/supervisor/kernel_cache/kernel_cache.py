@@ -1,0 +1,326 @@
+"""The answers that the kernel gives: switched, sized and placed as the config wants.
+
+Whatever lacks, names are answered by workers as ever: that is told in one sentence, in
+the log and in `status`. Until :meth:`KernelCache.open` nothing is attached, so that a
+successor leaves the hooks to its predecessor for as long as that one serves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from dnsfront.config.model import Config
+from dnsfront.errors import DnsfrontError
+from dnsfront.ipc.messages import CloseBook, KeepBook
+from dnsfront.ipc.packets import Descriptor
+from dnsfront.ipc.spec import Listener
+from dnsfront.kernel.answers import KernelAnswers
+from dnsfront.kernel.book import BookSize, book_size, room_octets_for
+from dnsfront.kernel.hook import Hook
+from dnsfront.kernel.steering import BpfSteering, Steering
+from dnsfront.supervisor.host.interfaces import ChangeNotice, Interface, interfaces
+from dnsfront.supervisor.kernel_cache.sites import Site, endpoints, sites
+
+_LOG = logging.getLogger(__name__)
+
+#: Changes of addresses come in bursts; the last one counts.
+_SETTLE_S: Final = 0.2
+
+
+class KernelCache:
+    """The kernel cache of one front end, switched off until :meth:`apply`."""
+
+    def __init__(self, steering: Steering, *, hash_key: bytes, slots: int) -> None:
+        self._steering = steering
+        self._hash_key = hash_key
+        self._slots = slots
+        self._config: Config | None = None
+        self._listeners: tuple[Listener, ...] = ()
+        self._answers: KernelAnswers | None = None
+        self._size = BookSize(1, 0)
+        self._hooks: dict[str, Hook] = {}
+        self._refusals: dict[str, str] = {}
+        self._reason: str | None = None
+        self._is_open = False
+        self._notice: ChangeNotice | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._attaching: asyncio.Task[None] | None = None
+        self._is_due = False
+        #: Hits of programs that are gone, by worker_id.
+        self._carried: collections.Counter[int] = collections.Counter()
+        #: Hits of the present programs that were for workers who are gone.
+        self._old_hits: dict[int, int] = {}
+        #: Called when every worker is to get another book, or none.
+        self.on_new_books: Callable[[], None] = _ignore
+
+    # -- what the config wants
+
+    def apply(self, config: Config, listeners: Iterable[Listener]) -> None:
+        """Answer as *config* wants from now on, at *listeners*.
+
+        What is no longer to be answered, or not to everybody any more, is not when this
+        returns. Hooks that are new are attached soon after. It raises nothing.
+        """
+        self._config, self._listeners = config, tuple(listeners)
+        try:
+            self._apply(config)
+        except (DnsfrontError, OSError) as exc:
+            self._give_up(str(exc))
+
+    def _apply(self, config: Config) -> None:
+        wanted = config.kernel_cache
+        if wanted.mode == "off":
+            self._reason = None
+            self._end()
+            return
+        steering = self._steering
+        if not isinstance(steering, BpfSteering):
+            self._give_up("names are steered in user space")
+            return
+        size = book_size(
+            max_size_octets=wanted.max_size_octets,
+            max_answer_octets=wanted.max_answer_octets,
+            workers=len(config.ring.workers),
+        )
+        room_octets = room_octets_for(wanted.max_answer_octets)
+        if self._answers is None or self._size.room_octets != room_octets:
+            self._end()
+            self._answers = KernelAnswers(
+                slots=self._slots,
+                hash_key=self._hash_key,
+                tables_fd=steering.tables_fd,
+                live_fd=steering.kernel_live_fd,
+                room_octets=room_octets,
+            )
+        self._reason = None
+        is_new, self._size = size != self._size, size
+        # Before anything else: what is narrower is narrower at once.
+        self._answers.set_clients(config.access.allow)
+        self._answers.configure(is_on=True, udp_size=config.edns.udp_size)
+        self._watch_host()
+        self._look_at_host()
+        if is_new:
+            self.on_new_books()
+
+    def _give_up(self, reason: str) -> None:
+        """Answer nothing, and tell why."""
+        if reason != self._reason:
+            _LOG.warning("kernel_cache_off reason=%s", reason)
+        self._reason = reason
+        self._end()
+
+    # -- books
+
+    def new_book(self, worker_id: int) -> KeepBook | CloseBook:
+        """Return the order that gives a worker an empty book, or none.
+
+        What the kernel answered in its name it answers no longer.
+        """
+        if self._answers is None:
+            return CloseBook()
+        size = self._size
+        try:
+            fds = self._answers.add_book(worker_id, size)
+        except DnsfrontError as exc:
+            _LOG.warning("kernel_cache_no_book worker_id=%d reason=%s", worker_id, exc)
+            return CloseBook()
+        return KeepBook(
+            size.sets_octets, size.answers_octets, *(Descriptor(fd) for fd in fds)
+        )
+
+    def forget(self, worker_id: int) -> int:
+        """Answer no more for a worker that is gone for good; return its hits.
+
+        The next one with its worker_id begins at 0.
+        """
+        hits = self.hits().get(worker_id, 0)
+        del self._carried[worker_id]
+        if self._answers is not None:
+            self._old_hits.update(
+                {k: v for k, v in self._answers.hits().items() if k == worker_id}
+            )
+            self._answers.remove_book(worker_id)
+        return hits
+
+    # -- hooks
+
+    def open(self) -> None:
+        """Attach where the config wants it, from now on."""
+        self._is_open = True
+        self._look_at_host()
+
+    def suspend(self) -> None:
+        """Attach nowhere until :meth:`open`: somebody else may be about to."""
+        self._is_open = False
+        self._detach()
+
+    def _watch_host(self) -> None:
+        if self._notice is None:
+            self._notice = ChangeNotice()
+            asyncio.get_running_loop().add_reader(
+                self._notice.fileno(), self._on_notice
+            )
+
+    def _on_notice(self) -> None:
+        assert self._notice is not None
+        self._notice.clear()
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_SETTLE_S, self._on_settled)
+
+    def _on_settled(self) -> None:
+        self._timer = None
+        self._look_at_host()
+
+    def _look_at_host(self) -> None:
+        """Answer at the addresses that the host has now."""
+        if self._answers is None:
+            return
+        try:
+            host = interfaces()
+            self._answers.set_addresses(endpoints(self._listeners, host))
+            self._place(host)
+        except (DnsfrontError, OSError) as exc:
+            self._give_up(str(exc))
+
+    def _place(self, host: tuple[Interface, ...]) -> None:
+        """Detach where it is not wanted, and have a task attach where it is."""
+        if not self._is_open or self._config is None:
+            return
+        wanted = self._config.kernel_cache
+        chosen = sites(
+            wanted.mode, wanted.interfaces, endpoints(self._listeners, host), host
+        )
+        here = {site.interface: site for site in chosen}
+        indices = {interface.name: interface.index for interface in host}
+        for name, hook in list(self._hooks.items()):
+            is_same = indices.get(name) == hook.interface_index
+            if not is_same or name not in here or hook.mode not in here[name].modes:
+                self._hooks.pop(name).close()
+                _LOG.info("kernel_cache_detached interface=%s", name)
+        self._refusals = {n: why for n, why in self._refusals.items() if n in here}
+        missing = [site for site in chosen if site.interface not in self._hooks]
+        self._is_due = self._attaching is not None
+        if missing and self._attaching is None and self._answers is not None:
+            attaching = self._attach(self._answers, missing)
+            self._attaching = asyncio.create_task(attaching)
+
+    async def _attach(self, answers: KernelAnswers, missing: Iterable[Site]) -> None:
+        """Attach at each of *missing*; close *answers* if they were given up."""
+        try:
+            for site in missing:
+                await self._attach_at(answers, site)
+        finally:
+            self._attaching = None
+            if answers is not self._answers:
+                answers.close()
+            if self._is_due:
+                self._look_at_host()
+
+    async def _attach_at(self, answers: KernelAnswers, site: Site) -> None:
+        refusal = ""
+        for mode in site.modes:
+            try:
+                # Verifying, or even compiling, takes tenths of a second.
+                await asyncio.to_thread(answers.program_fd, mode)
+                if answers is not self._answers or not self._is_open:
+                    return
+                hook = answers.attach(site.interface, mode)
+            except DnsfrontError as exc:
+                refusal = refusal or str(exc)
+                continue
+            self._hooks[site.interface] = hook
+            self._refusals.pop(site.interface, None)
+            _LOG.info(
+                "kernel_cache_attached interface=%s hook=%s", site.interface, mode
+            )
+            return
+        if self._refusals.get(site.interface) != refusal:
+            self._refusals[site.interface] = refusal
+            _LOG.warning("kernel_cache_not_attached reason=%s", refusal)
+
+    def _detach(self) -> None:
+        while self._hooks:
+            self._hooks.popitem()[1].close()
+
+    # -- what is told
+
+    @property
+    def is_on(self) -> bool:
+        """Whether workers have books."""
+        return self._answers is not None
+
+    @property
+    def mode(self) -> str:
+        """What the config asks for."""
+        return "off" if self._config is None else self._config.kernel_cache.mode
+
+    def report(self) -> dict[str, Any]:
+        """Return the part of `status --json` that is about this."""
+        config = self._config
+        return {
+            "mode": self.mode,
+            "reason": self._reason,
+            "max_size_bytes": (
+                0 if config is None else config.kernel_cache.max_size_octets
+            ),
+            "interfaces": self.interfaces(),
+        }
+
+    def interfaces(self) -> list[dict[str, Any]]:
+        """Return where the kernel answers, or cannot, and why."""
+        return [
+            {
+                "name": name,
+                "hook": self._hooks[name].mode if name in self._hooks else None,
+                "reason": self._refusals.get(name),
+            }
+            for name in dict.fromkeys([*self._hooks, *self._refusals])
+        ]
+
+    def hits(self) -> dict[int, int]:
+        """Return how many responses the kernel gave, by worker_id."""
+        hits = collections.Counter(self._carried)
+        if self._answers is not None:
+            for worker_id, count in self._answers.hits().items():
+                hits[worker_id] += count - self._old_hits.get(worker_id, 0)
+        return hits
+
+    def passed(self) -> dict[str, int]:
+        """Return how many packets passed on, by the reason."""
+        return {} if self._answers is None else self._answers.passed()
+
+    # -- the end
+
+    def _end(self) -> None:
+        self._detach()
+        self._refusals.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._notice is not None:
+            asyncio.get_running_loop().remove_reader(self._notice.fileno())
+            self._notice.close()
+            self._notice = None
+        self._carried = collections.Counter(self.hits())
+        self._old_hits.clear()
+        answers, self._answers = self._answers, None
+        if answers is not None:
+            if self._attaching is None:
+                answers.close()
+            self._size = BookSize(1, 0)
+            self.on_new_books()
+
+    def close(self) -> None:
+        """Detach everywhere and give everything up."""
+        self._is_open = False
+        self.on_new_books = _ignore
+        self._end()
+
+
+def _ignore() -> None:
+    """Tell nobody."""

@@ -1,0 +1,249 @@
+"""What was asked for twice is answered in the kernel, and only while it is true."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter as Hits
+from collections.abc import Iterator
+from pathlib import Path
+
+import dns.rcode
+import pytest
+
+from tests.system.clients import ask
+from tests.system.front import FrontEnd
+from tests.system.upstream import Asked, FakeUpstream, Response
+from tests.waiting import eventually
+
+ZONE = """$ORIGIN zone.test.
+@ 300 SOA ns host {serial} 1 1 1 300
+@ 300 NS ns
+ns 300 A 192.0.2.1
+www 300 A {address}
+"""
+
+
+class Answers:
+    """An upstream whose address for every name can be changed."""
+
+    def __init__(self) -> None:
+        self.address = "192.0.2.10"
+
+    def __call__(self, asked: Asked) -> list[Response]:
+        return [asked.response(f"3600 A {self.address}")]
+
+
+@pytest.fixture(scope="module")
+def answers() -> Answers:
+    return Answers()
+
+
+@pytest.fixture(scope="module")
+def zone(folder: Path) -> Path:
+    path = folder / "zone"
+    path.write_text(ZONE.format(serial=1, address="192.0.2.80"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def serving(folder: Path, answers: Answers, zone: Path) -> Iterator[FrontEnd]:
+    with (
+        FakeUpstream(answers) as upstream,
+        FrontEnd(
+            folder,
+            ring={"workers": 2},
+            upstreams={"servers": [{"address": str(upstream.address)}]},
+            zones=[{"origin": "zone.test", "file": str(zone)}],
+            kernel_cache={"mode": "tc"},
+        ) as made,
+    ):
+        yield made
+
+
+@pytest.fixture
+def front(serving: FrontEnd, answers: Answers) -> Iterator[FrontEnd]:
+    """Yield the one that serves, with nothing cached, and as it was configured."""
+    config = serving.path.read_text()
+    answers.address = "192.0.2.10"
+    assert serving.command("flush", "--all")[0] == 0
+    yield serving
+    serving.restore(config)
+    assert serving.command("reload")[0] == 0
+
+
+def hits(front: FrontEnd) -> int:
+    return sum(front.metrics().by_worker("kernel_cache_hits_total").values())
+
+
+def addresses(front: FrontEnd, qname: str) -> list[str]:
+    """Return what a client is told that sends no option."""
+    response = ask(front.address, qname, nsid=False)
+    return [str(record) for rrset in response.answer for record in rrset]
+
+
+def is_from_kernel(front: FrontEnd, qname: str) -> bool:
+    before = hits(front)
+    addresses(front, qname)
+    return hits(front) > before
+
+
+def bring_in(front: FrontEnd, *qnames: str) -> None:
+    """Ask for *qnames* until the kernel answers for all of them."""
+
+    def are_all_there() -> bool:
+        return not [qname for qname in qnames if not is_from_kernel(front, qname)]
+
+    eventually(are_all_there)
+
+
+@pytest.mark.parametrize("mode", ["tc", "xdp"])
+def test_hits_of_the_kernel_reach_no_worker(front: FrontEnd, mode: str) -> None:
+    front.configure(kernel_cache={"mode": mode})
+    assert front.command("reload")[0] == 0
+    bring_in(front, "a.test", "www.zone.test")
+
+    seen = front.metrics()
+    before, by_worker = seen.counts(), Hits(seen.by_worker("kernel_cache_hits_total"))
+    for _ in range(20):
+        assert addresses(front, "A.tesT") == ["192.0.2.10"]
+        assert addresses(front, "www.zone.test") == ["192.0.2.80"]
+    seen = front.metrics()
+    after = seen.counts()
+    by_worker = Hits(seen.by_worker("kernel_cache_hits_total")) - by_worker
+
+    changed = {name: n for name in after if (n := after[name] - before[name])}
+    assert changed == {
+        "kernel_cache_hits": 40,
+        # Responses on their way to the client come by lo, too.
+        "kernel_cache_passed not_ours": changed["kernel_cache_passed not_ours"],
+    }
+    owned = front.lookup(["a.test", "www.zone.test"])
+    assert by_worker == Hits(20 * [owner for owner, *_ in owned.values()])
+
+
+def test_what_wants_a_worker_gets_one(front: FrontEnd) -> None:
+    bring_in(front, "a.test")
+    before = hits(front)
+
+    assert ask(front.address, "a.test").options  # NSID
+    assert ask(front.address, "a.test", over_tcp=True, nsid=False).answer
+    assert ask(front.address, "a.test", "TXT", nsid=False).answer is not None
+
+    assert hits(front) == before
+
+
+def test_flush_is_of_the_kernel_too(front: FrontEnd, answers: Answers) -> None:
+    bring_in(front, "a.test", "b.test")
+    answers.address = "192.0.2.11"
+
+    assert front.command("flush", "a.test")[0] == 0
+
+    assert addresses(front, "a.test") == ["192.0.2.11"]
+    assert addresses(front, "b.test") == ["192.0.2.10"]
+
+
+def test_zone_that_is_saved_answers_from_the_reload_on(
+    front: FrontEnd, zone: Path
+) -> None:
+    bring_in(front, "www.zone.test")
+
+    zone.write_text(ZONE.format(serial=2, address="192.0.2.81"))
+    assert front.command("reload")[0] == 0
+
+    assert addresses(front, "www.zone.test") == ["192.0.2.81"]
+
+
+def test_zone_that_comes_answers_in_place_of_an_upstream(
+    front: FrontEnd, tmp_path: Path
+) -> None:
+    bring_in(front, "www.new.test")
+    path = tmp_path / "new"
+    text = ZONE.replace("zone.test", "new.test")
+    path.write_text(text.format(serial=1, address="192.0.2.90"))
+
+    front.configure(zones=[{"origin": "new.test", "file": str(path)}])
+    assert front.command("reload")[0] == 0
+
+    assert addresses(front, "www.new.test") == ["192.0.2.90"]
+
+
+def test_client_who_is_shut_out_is_refused_from_the_reload_on(front: FrontEnd) -> None:
+    bring_in(front, "a.test")
+
+    front.configure(access={"allow": ["192.0.2.0/24"]})
+    assert front.command("reload")[0] == 0
+
+    response = ask(front.address, "a.test", nsid=False)
+    assert response.rcode() == dns.rcode.REFUSED
+
+
+def test_death_of_a_worker_falsifies_nothing_and_its_names_come_back(
+    front: FrontEnd,
+) -> None:
+    bring_in(front, "a.test")
+    owner = front.lookup(["a.test"])["a.test"][0]
+    pid = front.pids()[owner]
+
+    os.kill(pid, signal.SIGKILL)
+
+    eventually(lambda: front.pids().get(owner) not in (None, pid))
+    front.wait_ready()
+    assert addresses(front, "a.test") == ["192.0.2.10"]
+    bring_in(front, "a.test")
+
+
+def test_resize_keeps_every_answer_true(front: FrontEnd, answers: Answers) -> None:
+    names = [f"n{number}.test" for number in range(8)]
+    bring_in(front, *names)
+    answers.address = "192.0.2.99"  # nobody is to ask for it
+
+    for workers in (4, 1, 2):
+        front.configure(ring={"workers": workers})
+        assert front.command("reload")[0] == 0
+        assert [addresses(front, name) for name in names] == [["192.0.2.10"]] * 8
+
+    bring_in(front, *names)
+
+
+def test_take_over_goes_on_with_it(front: FrontEnd, answers: Answers) -> None:
+    bring_in(front, "a.test")
+    answers.address = "192.0.2.99"
+
+    front.take_over()
+
+    assert addresses(front, "a.test") == ["192.0.2.10"]
+    bring_in(front, "a.test")
+
+
+def test_switch_turns_it_off_and_on(front: FrontEnd) -> None:
+    bring_in(front, "a.test")
+
+    front.configure(kernel_cache={"mode": "off"})
+    assert front.command("reload")[0] == 0
+    assert not is_from_kernel(front, "a.test")
+    assert front.status()["kernel_cache"]["interfaces"] == []
+
+    front.configure(kernel_cache={"mode": "auto", "max_answer": "1232B"})
+    assert front.command("reload")[0] == 0
+    bring_in(front, "a.test")
+    [interface] = front.status()["kernel_cache"]["interfaces"]
+    assert interface == {"name": "lo", "hook": "tc", "reason": None}
+
+
+def test_interface_that_is_not_there_is_told_and_costs_nothing(
+    front: FrontEnd,
+) -> None:
+    front.configure(kernel_cache={"mode": "tc", "interfaces": ["lo", "none0"]})
+    assert front.command("reload")[0] == 0
+    bring_in(front, "a.test")
+
+    told = {x["name"]: x for x in front.status()["kernel_cache"]["interfaces"]}
+    assert told["lo"]["hook"] == "tc"
+    assert told["none0"]["reason"] == (
+        "answer at none0 (tc): there is no interface of that name"
+    )
+    metrics = front.metrics()
+    assert metrics.value("kernel_cache_attached", interface="none0") == 0
+    assert metrics.value("kernel_cache_attached", interface="lo") == 1
+    assert "kernel_cache_not_attached" in front.log()
