@@ -255,7 +255,10 @@ class TransferToSuccessor(Order[Transferred]):
 
 @dataclass(frozen=True)
 class CatchUp(Order[CaughtUp]):
-    """Take what was handed over until now, such as the entries of a transfer."""
+    """Take what was handed over until now, and hand over what is for others.
+
+    What comes of a transfer is such, and what is for a worker that is to leave.
+    """
 
 
 @dataclass(frozen=True)

@@ -57,9 +57,6 @@ from dnsfront.worker.transports.listening import Listening
 from dnsfront.worker.transports.streams import Streams
 from dnsfront.worker.upstreams.forwarding import Forwarding
 
-#: More batches than fit into the hand-over socket, whose messages may never end.
-_CATCH_UP_ROUNDS: Final = 1024
-
 
 class WorkerLoop:
     """The parts of a worker and the order in which a round goes through them."""
@@ -168,7 +165,7 @@ class WorkerLoop:
             ownership=self._ownership,
             peers=self._peers,
             meter=self._meter,
-            catch_up=self._catch_up,
+            catch_up=self._inbox.catch_up,
         )
         ConfigOrders(
             self._orders,
@@ -185,7 +182,7 @@ class WorkerLoop:
             self._orders,
             listening=self._listening,
             answering=self._answering,
-            catch_up=self._catch_up,
+            catch_up=self._inbox.catch_up,
         )
         #: What a round does when it has called those whose descriptors are ready.
         self._parts: Final[tuple[Callable[[], object], ...]] = (
@@ -252,18 +249,8 @@ class WorkerLoop:
         self._listening.drain(order.kept)
         self._listening.unwatch()
 
-    def _take_handed_over(self) -> bool:
-        """Take what other workers passed here; return whether there was any."""
-        return self._inbox.receive() > 0
-
-    def _catch_up(self) -> None:
-        """Take what other workers passed here until now, and no more than can wait."""
-        for _ in range(_CATCH_UP_ROUNDS):
-            if not self._take_handed_over():
-                return
-
     def _on_handover(self, _event: int) -> None:
-        self._take_handed_over()
+        self._inbox.receive()
 
     # -- a round
 
@@ -326,7 +313,7 @@ class WorkerLoop:
         """Take what the sockets still hold; return whether nobody waits any more."""
         if not self._listening.take():
             return False
-        if self._take_handed_over():
+        if self._inbox.receive() > 0:
             return False
         if not self._forwarding.is_idle:
             return False

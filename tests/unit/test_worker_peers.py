@@ -7,9 +7,11 @@ import socket
 import pytest
 
 from dnsfront.worker.clients.waiter import Waiter
+from dnsfront.worker.peers.envelopes import DATAGRAM, STREAM_RESPONSE
 from dnsfront.worker.peers.handover import GIVEN_BACK_A_ROUND, Peers
 from dnsfront.worker.peers.transfer import MAX_PARCEL_OCTETS
 from dnsfront.worker.process.batch import COMPACT
+from tests.unit.stub_client import query_for
 from tests.unit.worker_rig import Rig, interpreted
 
 
@@ -182,6 +184,24 @@ def test_query_over_tcp_that_finds_no_room_is_given_back() -> None:
             for octets, waiter in given_back
         )
         assert peers.given_back() == []
+        peers.replace({})
+
+
+def test_who_has_caught_up_holds_nothing_that_is_for_another() -> None:
+    receiving, sending = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with receiving, sending, ours, theirs, Rig(worker_id=2) as rig:
+        peers = rig.peers
+        peers.replace({1: sending.dup(), 3: sending.dup()})
+        theirs.send(b"\2\1" + bytes(8) + query_for("x.test").to_wire())
+        assert peers.pass_datagram(3, 0, b"", b"", b"a query")
+
+        rig.inbox_at(ours, peers).catch_up()
+
+        # The response to what was passed here, and what others are to answer.
+        receiving.settimeout(0)
+        kinds = {receiving.recv(1 << 16)[0] for _ in range(2)}
+        assert kinds == {DATAGRAM, STREAM_RESPONSE}
         peers.replace({})
 
 

@@ -1,4 +1,4 @@
-"""How connections of clients end: in time, after all answers, and in a drain."""
+"""How connections of clients end: in time, and after all answers."""
 
 from __future__ import annotations
 
@@ -291,71 +291,6 @@ def test_client_that_breaks_while_it_is_owed_much_is_forgotten(rig: Rig) -> None
     rig.until(lambda: not rig.tcp.connections)
     assert rig.streams.octets == 0
     assert "EXCEPTIONS" not in rig.counted()
-
-
-# The drain
-
-
-def test_drained_client_that_reads_slowly_gets_all(rig: Rig) -> None:
-    stream = Stream(rig, buffer_octets=4096)
-    stream.send(*[query_for("big.example.test", "TXT") for _ in range(40)])
-    rig.until(lambda: rig.streams.octets)
-
-    rig.tcp.drain(is_kept=False)
-
-    assert len(stream.until_closed()) == 40
-    stream.close()
-    rig.until(lambda: not rig.tcp.connections)
-
-
-def test_drained_listener_answers_what_was_asked_and_closes(
-    rig: Rig, stream: Stream, upstream: FakeUpstream
-) -> None:
-    idle = Stream(rig)
-    idle.send(www())
-    idle.until(1)
-    stream.send(away(1))
-    rig.until(lambda: rig.pool and rig.pool.pending)
-
-    rig.tcp.drain(is_kept=False)
-    assert idle.until_closed() == []
-    assert not stream.has_ended
-    respond_upstream(upstream)
-
-    [response] = stream.until_closed()
-    assert response.id == 1
-    idle.close()
-    stream.close()
-    rig.until(lambda: not rig.tcp.connections)
-
-
-def test_drained_listener_waits_for_the_first_query_of_a_connection(rig: Rig) -> None:
-    early, late, silent = (Stream(rig) for _ in range(3))
-    rig.until(lambda: len(rig.tcp.connections) == 3)
-    early.send(www())
-
-    rig.tcp.drain(is_kept=False)
-    late.send(www())
-
-    assert len(early.until_closed()) == len(late.until_closed()) == 1
-    early.close()
-    late.close()
-    rig.until(lambda: len(rig.tcp.connections) == 1)
-    rig.streams.expire(rig.now_ns + (SILENT_S + 1) * NS)
-    assert silent.until_closed() == []
-    silent.close()
-
-
-def test_drained_listener_takes_all_who_were_waiting(rig: Rig) -> None:
-    streams = [Stream(rig) for _ in range(100)]
-    for stream in streams:
-        stream.send(www())
-
-    rig.tcp.drain(is_kept=False)
-
-    assert rig.count(Counter.TCP_CONNECTIONS) == 100
-    for stream in streams:
-        stream.close()
 
 
 def test_query_that_meets_a_fault_is_answered_and_frees_its_place(

@@ -41,8 +41,7 @@ class Peering:
         running = [
             (worker, worker.process)
             for worker in self._workers
-            if worker.process is not None
-            and worker.state in {State.UP, State.DRAINING}
+            if worker.process is not None and worker.state in {State.UP, State.DRAINING}
         ]
         for worker, process in running:
             peers = [peer for peer, _ in running if peer is not worker]

@@ -33,7 +33,7 @@ _NS: Final = 1_000_000_000
 
 
 class EntryOrders:
-    """Transfers and flushes; *catch_up* takes what peers handed over until now."""
+    """Transfers and flushes; *catch_up* is the inbox's."""
 
     def __init__(
         self,

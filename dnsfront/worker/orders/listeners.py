@@ -28,7 +28,7 @@ _LOOK_EVERY_S: Final = 0.01
 class ListenerOrders:
     """Opens, leaves and closes listeners, and pauses all of them.
 
-    *catch_up* takes what peers handed over until now.
+    *catch_up* takes what peers handed over until now, and passes on what is theirs.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class ListenerOrders:
         self._listening.leave(order.numbers)
         while not self._listening.has_left() and clock.now_ns < deadline_ns:
             yield _LOOK_EVERY_S
+        self._catch_up()
         return Unlistened()
 
     def _on_close(self, _order: Close) -> Closed:

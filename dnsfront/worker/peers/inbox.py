@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable
+from typing import Final
 
 from dnsfront.worker.clients.waiter import Waiter
 from dnsfront.worker.peers.envelopes import (
@@ -19,6 +20,9 @@ from dnsfront.worker.peers.envelopes import (
 from dnsfront.worker.peers.handover import Peers
 from dnsfront.worker.peers.transfer import MAX_PARCEL_OCTETS
 from dnsfront.worker.process.batch import ReceiveBatch
+
+#: More batches than fit into the socket, whose messages may never end.
+_CATCH_UP_ROUNDS: Final = 1024
 
 
 class StreamWaiter(Waiter):
@@ -90,6 +94,16 @@ class Inbox:
                 # closed meanwhile, or the words of another version.
                 self.refused += 1
         return count
+
+    def catch_up(self) -> None:
+        """Take what was passed here until now, and pass on what is for others.
+
+        Who is told of it may end one of them, once that has caught up too.
+        """
+        for _ in range(_CATCH_UP_ROUNDS):
+            if self.receive() <= 0:
+                break
+        self._peers.flush()
 
     def _take(self, octets: bytes) -> None:
         """Give one message on.

@@ -30,6 +30,9 @@ _MAX_NOT_SENT_OCTETS: Final = 1 << 16
 _QUERY_OCTETS: Final = 1024
 #: Octets sent that take as long as a query served.
 _OCTETS_A_QUERY: Final = 4096
+#: How long a drain reads on from a client that is owed something all the time: long
+#: enough for nearly all to be owed nothing for a moment, and a part of a drain's time.
+BUSY_NS: Final = 500_000_000
 
 
 class FramedWaiter(Waiter):
@@ -89,8 +92,12 @@ class FramedConnection(Connection):
         self._is_ending = False
         #: All was said, and what the client still sends is thrown away.
         self._is_lingering = False
-        #: A drain takes what was sent before it.
+        #: A drain takes what was sent before it, and before the last answer.
         self._is_to_be_read = False
+        #: When a drain was noticed; 0 for not yet.
+        self._draining_since_ns = 0
+        #: A drain lasts for too long: one more read, when nothing is owed.
+        self._is_past_reading = False
         self._is_blocked = False
         self._is_in_turn = False
         self._is_closed = False
@@ -160,13 +167,16 @@ class FramedConnection(Connection):
     def _receive(self) -> None:
         if self._has_ended:
             return
+        is_last = self._is_past_reading and not self._is_lingering
+        if is_last and not self._is_to_be_read:
+            return
         arena = self.streams.arena
         try:
             count = self.sock.recv_into(arena)
         except BlockingIOError:
             self._is_to_be_read = False
             return
-        if count < len(arena):
+        if is_last or count < len(arena):
             self._is_to_be_read = False
         if not count:
             self._has_ended = True
@@ -266,6 +276,8 @@ class FramedConnection(Connection):
             return
         del self._unsent[:sent]
         self._is_blocked = bool(self._unsent)
+        if self._listener.is_draining and not self._is_past_reading:
+            self._is_to_be_read = True  # meanwhile the client may have asked more
         self.active_at_ns = self.streams.answering.clock.now_ns
 
     def _go_on(self) -> None:
@@ -280,7 +292,7 @@ class FramedConnection(Connection):
         if self._has_query and self._takes_more:
             self.streams.queue(self)
         elif self.is_idle and self._is_over:
-            if self._is_ending or not self._is_to_be_read:
+            if self._is_ending or self._has_ended or not self._is_to_be_read:
                 self._finish()
                 return
             self.take_last()
@@ -303,7 +315,7 @@ class FramedConnection(Connection):
 
     def _watch(self) -> None:
         events = WRITE if self._unsent else 0
-        if self._takes_more and not self._has_ended:
+        if self._takes_more and not (self._has_ended or self._is_past_reading):
             events |= READ
         if events != self._watched:
             self._watched = events
@@ -330,6 +342,13 @@ class FramedConnection(Connection):
             if idle_ns > streams.silent_ns:
                 self.close()
             return
+        if self._listener.is_draining and not self._is_past_reading:
+            since_ns = self._draining_since_ns = self._draining_since_ns or now_ns
+            if now_ns - since_ns > BUSY_NS:
+                # RFC 7766, 6.2.4: what is not answered is asked again elsewhere.
+                self._is_past_reading = self._is_to_be_read = True
+                self._go_on()
+                return
         is_owed = self._under_way and not self._is_blocked
         if idle_ns > (streams.stuck_ns if is_owed else streams.idle_ns):
             streams.answering.meter.count(Limit.TCP_IDLE)
