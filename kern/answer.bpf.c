@@ -98,7 +98,12 @@ static inline int answer_xdp(struct xdp_md *ctx, bool keeps_partial)
 		return XDP_PASS;
 	}
 	more = response.octets - (u32)(data_end - data);
-	if (more && bpf_xdp_adjust_tail(ctx, more)) {
+	/*
+	 * All of the packet is written anew, so it may as well grow at its head, where a
+	 * driver leaves 256 octets. Behind the driver the note on a checksum would stay put.
+	 */
+	if (more && bpf_xdp_adjust_tail(ctx, more) &&
+	    (keeps_partial || bpf_xdp_adjust_head(ctx, -(int)more))) {
 		count(SIZE);
 		return XDP_PASS;
 	}

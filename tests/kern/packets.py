@@ -38,12 +38,13 @@ class Packet:
     ip_checksum_error: int = 0
     udp_length_error: int = 0
     padding: bytes = b""
+    ip_payload: bytes = b""  # in place of all behind the IP header
 
     def to_wire(self) -> bytes:
         """Return the octets, from the Ethernet header on."""
         source = self._packed(self.source or CLIENTS[socket.AddressFamily(self.family)])
         target = self._packed(self.target or OURS[socket.AddressFamily(self.family)])
-        udp = self._udp(source, target)
+        udp = self.ip_payload or self._udp(source, target)
         if self.family == IP:
             total = 20 + len(self.ip_options) + len(udp)
             head = struct.pack(

@@ -22,6 +22,7 @@ from tests.kern.answering import (
 from tests.kern.lab import SLOTS
 from tests.kern.packets import IP, IPV6, PORT, Packet
 from tests.kern.queries import qname_of
+from tests.namespaces import OtherNetwork, ip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,9 +72,7 @@ def test_nothing_is_answered_while_it_is_off(
 def test_only_clients_of_the_list_are_answered(
     answering: AnswerLab, mode: HookMode
 ) -> None:
-    answering.answers.set_clients(
-        ["10.1.0.0/16", "2001:db8::/32"], but=["10.1.255.255"]
-    )
+    answering.serve(["10.1.0.0/16", "2001:db8::/32"], but=["10.1.255.255"])
     answered = [
         replace(PLAIN, source="10.1.2.3"),
         replace(PLAIN6, source="2001:db8:1::9"),
@@ -90,7 +89,7 @@ def test_only_clients_of_the_list_are_answered(
         assert all(answering.run(mode, packet.to_wire()) for packet in answered)
         assert not any(answering.run(mode, packet.to_wire()) for packet in passed)
 
-    answering.answers.set_clients([])
+    answering.serve([])
     with answering.counting(client=7):
         for packet in (*answered, *passed):
             assert answering.run(mode, packet.to_wire()) is None
@@ -149,6 +148,18 @@ def test_response_that_is_too_large_is_left_to_the_worker(
     answering.answers.configure(is_on=True, udp_size=size)
     with answering.counting(answered=1):
         assert answering.run(mode, packet.to_wire())
+
+
+def test_response_that_exceeds_the_link_is_left_to_the_worker(
+    answering: AnswerLab, mode: HookMode
+) -> None:
+    packet = PLAIN.to_wire()
+    octets = len(packet) - 14 + len(RECORD)
+    with OtherNetwork() as other, other.inside():
+        for mtu, answered in ((octets, 1), (octets - 1, 0)):
+            ip("link", "set", "lo", "mtu", str(mtu))
+            with answering.counting(answered=answered, size=1 - answered):
+                answering.run(mode, packet)
 
 
 def test_cell_that_is_being_written_is_left_alone(
