@@ -19,11 +19,17 @@ setup-bench: ## the same, and the peers to measure against
 compiled: setup ## the installed form, its query path compiled, in .venv-compiled
 	@deploy/compile.sh
 
+# Built once for the sources as they are; PURE=1 does without, as does a missing compiler.
 run: setup ## serve the demo zone on 127.0.0.1:5353 and [::1]:5353
-	@exec $(VENV)/dnsfront run -c config.example.yaml
+	@venv=.venv; \
+	if [[ -z "$(PURE)" ]] && deploy/compile.sh; then venv=.venv-compiled; fi; \
+	exec $$venv/bin/dnsfront run -c config.example.yaml
 
+# One test waits for the compiled form; the others leave a CPU free meanwhile.
 test: setup ## every test; kernel and system tests want root
-	@$(PYTEST) tests/unit tests/kern tests/system
+	@nice -n 19 deploy/compile.sh & \
+	DNSFRONT_COMPILED=wanted $(PYTEST) tests/unit tests/kern tests/system; \
+	status=$$?; wait; exit $$status
 
 test-unit: setup ## the tests that need no root and no other program
 	@$(PYTEST) $(UNIT)
@@ -34,12 +40,8 @@ test-kern: setup ## the kernel programs, in private network namespaces
 test-system: setup ## the whole front end, with real peers
 	@$(PYTEST) tests/system
 
-# The unit tests that look inside modules of the query path, then the whole front end.
-# The installed package must come before the checkout, which pytest puts first by default.
-COMPILED := $(CURDIR)/.venv-compiled/lib/python3.11/site-packages
 test-compiled: compiled ## unit and system tests against the installed, compiled form
-	@PYTHONPATH=$(COMPILED):$(CURDIR) $(VENV)/python -P -m pytest -p tests.gate \
-		--import-mode=append tests/unit -k "worker or cache or shape or response or wire"
+	@tests/compiled.sh
 	@DNSFRONT_COMMAND=$(CURDIR)/.venv-compiled/bin/dnsfront $(PYTEST) tests/system
 
 test-systemd: setup ## the systemd unit, under a systemd of its own; wants root

@@ -77,8 +77,9 @@ setup_venv() {
     /usr/bin/python3 -m venv --clear --system-site-packages .venv </dev/null ||
       fail 69 "could not create .venv; see above"
   fi
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
-    --editable '.[dev]' </dev/null ||
+  # Pure, or the build would want what compiling needs.
+  DNSFRONT_BUILD=pure .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+    --no-input --editable '.[dev]' </dev/null ||
     fail 69 "pip could not install what pyproject.toml names; see above"
   printf '%s\n' "$wanted" >.venv/.setup
 }

@@ -142,6 +142,8 @@ def status_view(
     head.append(f", kernel answers {kernel['answers']}")
     if is_degraded and kernel.get("reason"):
         head.append(f" ({kernel['reason']})")
+    if status.get("query_path") == "pure":
+        head.append(", query path not compiled (pure Python)", style="yellow")
     for reason in status.get("not_ready", ()):
         head.append(f"\nnot ready: {reason}", style="red")
     for note in status.get("config", {}).get("notes", ()):

@@ -24,7 +24,7 @@ from dnsfront.supervisor.change.candidate import Candidate
 from dnsfront.supervisor.change.reload import Reloader
 from dnsfront.supervisor.commands import Commands
 from dnsfront.supervisor.front import Front
-from dnsfront.supervisor.host import heap, notify, spawning
+from dnsfront.supervisor.host import form, heap, notify, spawning
 from dnsfront.supervisor.host.beat import next_beat
 from dnsfront.supervisor.host.phase import Phase
 from dnsfront.supervisor.sockets.listeners import check_free
@@ -175,9 +175,10 @@ class _Supervisor:
     def _log_serving(self, front: Front) -> None:
         listen, datapath = front.in_force.candidate.config.listen, front.datapath
         _LOG.info(
-            "serving listen=%s workers=%d steering=%s generation=%d start_s=%.2f",
+            "serving listen=%s workers=%d steering=%s query_path=%s generation=%d"
+            " start_s=%.2f",
             ",".join(map(str, listen)), len(front.roster.names),
-            datapath.steering.mode, datapath.publisher.generation,
+            datapath.steering.mode, form.query_path(), datapath.publisher.generation,
             time.monotonic() - self._started_at,
         )  # fmt: skip
 

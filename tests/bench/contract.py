@@ -88,7 +88,7 @@ def lines(rounds: dict[str, list[Round]]) -> Iterator[Line]:
         if "start" in seen:
             seconds = values_of(seen["start"], form.name, "start_s")
             what = f"{form.name}: start to first answer"
-            yield _absolute(what, "s", seconds, 2, 1.5)
+            yield _absolute(what, "s", seconds, 0.35, 0.35)
         if "memory" in seen:
             yield from _memory(form.name, seen["memory"])
     if "steering" in rounds:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import socket
 import urllib.parse
@@ -171,6 +172,9 @@ def test_status_has_the_shape_of_the_contract(front: FrontEnd) -> None:
 
     assert code == 0
     assert {"generation", "workers", "upstreams", "kernel"} <= status.keys()
+    form = "compiled" if "DNSFRONT_COMMAND" in os.environ else "pure"
+    assert status["query_path"] == form
+    assert f" query_path={form} " in front.log()
     assert (status["kernel"]["steering"], status["kernel"]["answers"]) == (
         "ebpf",
         "off",

@@ -29,6 +29,13 @@ def test_status_tells_why_steering_is_degraded() -> None:
     assert "(no CAP_BPF)" in text_of(status_view({**STATUS, "kernel": kernel}))
 
 
+def test_status_tells_that_the_query_path_is_not_compiled() -> None:
+    remark = "query path not compiled (pure Python)"
+
+    assert remark in text_of(status_view({**STATUS, "query_path": "pure"}))
+    assert remark not in text_of(status_view({**STATUS, "query_path": "compiled"}))
+
+
 def test_status_tells_what_is_not_ready() -> None:
     status = {**STATUS, "not_ready": ["worker w2 is down"]}
 

@@ -12,6 +12,7 @@ from dnsfront.ring.qhash import hash_key
 from dnsfront.supervisor.change.in_force import InForce
 from dnsfront.supervisor.change.outcome import Outcome
 from dnsfront.supervisor.change.progress import Progress
+from dnsfront.supervisor.host import form
 from dnsfront.supervisor.host.phase import Life
 from dnsfront.supervisor.kernel_cache.kernel_cache import KernelCache
 from dnsfront.supervisor.reports.lookup import look_up
@@ -83,6 +84,7 @@ class Reports:
                 "entries": self._roster.tallies.sum_of(Counter.KERNEL_ENTRIES),
                 "size_bytes": self._roster.tallies.sum_of(Counter.KERNEL_OCTETS),
             },
+            "query_path": form.query_path(),
             "change": self._change(),
             "not_ready": self._readiness.lacks(),
         }
