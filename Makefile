@@ -5,7 +5,8 @@ VENV := .venv/bin
 PYTEST := $(VENV)/python -m pytest -p tests.gate
 # Unit tests share nothing, so each CPU runs a part of them.
 UNIT := -n auto --maxprocesses 4 --dist worksteal tests/unit
-C_SOURCES := $(wildcard kern/*.c kern/*.h)
+C_SOURCES := $(wildcard kern/*.c kern/*.h dnsfront/worker/process/*.c)
+CLANG_FORMAT := clang-format --style=file:kern/.clang-format
 
 .DEFAULT_GOAL := help
 .PHONY: setup setup-bench compiled run test test-unit test-kern test-system test-compiled test-systemd check fmt objects bench soak fuzz clean help
@@ -50,14 +51,14 @@ test-systemd: setup ## the systemd unit, under a systemd of its own; wants root
 check: setup ## format, lint, types, layers, docs, quick unit tests: before every commit
 	$(VENV)/ruff format --check
 	$(VENV)/ruff check
-	clang-format --dry-run -Werror $(C_SOURCES)
+	$(CLANG_FORMAT) --dry-run -Werror $(C_SOURCES)
 	$(VENV)/mypy
 	$(PYTEST) -q -m "not long" $(UNIT)
 
 fmt: setup ## bring all sources into the project's form
 	$(VENV)/ruff format
 	$(VENV)/ruff check --fix
-	clang-format -i $(C_SOURCES)
+	$(CLANG_FORMAT) -i $(C_SOURCES)
 
 objects: setup ## compile what changed in kern/ for those who have no compiler
 	@$(VENV)/python -m dnsfront.kernel.shipping

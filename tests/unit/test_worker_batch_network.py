@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import socket
@@ -157,11 +156,10 @@ def test_whatever_the_network_reports_is_no_exception(
     number = getattr(__import__("errno"), name)
 
     def refuse(*_arguments: object) -> int:
-        ctypes.set_errno(number)
-        return -1
+        return -number
 
-    monkeypatch.setattr("dnsfront.worker.process.batch._recvmmsg", refuse)
-    monkeypatch.setattr("dnsfront.worker.process.batch._sendmmsg", refuse)
+    monkeypatch.setattr("dnsfront.worker.process.batch._receive", refuse)
+    monkeypatch.setattr("dnsfront.worker.process.batch._send", refuse)
     sending = SendBatch(0)
     sending.add(b"?")
     sending.flush()

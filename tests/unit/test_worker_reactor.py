@@ -251,18 +251,18 @@ class Resting(Rounds):
     def __init__(self, rounds: int, *, is_ticking: bool) -> None:
         super().__init__(rounds)
         self.is_ticking = is_ticking
-        self.waits: list[float] = []
+        self.waits: list[int] = []
         self.now = NS
         self.events: list[tuple[int, int]] = []
-        self.reactor._epoll = self  # type: ignore[assignment]  # it has poll
+        self.reactor._wait = self.wait
 
-    def poll(self, wait_s: float, _most: int) -> list[tuple[int, int]]:
-        self.waits.append(wait_s)
+    def wait(self, wait_ms: int) -> list[tuple[int, int]]:
+        self.waits.append(wait_ms)
         if self.events:
             # Something comes ahead of time.
             self.now += NS // 100
             return [self.events.pop()]
-        self.now += round(wait_s * NS)
+        self.now += wait_ms * NS // 1000
         return []
 
     def now_ns(self) -> int:
@@ -283,7 +283,7 @@ def test_worker_at_rest_wakes_up_rarely() -> None:
 
     rounds.run()
 
-    assert rounds.waits == [0, 4, 4, 4, 4]
+    assert rounds.waits == [0, 4000, 4000, 4000, 4000]
 
 
 @interpreted
@@ -292,7 +292,7 @@ def test_worker_with_something_that_becomes_overdue_ticks() -> None:
 
     rounds.run()
 
-    assert rounds.waits == [0, 0.25, 0.25, 0.25, 0.25]
+    assert rounds.waits == [0, 250, 250, 250, 250]
 
 
 @interpreted
@@ -304,5 +304,5 @@ def test_whatever_happens_is_followed_by_a_tick() -> None:
     rounds.run()
 
     # The first comes with the tick of the start, the second soon after it.
-    assert rounds.waits == [0, 4, 0.25, 4]
+    assert rounds.waits == [0, 4000, 250, 4000]
     assert rounds.log.count("tick") == 3

@@ -15,7 +15,7 @@ import os
 import socket
 from typing import Final
 
-from dnsfront.worker.process.mmsg import (
+from dnsfront.worker.process.calls import (
     CONTROL,
     CONTROL_LENGTH,
     FLAGS,
@@ -28,10 +28,9 @@ from dnsfront.worker.process.mmsg import (
     VECTOR_WORDS,
     VECTORS,
     address_of,
-    last_errno,
 )
-from dnsfront.worker.process.mmsg import recvmmsg as _recvmmsg
-from dnsfront.worker.process.mmsg import sendmmsg as _sendmmsg
+from dnsfront.worker.process.calls import receive as _receive
+from dnsfront.worker.process.calls import send as _send
 
 #: Datagrams moved by one system call.
 BATCH: Final = 64
@@ -57,6 +56,8 @@ _ADDRESSES_AT: Final = _VECTORS_AT + BATCH * 2 * VECTOR_WORDS * 8
 _CONTROLS_AT: Final = _ADDRESSES_AT + BATCH * ADDRESS_OCTETS
 _PARTS_OCTETS: Final = _CONTROLS_AT + BATCH * CONTROL_OCTETS
 
+#: Errors that say that there is nothing to receive for now.
+_NOTHING: Final = frozenset((errno.EAGAIN, errno.EINTR))
 #: Errors that say that the call itself was wrong. Whatever else a socket reports lies
 #: with the network, the peer or the host; ICMP alone makes it report a dozen of them.
 _OURS: Final = frozenset((errno.EBADF, errno.EFAULT, errno.ENOSYS, errno.ENOTSOCK))
@@ -165,17 +166,16 @@ class ReceiveBatch:
             used = self._used * HEADER_OCTETS
             self._octets[:used] = self._pristine[:used]
             self._used = 0
-        count: int = _recvmmsg(fd, self._pointer, BATCH, socket.MSG_DONTWAIT, None)
+        count = _receive(fd, self._pointer, BATCH)
         if count > 0:
             self._used = count
             self.arena = self._compact[: count * COMPACT]
             return count
-        number = last_errno()
-        if count == 0 or number in {errno.EAGAIN, errno.EINTR}:
+        if count == 0 or -count in _NOTHING:
             return 0
-        if number in _OURS:
-            raise OSError(number, os.strerror(number))
-        return -number
+        if -count in _OURS:
+            raise OSError(-count, os.strerror(-count))
+        return count
 
     def datagram(self, i: int) -> bytes:
         """Return datagram *i* as a whole."""
@@ -245,16 +245,11 @@ class _Sender:
         sent = 0
         is_told = False
         while sent < count:
-            done = _sendmmsg(
-                fd,
-                self._pointer + sent * HEADER_WORDS * 8,
-                count - sent,
-                socket.MSG_DONTWAIT,
-            )
+            done = _send(fd, self._pointer + sent * HEADER_OCTETS, count - sent)
             if done > 0:
                 sent += done
                 continue
-            number = last_errno()
+            number = -done
             if number == errno.EINTR:
                 continue
             if number == errno.ECONNREFUSED and not is_told:

@@ -8,23 +8,24 @@ all that there is to do says so, and what comes after the round is spared.
 
 from __future__ import annotations
 
+import math
 import select
 import time
 from collections.abc import Callable
 from typing import Final
 
+from dnsfront.worker.process.calls import waiting
 from dnsfront.worker.process.clock import Clock
 
 READ: Final = select.EPOLLIN
 WRITE: Final = select.EPOLLOUT
 
-_MAX_EVENTS: Final = 256
 #: How often idle time-outs are looked at while something goes on.
-_TICK_S: Final = 0.25
-_TICK_NS: Final = 250_000_000
-#: The longest wait in seconds, while nothing goes on. The supervisor asks for a sign
-#: of life more often, so most of the time it is that which ends it.
-_LONGEST_S: Final = 4.0
+_TICK_MS: Final = 250
+_TICK_NS: Final = _TICK_MS * 1_000_000
+#: The longest wait while nothing goes on. The supervisor asks for a sign of life more
+#: often, so most of the time it is that which ends it.
+_LONGEST_MS: Final = 4000
 #: A callback that fails so often in a second will never read what woke it.
 MAX_FAULTS: Final = 1000
 
@@ -56,6 +57,7 @@ class Reactor:
         on_fault: Callable[[str], None],
     ) -> None:
         self._epoll = select.epoll()
+        self._wait = waiting(self._epoll)
         self._callbacks: dict[int, Callback] = {}
         self._clock = clock
         self._now_ns = now_ns
@@ -86,14 +88,14 @@ class Reactor:
     def run(self) -> None:
         """Serve until :meth:`stop`."""
         self._is_running = True
-        poll, callbacks, clock = self._epoll.poll, self._callbacks, self._clock
+        wait, callbacks, clock = self._wait, self._callbacks, self._clock
         read_ns = self._now_ns
-        wait_s: float = 0.0
+        wait_ms = 0
         ticked_at_ns = -_TICK_NS
         # Whether somebody waits for the end of the next round, and for the next tick.
         is_awaited = is_ticking = True
         while self._is_running:
-            events = poll(wait_s, _MAX_EVENTS)
+            events = wait(wait_ms)
             now_ns = read_ns()
             clock.set(now_ns)
             is_quiet = not is_awaited
@@ -114,7 +116,7 @@ class Reactor:
             else:
                 is_ticking = True
             if is_quiet:
-                wait_s = _TICK_S
+                wait_ms = _TICK_MS
                 continue
             try:
                 wanted_s = self._after_round()
@@ -122,9 +124,10 @@ class Reactor:
                 self._on_fault("round")
                 wanted_s = None
             is_awaited = wanted_s is not None
-            wait_s = _TICK_S if is_ticking else _LONGEST_S
-            if wanted_s is not None and wanted_s < wait_s:
-                wait_s = wanted_s
+            wait_ms = _TICK_MS if is_ticking else _LONGEST_MS
+            if wanted_s is not None and wanted_s * 1000 < wait_ms:
+                # Not less: it would come back for nothing.
+                wait_ms = math.ceil(wanted_s * 1000)
 
     def _tick(self, now_ns: int) -> bool:
         try:

@@ -30,7 +30,7 @@ from dnsfront.worker.process.batch import (
     ReceiveBatch,
     SendBatch,
 )
-from dnsfront.worker.process.mmsg import HEADER_WORDS
+from dnsfront.worker.process.calls import HEADER_WORDS
 from dnsfront.worker.transports.listener import OpenListener
 
 if TYPE_CHECKING:

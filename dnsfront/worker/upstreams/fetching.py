@@ -16,9 +16,9 @@ from dnsfront.dns.response import NEVER_KEPT, Response, parse_response
 from dnsfront.errors import TooManyRecordsError, WireError
 from dnsfront.ipc.stats import Limit
 from dnsfront.worker.process.batch import COMPACT, ReceiveBatch
+from dnsfront.worker.process.calls import HEADER_WORDS
 from dnsfront.worker.process.faults import Faults
 from dnsfront.worker.process.meter import Meter
-from dnsfront.worker.process.mmsg import HEADER_WORDS
 from dnsfront.worker.process.reactor import Reactor
 from dnsfront.worker.upstreams.aliases import lead_of
 from dnsfront.worker.upstreams.fetch import Fetch, Port
