@@ -88,7 +88,7 @@ class Commands:
         """Let a successor take over: the one that asks for it, or a new one."""
         if request["command"] == "restart":
             path = self._in_force.candidate.config.path
-            return {"pid": await spawn(path, self._succession.done)}
+            return {"pid": await spawn(path, self._succession)}
         return {"channel": self._succession.begin(request)}
 
     async def _flush(self, request: Request) -> int:

@@ -10,10 +10,10 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from dnsfront import logs
 from dnsfront.errors import DnsfrontError
@@ -27,6 +27,7 @@ from dnsfront.supervisor.front import Front
 from dnsfront.supervisor.host import form, heap, notify, spawning
 from dnsfront.supervisor.host.beat import next_beat
 from dnsfront.supervisor.host.phase import Phase
+from dnsfront.supervisor.host.tasks import watched
 from dnsfront.supervisor.sockets.listeners import check_free
 from dnsfront.supervisor.start import start, start_after
 from dnsfront.supervisor.takeover.intake import Intake
@@ -199,14 +200,14 @@ class _Supervisor:
         )
         await control.serve(commands)
         # Watched to the very end: a worker may hang while it finishes.
-        hangs = _watched("watch for hangs", _watch_for_hangs(front))
+        hangs = watched("watch for hangs", _watch_for_hangs(front))
         tasks = [
-            _watched("watch files", reloader.watch()),
-            _watched("reload on SIGHUP", self._reload_on_signal(reloader)),
-            _watched("report drops", _report_drops(front)),
+            watched("watch files", reloader.watch()),
+            watched("reload on SIGHUP", self._reload_on_signal(reloader)),
+            watched("report drops", _report_drops(front)),
         ]
         if rest is not None:
-            tasks.append(_watched("complete the start", reloader.complete(rest)))
+            tasks.append(watched("complete the start", reloader.complete(rest)))
         await _first_of(self._stop_asked.wait(), succession.done.wait())
         front.life.phase = Phase.STOPPING
         if not succession.done.is_set():
@@ -280,15 +281,3 @@ async def _first_of(*waits: Awaitable[object]) -> None:
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
         task.cancel()
-
-
-def _watched(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Return a task for *work* that does not fail unheard; serving goes on without."""
-
-    def ended(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (exc := task.exception()):
-            _LOG.error("task_failed task=%s", task.get_name(), exc_info=exc)
-
-    task = asyncio.create_task(work, name=name)
-    task.add_done_callback(ended)
-    return task

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from dnsfront.errors import ControlError
 from dnsfront.supervisor.host import last_words
 from dnsfront.supervisor.host.last_words import LastWords
 from dnsfront.supervisor.takeover.spawn import spawn
+from dnsfront.supervisor.takeover.successor import Succession
 from tests.unit.supervisor_fakes import PlayedProcess, played, running, write_config
 
 __all__ = ["played"]
@@ -28,8 +30,9 @@ def test_mistakes_of_a_new_process_are_told_to_who_asked_and_logged_as_lines(
     async def run() -> str:
         async with running(path) as front:
             path.write_text("oops: 1\ncache: {max_entries: none}\n")
+            parts: list[Any] = [None] * 5
             with pytest.raises(ControlError) as refused:
-                await spawn(front.in_force.candidate.config.path, asyncio.Event())
+                await spawn(front.in_force.candidate.config.path, Succession(*parts))
             return str(refused.value)
 
     first, *mistakes = asyncio.run(run()).splitlines()

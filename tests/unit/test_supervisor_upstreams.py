@@ -276,6 +276,28 @@ def test_the_first_silence_marks_an_upstream_down(
     assert not registry.is_heard(server.index)
 
 
+def test_a_judgement_that_ends_by_a_fault_is_logged(
+    registry: UpstreamRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def odd(*_probe: object) -> bool:
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr(health_module, "is_answering", odd)
+    [server] = registry.assign(configured(1))
+
+    async def run() -> None:
+        health = HealthChecker(registry)
+        health.watch([server], form())
+        await eventually(lambda: caplog.records)
+        await health.close()
+
+    asyncio.run(run())
+
+    assert caplog.messages == ["task_failed task=health of upstream 0"]
+
+
 def test_an_upstream_that_drops_queries_without_rd_is_up(
     registry: UpstreamRegistry,
 ) -> None:

@@ -20,6 +20,7 @@ from dnsfront.ipc import channel
 from dnsfront.ipc.spec import ListenerKey
 from dnsfront.supervisor.change.progress import Progress
 from dnsfront.supervisor.change.turns import Turns
+from dnsfront.supervisor.host.tasks import watched
 from dnsfront.supervisor.takeover.conversation import Conversation
 from dnsfront.supervisor.takeover.intake import Intake
 from dnsfront.supervisor.takeover.messages import (
@@ -47,6 +48,7 @@ class Succession:
     """Lets one successor at a time take over; :attr:`done` is set when one has.
 
     Then *kept* tells what it reads, and everything else is still to be finished here.
+    While :attr:`yielding` is held by somebody else, no successor is let go ahead.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Succession:
         broadcast: Broadcast,
     ) -> None:
         self.done = asyncio.Event()
+        self.yielding = asyncio.Lock()
         self.kept: Kept = {}
         self._offer = offer
         self._intake = intake
@@ -80,8 +83,8 @@ class Succession:
         if self._task is not None and not self._task.done():
             raise ControlError("take-over: another one is under way")
         ours, theirs = channel.pair()
-        self._task = asyncio.create_task(
-            self._run(Conversation(ours), request["from_pid"])
+        self._task = watched(
+            "take-over", self._run(Conversation(ours), request["from_pid"])
         )
         return theirs
 
@@ -91,7 +94,8 @@ class Succession:
             async with self._turns.take():
                 await self._offer.send(conversation)
                 await self._prepare(conversation)
-                await self._yield(conversation, pid)
+                async with self.yielding:
+                    await self._yield(conversation, pid)
         except (DnsfrontError, OSError) as exc:
             _LOG.warning("takeover_failed successor_pid=%d reason=%s", pid, exc)
         finally:

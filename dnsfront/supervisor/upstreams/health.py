@@ -16,6 +16,7 @@ from dnsfront.dns import wire
 from dnsfront.dns.names import qname_from_text
 from dnsfront.ipc.stats import BUCKETS, Health, Upstream
 from dnsfront.supervisor.host.beat import next_beat
+from dnsfront.supervisor.host.tasks import watched
 from dnsfront.supervisor.upstreams.judgement import LOOK_EVERY_S, Judgement
 
 if TYPE_CHECKING:
@@ -101,14 +102,14 @@ class HealthChecker:
             if server not in self._watches:
                 self._watches[server] = self._begin(server, form)
         if self._looking is None:
-            self._looking = asyncio.create_task(self._look(), name="upstreams")
+            self._looking = watched("upstreams", self._look())
 
     def _begin(self, server: UpstreamServer, form: ProbeForm) -> _Watch:
         judgement = Judgement(rise=form.rise, fall=form.fall)
         judgement.presume(is_up=self._registry.is_up(server.index))
         watch = _Watch(server, judgement, counts=self._counts(server))
-        watch.task = asyncio.create_task(
-            self._probe(watch, form), name=f"health of upstream {server.index}"
+        watch.task = watched(
+            f"health of upstream {server.index}", self._probe(watch, form)
         )
         return watch
 
