@@ -54,8 +54,8 @@ def test_drain_waits_for_the_last_try_of_a_pending_query(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("workers", "rights"),
-    [(2, ()), (3, ()), (3, WITHOUT_BPF)],
-    ids=["two workers", "three workers", "three workers in user space"],
+    [(2, ()), (3, WITHOUT_BPF)],
+    ids=["two workers", "three workers in user space"],
 )
 def test_what_pipelining_clients_asked_is_answered_whoever_leaves(
     tmp_path: Path, workers: int, rights: tuple[str, ...]

@@ -130,7 +130,8 @@ class Play:
     def lead_on(self, *order: int) -> None:
         candidates = [self.servers[n] for n in order][::-1]
         self.fetch.abandon_tcp = None
-        self.tries.ask_for(self.fetch, _TARGET, candidates)
+        server = self.fetch.server
+        self.tries.ask_for(self.fetch, _TARGET, server, lambda _qname, _by: candidates)
         self._begin()
 
 

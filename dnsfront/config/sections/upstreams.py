@@ -76,7 +76,8 @@ class Upstreams(Section):
     policy: Policy = Field(
         "chash",
         description="chash: each name has one server, by the same ring. ordered: the "
-        "first that is up. least_outstanding: the one with the fewest pending queries.",
+        "first that is up. least_outstanding: the one with the fewest pending queries; "
+        "equals take turns.",
     )
     servers: tuple[ServerEntry, ...] = Field(
         (),

@@ -12,7 +12,9 @@ from dnsfront.ring.placement import Member
 from dnsfront.ring.qhash import qname_hash, slot_of
 from dnsfront.worker.upstreams.server import Server
 
-Order = Callable[[bytes, Sequence[Server]], list[Server]]
+#: Orders servers for a qname. One that answered the name before in a chain of aliases
+#: is preferred to its equals, so that one server sees the whole chain.
+Order = Callable[[bytes, Sequence[Server], Server | None], list[Server]]
 
 #: Fewer than for workers: servers are few, and the table is built in every worker.
 _SLOTS: Final = 4096
@@ -28,12 +30,20 @@ def order_of(policy: str, servers: Sequence[UpstreamServer], key: bytes) -> Orde
     return _ordered
 
 
-def _ordered(_qname: bytes, servers: Sequence[Server]) -> list[Server]:
+def _ordered(
+    _qname: bytes, servers: Sequence[Server], _before: Server | None
+) -> list[Server]:
     return list(servers)
 
 
-def _least_outstanding(_qname: bytes, servers: Sequence[Server]) -> list[Server]:
-    return sorted(servers, key=lambda server: server.outstanding / server.spec.weight)
+def _least_outstanding(
+    _qname: bytes, servers: Sequence[Server], before: Server | None
+) -> list[Server]:
+    """Order by load; of equals whoever was chosen longest ago comes first."""
+    return sorted(
+        servers,
+        key=lambda x: (x.outstanding / x.spec.weight, x is not before, x.chosen),
+    )
 
 
 def _chash(servers: Sequence[UpstreamServer], key: bytes) -> Order:
@@ -49,7 +59,9 @@ def _chash(servers: Sequence[UpstreamServer], key: bytes) -> Order:
     ring = table.build(workers, slots=_SLOTS, vnodes=_VNODES, seed="upstreams")
     positions = {name: position for position, name in enumerate(names)}
 
-    def order(qname: bytes, servers: Sequence[Server]) -> list[Server]:
+    def order(
+        qname: bytes, servers: Sequence[Server], _before: Server | None
+    ) -> list[Server]:
         slot = slot_of(qname_hash(qname[:-1], key), _SLOTS)
         return [servers[positions[name]] for name in ring.preference(slot)]
 
@@ -73,6 +85,7 @@ class Choice:
         self._servers = servers
         self._order = order
         self._health = health
+        self._choices = 0
         self.rank()
 
     def rank(self) -> None:
@@ -87,17 +100,20 @@ class Choice:
         pairs = zip(self._servers, words, strict=True)
         return [server for server, word in pairs if word == health]
 
-    def of(self, qname: bytes) -> list[Server]:
+    def of(self, qname: bytes, before: Server | None = None) -> list[Server]:
         """Return the servers of up to three tries, the first of them last.
 
+        *before* is who answered the name before, in a chain of aliases.
         When all are down each gets one try, so that a wrong verdict of the health
         checks costs no answer and a right one no more than one time-out a server.
         """
         if self._only:
             return self._only[:]
-        order = self._order(qname, self._servers)
+        order = self._order(qname, self._servers, before)
         up = [server for server in order if server in self._up]
         if up:
+            self._choices += 1
+            up[0].chosen = self._choices
             order = up * MAX_TRIES
             if self._trials:
                 # One question until the next look: it has others to fall back on.

@@ -46,7 +46,8 @@ _TURNS: Final = 512
 class Fetching:
     """The fetches of one pool that are *pending*, and the sockets towards *servers*.
 
-    *candidates* returns the servers to try for a qname, the first of them last.
+    *candidates* returns the servers to try for a qname that the aliases of a server end
+    with, the first of them last.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Fetching:
         pending: Pending,
         *,
         timeout_ns: int,
-        candidates: Callable[[bytes], list[Server]],
+        candidates: Callable[[bytes, Server], list[Server]],
         reactor: Reactor,
         outcomes: Outcomes,
         meter: Meter,
@@ -208,7 +209,7 @@ class Fetching:
             return None
         if lead.response is None:
             if lead.target:
-                self._ask_for(fetch, lead.target, lead.octets)
+                self._ask_for(fetch, server, lead.target, lead.octets)
             else:
                 self._refuse_aliases(fetch)
         elif lead.is_lame:
@@ -216,11 +217,13 @@ class Fetching:
             return None
         return lead.response
 
-    def _ask_for(self, fetch: Fetch, target: bytes, octets: bytes) -> None:
-        """Ask for the *target* that the aliases of the response *octets* end with."""
+    def _ask_for(
+        self, fetch: Fetch, server: Server, target: bytes, octets: bytes
+    ) -> None:
+        """Ask for the *target* that the aliases in *octets* of *server* end with."""
         fetch.partial = octets
         fetch.hang_up()
-        self.tries.ask_for(fetch, target, self._candidates(target))
+        self.tries.ask_for(fetch, target, server, self._candidates)
         self.begin(fetch)
 
     def _refuse_aliases(self, fetch: Fetch) -> None:

@@ -15,10 +15,19 @@ class Server:
 
     *position* is where it stands among the servers of its pool, `index` what it is
     called in the shared counters and on the page of the health checks. `outstanding`
-    is how many fetches ask it now.
+    is how many fetches ask it now, `chosen` the number of the choice that it was the
+    first of last.
     """
 
-    __slots__ = ("edns", "index", "outstanding", "position", "round_trip", "spec")
+    __slots__ = (
+        "chosen",
+        "edns",
+        "index",
+        "outstanding",
+        "position",
+        "round_trip",
+        "spec",
+    )
 
     def __init__(
         self, spec: UpstreamServer, position: int, round_trip: RoundTrip
@@ -29,3 +38,4 @@ class Server:
         self.round_trip = round_trip
         self.edns = EdnsMemory()
         self.outstanding = 0
+        self.chosen = 0

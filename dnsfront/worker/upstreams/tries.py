@@ -11,6 +11,7 @@ happened, changes that state and returns what is to be done; its caller does it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -93,13 +94,25 @@ class Tries:
         fetch.sent_at_ns = now_ns
         fetch.deadline_ns = now_ns + 2 * self._timeout_ns
 
-    def ask_for(self, fetch: Fetch, target: bytes, candidates: list[Server]) -> None:
-        """Have *target* asked for, the name that the aliases of `partial` end with."""
+    def ask_for(
+        self,
+        fetch: Fetch,
+        target: bytes,
+        server: Server,
+        choose: Callable[[bytes, Server], list[Server]],
+    ) -> None:
+        """Have *target* asked for, the name that the aliases of `partial` end with.
+
+        That is what *server* said; *choose* returns the candidates for it.
+        """
+        # What was answered is no load any more when servers are compared.
+        fetch.server.outstanding -= 1
+        fetch.candidates = choose(target, server)
+        fetch.server.outstanding += 1  # until begin() goes on to the next try
         fetch.restarts += 1
         fetch.asked = target + fetch.canonical[-4:]
         fetch.queried = 0
         fetch.forget_sent()
-        fetch.candidates = candidates
 
     def look_ns(self, fetch: Fetch) -> int:
         """Return when to look whether :meth:`time_passed` has something to do.
