@@ -1,10 +1,11 @@
 """The build hook of the wheel: compiles the query path where that can be done.
 
-mypyc makes one library of the modules that `pyproject.toml` lists; the sources go into
-the wheel as well. Without a C compiler or Python's headers the wheel is pure Python,
-and `dnsfront status` says so. DNSFRONT_BUILD=compiled makes that an error, and
-DNSFRONT_BUILD=pure asks for it. An editable installation is never compiled: a library
-beside the sources would be run in place of a source just edited.
+mypyc makes one library of the modules that `pyproject.toml` lists, and what is in C
+becomes modules too; the sources go into the wheel as well. Without a C compiler or
+Python's headers the wheel is pure Python, and `dnsfront status` says so.
+DNSFRONT_BUILD=compiled makes that an error, and DNSFRONT_BUILD=pure asks for it. An
+editable installation is never compiled: a library beside the sources would be run in
+place of a source just edited.
 """
 
 from __future__ import annotations
@@ -23,15 +24,21 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 _MYPY: Final = ["mypy>=1.13,<3", "setuptools>=66"]
 _SETUP: Final = """\
-from mypyc.build import mypycify
-from setuptools import setup
+from pathlib import Path
 
+from mypyc.build import mypycify
+from setuptools import Extension, setup
+
+extensions = [
+    Extension(".".join(Path(source).with_suffix("").parts), [source])
+    for source in {extensions!r}
+]
 modules = mypycify(
     ["--ignore-missing-imports", "--follow-imports=silent", *{modules!r}],
     opt_level="3",
     target_dir="intermediate",
 )
-setup(name="compiled", ext_modules=modules)
+setup(name="compiled", ext_modules=[*modules, *extensions])
 """
 
 
@@ -56,7 +63,7 @@ class QueryPathHook(BuildHookInterface[Any]):
             self.app.display_warning(f"the query path stays pure Python: {reason}")
             return
         self._place = Path(tempfile.mkdtemp(prefix="dnsfront-build-"))
-        built = _compile(Path(self.root), self._place, self.config["include"])
+        built = _compile(Path(self.root), self._place, self.config)
         libraries = {
             str(path): path.relative_to(built).as_posix()
             for path in built.rglob("*.so")
@@ -87,12 +94,13 @@ def _reason_for_pure() -> str:
     return ""
 
 
-def _compile(root: Path, place: Path, modules: list[str]) -> Path:
-    """Compile *modules* in a copy of the package; return where the libraries are."""
+def _compile(root: Path, place: Path, config: dict[str, Any]) -> Path:
+    """Compile what *config* lists in a copy of the package; return where it is then."""
     shutil.copytree(
         root / "dnsfront", place / "dnsfront", ignore=shutil.ignore_patterns("*.so")
     )
-    (place / "setup.py").write_text(_SETUP.format(modules=modules), encoding="utf-8")
+    text = _SETUP.format(modules=config["include"], extensions=config["extensions"])
+    (place / "setup.py").write_text(text, encoding="utf-8")
     built = place / "built"
     arguments = ["build_ext", "--build-lib", str(built), "--build-temp", "temporary"]
     done = subprocess.run(  # noqa: S603 - our own interpreter

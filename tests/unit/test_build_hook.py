@@ -68,6 +68,14 @@ def test_every_module_that_is_compiled_is_there_and_named_once() -> None:
     assert len(modules) == len(set(modules))
 
 
+def test_everything_in_c_is_built_and_has_a_twin() -> None:
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "dnsfront").rglob("*.c")}
+    twins = [ROOT / source.replace("/_", "/") for source in sources]
+
+    assert set(HOOK["extensions"]) == sources
+    assert all(twin.with_suffix(".py").is_file() for twin in twins)
+
+
 def test_form_is_told_by_a_module_that_is_compiled() -> None:
     path = form._MODULE.replace(".", "/") + ".py"
 
@@ -136,8 +144,8 @@ def test_editable_installation_is_never_compiled(
 def test_libraries_go_where_their_sources_are(
     build: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def compiled(root: Path, place: Path, modules: list[str]) -> Path:
-        assert (root, modules) == (ROOT, HOOK["include"])
+    def compiled(root: Path, place: Path, config: dict[str, Any]) -> Path:
+        assert (root, config) == (ROOT, HOOK)
         library = place / "built/dnsfront/dns/cache.cpython.so"
         library.parent.mkdir(parents=True)
         library.touch()

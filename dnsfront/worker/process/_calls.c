@@ -23,6 +23,7 @@ static PyObject *wait_for(PyObject *module, PyObject *const *args, Py_ssize_t co
 {
 	struct epoll_event events[MOST_EVENTS];
 	PyObject *found, *pair;
+	PyThreadState *others;
 	long fd, timeout_ms;
 	int ready;
 
@@ -35,9 +36,9 @@ static PyObject *wait_for(PyObject *module, PyObject *const *args, Py_ssize_t co
 	timeout_ms = PyLong_AsLong(args[1]);
 	if (PyErr_Occurred())
 		return NULL;
-	Py_BEGIN_ALLOW_THREADS
+	others = PyEval_SaveThread();
 	ready = epoll_wait((int)fd, events, MOST_EVENTS, (int)timeout_ms);
-	Py_END_ALLOW_THREADS
+	PyEval_RestoreThread(others);
 	if (ready < 0) {
 		if (errno != EINTR)
 			return PyErr_SetFromErrno(PyExc_OSError);
