@@ -246,6 +246,7 @@ class KernelAnswers:
             KernelError: the program cannot be loaded, or not be attached there.
         """
         hook = Hook(interface, mode, self.program_fd(mode))
+        self._hooks = [one for one in self._hooks if one.is_open]
         self._hooks.append(hook)
         return hook
 

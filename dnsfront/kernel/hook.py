@@ -128,6 +128,11 @@ class Hook:
         """The descriptor of the link, owned by this object."""
         return self._fd
 
+    @property
+    def is_open(self) -> bool:
+        """Whether this object still holds the link."""
+        return self._fd >= 0
+
     def replace(self, program_fd: int) -> None:
         """Have another program run here, from one packet to the next.
 

@@ -7,6 +7,7 @@ The kernel's time-keeping is in it; what an empty program shows is that, and no 
 # ruff: noqa: T201 - printing is what this command is for
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import socket
@@ -15,8 +16,17 @@ from typing import TYPE_CHECKING
 
 from dnsfront.kernel.maps import load_program
 from dnsfront.kernel.steering import BpfSteering
+from tests.kern.answering import (
+    OPT,
+    RECORD,
+    TTL_AT,
+    AnswerLab,
+    entry_for,
+    message_for,
+)
 from tests.kern.bpf import PASS_PROGRAM, cost, statistics
 from tests.kern.lab import HASH_KEY, SLOTS, Group, Lab, reuseport_socket
+from tests.kern.packets import PORT
 from tests.kern.queries import label, qname_of, query
 from tests.namespaces import private_network
 
@@ -86,12 +96,35 @@ def report(steering: BpfSteering, worker_ids: Sequence[int]) -> None:
     lab.close()
 
 
+def report_answers(steering: BpfSteering) -> None:
+    """Print what an answer costs, the look at the response on its way back included."""
+    lab = AnswerLab(steering)
+    for mode in ("tc", "xdp_generic"):
+        fd = lab.answers.program_fd(mode)
+        with contextlib.closing(lab.answers.attach("lo", mode)):
+            for text, qname in QNAMES.items():
+                for records in (1, 8):
+                    question = qname + b"\0\0\1\0\1"
+                    offsets = tuple(TTL_AT + n * len(RECORD) for n in range(records))
+                    entry = entry_for(
+                        question, body=records * RECORD, ttl_offsets=offsets, age_s=1
+                    )
+                    if not lab.book.fits(entry.key, entry.body, offsets):
+                        continue
+                    lab.keep(entry)
+                    query = message_for(question, opt=OPT)
+                    each = 2 * nanoseconds(fd, query, ("127.0.0.1", PORT))
+                    print(f"{each:6.0f} ns  {mode}, {text}, {records} records")
+    lab.close()
+
+
 def main() -> None:
     """Measure in a namespace of our own."""
     with private_network(), statistics():
         steering = BpfSteering(slots=SLOTS, hash_key=HASH_KEY)
         steering.wait_loaded()
         report(steering, WORKERS)
+        report_answers(steering)
         steering.close()
 
 
