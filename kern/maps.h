@@ -108,11 +108,11 @@ struct frame {
 
 /* Value of `passed`, per CPU: why packets went on to where they would have gone. */
 struct passed {
-	u64 not_ours; /* Packets that are no UDP to an address and port of ours. */
-	u64 unusual;  /* Packets to us that are no plain query from a plain client. */
-	u64 client;   /* Queries of clients that may not be answered here. */
-	u64 absent;   /* Queries whose answer is not here. */
-	u64 expired;  /* Queries whose answer is here and wants to be fetched again. */
+	u64 not_ours; /* Packets that are no query over UDP to an address and port of ours. */
+	u64 unusual; /* Packets to us that are no plain query from a plain client. */
+	u64 client;  /* Queries of clients that may not be answered here. */
+	u64 absent;  /* Queries whose answer is not here. */
+	u64 expired; /* Queries whose answer is here and wants to be fetched again. */
 	u64 size; /* Queries whose answer is larger than the client, the link or the packet takes. */
 	u64 torn; /* Queries whose answer was just being written. */
 };

@@ -41,6 +41,7 @@ NOT_OURS: Final = {
     "arp": replace(PLAIN, ethertype=0x0806),
     "vlan": replace(PLAIN, ethertype=0x8100),
     "padded": replace(PLAIN, padding=bytes(3)),
+    "response": replace(PLAIN, payload=message_for(QUESTION, flags=wire.QR | wire.RD)),
     "other-port": replace(PLAIN, port=PORT + 1),
     "other-address": replace(PLAIN, target="127.0.0.2"),
     "from-multicast": replace(PLAIN, source="224.0.0.1"),
@@ -69,7 +70,6 @@ ODD_PACKETS: Final = {
 }
 ODD_MESSAGES: Final = {
     "header-only": message_for(b""),
-    "response": message_for(QUESTION, flags=wire.QR | wire.RD),
     "opcode": message_for(QUESTION, flags=0x2800),
     "truncated": message_for(QUESTION, flags=wire.TC),
     "authoritative": message_for(QUESTION, flags=wire.AA),
