@@ -309,7 +309,7 @@ class Close(Order[Closed]):
 
 @dataclass(frozen=True)
 class Pause(Order[Paused]):
-    """Take nothing from listening sockets any more."""
+    """Take nothing from listening sockets until :class:`Resume` or the end."""
 
 
 @dataclass(frozen=True)

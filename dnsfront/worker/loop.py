@@ -232,7 +232,7 @@ class WorkerLoop:
         Not before this worker is live: what waited for a predecessor would look like
         another's, and be offered to nobody.
         """
-        if self._is_draining:
+        if self._is_draining or self._listening.is_paused:
             return
         if not self._is_serving:
             self._is_serving = True

@@ -15,6 +15,7 @@ from dnsfront.ipc.stats import Counter
 from dnsfront.kernel.load import LOAD_OCTETS
 from dnsfront.supervisor.change.reload import Reloader
 from dnsfront.supervisor.front import Front
+from dnsfront.supervisor.workers import worker as worker_module
 from dnsfront.supervisor.workers.state import State
 from dnsfront.supervisor.workers.tally import MAX_GONE, Tallies
 from dnsfront.supervisor.workers.worker import Worker
@@ -117,6 +118,41 @@ def test_whoever_drains_is_a_peer_until_it_is_gone(
         ]
 
     play(write_config(tmp_path, workers="3"), story)
+
+
+def test_nobody_begins_to_serve_while_all_pause(played: Played, tmp_path: Path) -> None:
+    async def story(front: Front, _reloader: Reloader) -> None:
+        await front.broadcast.pause()
+        played.by_name["w2"].die()
+        await eventually(lambda: worker_named(front, "w2").state is State.UP)
+        await everything_due()
+        assert "know_peers" not in {event[0] for event in played.events}
+
+        front.broadcast.resume()
+
+        assert [event for event in played.events if event[1] == "w2"][-3:] == [
+            ("start", "w2"),
+            ("know_peers", "w2", 1),
+            ("resume", "w2"),
+        ]
+
+    play(write_config(tmp_path), story)
+
+
+def test_who_stays_hears_who_left_when_a_successor_serves(
+    played: Played, tmp_path: Path
+) -> None:
+    async def story(front: Front, _reloader: Reloader) -> None:
+        await front.broadcast.pause()
+        front.broadcast.hand_on()
+        assert "know_peers" not in {event[0] for event in played.events}
+
+        front.roster.withdraw(["w2"])
+        await everything_due()
+
+        assert ("know_peers", "w1", 2) in played.events
+
+    play(write_config(tmp_path), story)
 
 
 def test_a_worker_that_dies_too_often_is_left_out_and_told(
@@ -284,5 +320,27 @@ def test_what_others_write_to_load_makes_no_worker_look_hung(tmp_path: Path) -> 
         signs = worker.vitals(is_serving=True)
         assert signs is not None
         assert signs.taken == before + 1
+
+    play(write_config(tmp_path), story)
+
+
+@pytest.mark.usefixtures("played")
+def test_a_worker_that_is_busy_with_datagrams_of_any_transport_takes_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert worker_module.DATAGRAM_QUERIES == (Counter.QUERIES_UDP,)
+    both = (Counter.QUERIES_UDP, Counter.QUERIES_TCP)
+    monkeypatch.setattr(worker_module, "DATAGRAM_QUERIES", both)
+
+    async def story(front: Front, _reloader: Reloader) -> None:
+        worker = worker_named(front, "w1")
+        before = worker.vitals(is_serving=True)
+
+        worker.tally.words[Counter.QUERIES_TCP] += 1
+
+        after = worker.vitals(is_serving=True)
+        assert before is not None
+        assert after is not None
+        assert after.taken == before.taken + 1
 
     play(write_config(tmp_path), story)

@@ -64,6 +64,30 @@ def test_every_transport_can_be_opened_watched_and_left(listening: Listening) ->
     assert listening.has_left()
 
 
+def test_a_pause_holds_whoever_comes_and_goes(rig: Rig, listening: Listening) -> None:
+    """`watch` is what a worker does at each word about its peers."""
+    with socket.socket(type=socket.SOCK_DGRAM) as client:
+        client.settimeout(5)
+        client.connect(listening._open[0].sock.getsockname())
+        listening.watch()
+        listening.pause()
+        client.send(query_for("www.example.test").to_wire())
+
+        listening.watch()
+        listening.expire(rig.now_ns)
+        rig.round()
+        listening.flush()
+
+        assert rig.count(QUERIES["udp"]) == 0
+
+        listening.resume()
+        rig.round()
+        listening.flush()
+
+        assert rig.count(QUERIES["udp"]) == 1
+        client.recv(512)
+
+
 def test_listener_that_is_open_stays_as_it_is(listening: Listening) -> None:
     listener = Listener("127.0.0.1", 1, socket.AF_INET, "udp", is_wildcard=False)
     again = socket.socket(type=socket.SOCK_DGRAM)

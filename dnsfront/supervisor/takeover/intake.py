@@ -51,4 +51,5 @@ class Intake:
 
     def hand_on(self) -> None:
         """Leave everything to a successor, which serves."""
+        self._broadcast.hand_on()
         self._control.hand_on()

@@ -163,14 +163,23 @@ class Broadcast:
         await self._ask_all(Close(), _ORDER_TIMEOUT_S)
 
     async def pause(self) -> None:
-        """Have no worker take anything from a listening socket any more."""
+        """Have no worker take anything from a listening socket any more.
+
+        One that gets ready meanwhile, in place of one that died, does not begin to.
+        """
+        self._roster.peering.hold()
         await self._ask_all(Pause(), _PAUSE_TIMEOUT_S)
 
     def resume(self) -> None:
         """Have all workers take from their listening sockets again."""
+        self._roster.peering.release()
         for worker in self._roster.up:
             if worker.process is not None:
                 worker.process.send(Resume())
+
+    def hand_on(self) -> None:
+        """Leave the listening sockets to a successor; who stays hears who is left."""
+        self._roster.peering.stop_holding()
 
     async def _ask_all(self, order: Order[R], timeout_s: float) -> list[R]:
         """Return the reply of every worker that is up, and lives to tell."""

@@ -58,5 +58,9 @@ class Peering:
 
     def release(self) -> None:
         """Have the workers that were held serve."""
-        self._is_held = False
+        self.stop_holding()
         self.tell()
+
+    def stop_holding(self) -> None:
+        """Tell of who comes and goes from now on; nobody serves by that alone."""
+        self._is_held = False

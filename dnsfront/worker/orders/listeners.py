@@ -72,8 +72,8 @@ class ListenerOrders:
 
     def _on_pause(self, _order: Pause) -> Paused:
         """Leave what arrives to whoever reads the same sockets."""
-        self._listening.unwatch()
+        self._listening.pause()
         return Paused()
 
     def _on_resume(self, _order: Resume) -> None:
-        self._listening.watch()
+        self._listening.resume()

@@ -26,7 +26,8 @@ from dnsfront.worker.transports.udp import UdpListener
 class Listening:
     """The open listeners by number.
 
-    Of these :meth:`watch` reads those that do not leave.
+    Of these :meth:`watch` reads those that do not leave. While `is_paused` nothing is
+    taken from any, whoever comes and goes: a successor reads the same sockets.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Listening:
         self._open: dict[int, OpenListener] = {}
         # What every round goes through, ready made.
         self._flushed: tuple[OpenListener, ...] = ()
+        self.is_paused = False
         self._ownership = ownership
         self._streams = streams
 
@@ -92,7 +94,9 @@ class Listening:
             self._ownership.count_as_taken(steered)
 
     def watch(self) -> None:
-        """Take whatever comes, from now on."""
+        """Take whatever comes, from now on, or when a pause is over."""
+        if self.is_paused:
+            return
         for listener in self._open.values():
             listener.watch()
 
@@ -100,6 +104,16 @@ class Listening:
         """Leave what comes where it is."""
         for listener in self._open.values():
             listener.unwatch()
+
+    def pause(self) -> None:
+        """Leave what comes where it is until :meth:`resume`."""
+        self.is_paused = True
+        self.unwatch()
+
+    def resume(self) -> None:
+        """Take what came meanwhile, and whatever comes."""
+        self.is_paused = False
+        self.watch()
 
     def drain(self, kept: Collection[int]) -> None:
         """Take no new connections; what waits at *kept* is a successor's to take."""
