@@ -18,6 +18,7 @@ from enum import Enum, IntEnum, auto
 from typing import Final, Self
 
 from dnsfront.ipc import memory
+from dnsfront.ipc.transports import TRANSPORTS
 
 #: Upper bounds of the latency buckets in seconds; one more bucket takes the rest.
 BUCKET_BOUNDS_S: Final = (
@@ -190,6 +191,10 @@ class Counter(Word):
 
 #: What counts the queries of each transport.
 QUERIES: Final = {word.label: word for word in Counter if word.metric is _QUERIES}
+#: The same for those over which queries come in datagrams.
+DATAGRAM_QUERIES: Final = tuple(
+    QUERIES[name] for name, transport in TRANSPORTS.items() if transport.is_datagram
+)
 
 
 class Limit(Word):

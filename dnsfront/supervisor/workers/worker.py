@@ -25,7 +25,7 @@ from dnsfront.ipc.messages import (
 )
 from dnsfront.ipc.packets import Descriptor, descriptor
 from dnsfront.ipc.spec import ListenerKey, WorkerSpec, ZoneImage
-from dnsfront.ipc.stats import Counter
+from dnsfront.ipc.stats import DATAGRAM_QUERIES, Counter
 from dnsfront.kernel.layouts import described
 from dnsfront.supervisor.host.users import users
 from dnsfront.supervisor.workers.handover_pair import handover_pair
@@ -232,7 +232,7 @@ class Worker:
             backlog = 0
         return Vitals(
             pid=process.pid,
-            taken=self.tally.words[Counter.QUERIES_UDP],
+            taken=sum(self.tally.words[word] for word in DATAGRAM_QUERIES),
             backlog=backlog,
             should_take=is_serving and self.state is State.UP,
             is_answer_due=process.pings > process.pongs,
