@@ -153,7 +153,7 @@ class Model:
     largest_min_ttl_s: int = 0
     max_ttl_s: int = 86400
     max_ttl_since_s: float = 0.0
-    #: When what was kept of names under a suffix was forgotten, by that suffix.
+    #: When what was kept of a name was forgotten, or, where a dot leads, below it.
     flushed_s: dict[str, float] = field(default_factory=dict)
 
     def is_upstreams(self, question: Question, received_s: float) -> bool:
@@ -213,9 +213,12 @@ class Model:
         elif ttl_s > lifetime_s - age_s + _SLACK_S and not _is_stale(response):
             text = f"TTL {ttl_s} of {lifetime_s} after {age_s:.1f} s"
             faults.append(_wrong(question, text))
-        for suffix, flushed_s in self.flushed_s.items():
-            is_under = question.name.endswith(suffix)
-            if is_under and question.sent_s > flushed_s > second + _SLACK_S:
+        for where, flushed_s in self.flushed_s.items():
+            is_zone = where == "" or where.startswith(".")
+            is_meant = question.name == where or (
+                is_zone and question.name.endswith(where)
+            )
+            if is_meant and question.sent_s > flushed_s > second + _SLACK_S:
                 text = f"of second {second}, flushed at {flushed_s:.1f}"
                 faults.append(_wrong(question, text))
         return faults

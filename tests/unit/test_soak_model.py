@@ -94,6 +94,18 @@ def test_answer_from_before_a_flush_is_wrong_after_it() -> None:
     assert kinds(1015.0) == [WRONG]
 
 
+def test_flush_of_a_name_is_not_of_those_that_end_alike() -> None:
+    rules = Model(flushed_s={"a1.up.test": 1010.0})
+
+    def kinds(name: str) -> set[str]:
+        question = Question(name, "A", 1011.0)
+        faults = rules.judge(question, truth(query_for(name), 1000), 1011.1)
+        return {fault.kind for fault in faults} - {STALE}
+
+    assert kinds("nodata1.up.test") == set()
+    assert kinds("a1.up.test") == {WRONG}
+
+
 def zone_response(version: int) -> dns.message.Message:
     response = dns.message.make_response(query_for(f"n1.{ZONE}"))
     address = zone_address(ZONE, version)
