@@ -31,6 +31,7 @@ def home(folder: Path) -> dict[str, Any]:
             for zone in model.ZONES[:3]
         ],
         "cache": {"max_entries": 2000, "serve_stale": "60s"},
+        "kernel_cache": {"mode": "auto", "max_size": "1MiB"},
         "access": {"allow": ["10.1.0.0/24", "127.0.0.0/8"]},
         "admin": {
             "listen": str(ADMIN),

@@ -42,12 +42,13 @@ def count(world: World) -> Counted:
     """Return the counts of now; call this while nobody asks."""
     metrics = world.front.metrics()
     udp, tcp = world.clients.udp, world.clients.tcp
+    in_kernel = sum(_values(metrics, "dnsfront_kernel_cache_hits_total"))
     return Counted(
         world.pid,
         udp.sent + world.own_sent,
         udp.answered + world.own_answered,
-        sum(_values(metrics, "dnsfront_queries_total", transport="udp")),
-        sum(_values(metrics, "dnsfront_responses_total")) - tcp.answered,
+        in_kernel + sum(_values(metrics, "dnsfront_queries_total", transport="udp")),
+        in_kernel + sum(_values(metrics, "dnsfront_responses_total")) - tcp.answered,
         {
             (x.name, frozenset(x.labels.items())): x.value
             for x in metrics.samples

@@ -54,6 +54,9 @@ CHOICES: Final[dict[str, list[Any]]] = {
     "cache.max_ttl": ["3s", "60s", "1d"],
     "cache.serve_stale": ["0s", "60s", "1d"],
     "cache.prefetch": [True, False],
+    "kernel_cache.mode": ["off", "auto", "xdp", "tc"],
+    "kernel_cache.max_size": ["64KiB", "1MiB", "16MiB"],
+    "kernel_cache.max_answer": ["512B", "1232B"],
     "access.allow": [
         _EVERYBODY,
         _NO_STRANGER,

@@ -52,6 +52,7 @@ class KernelCache:
         self._is_due = False
         #: Hits of programs that are gone, by worker_id.
         self._carried: collections.Counter[int] = collections.Counter()
+        self._carried_passed: collections.Counter[str] = collections.Counter()
         #: Hits of the present programs that were for workers who are gone.
         self._old_hits: dict[int, int] = {}
         #: Called when every worker is to get another book, or none.
@@ -292,7 +293,9 @@ class KernelCache:
 
     def passed(self) -> dict[str, int]:
         """Return how many packets passed on, by the reason."""
-        return {} if self._answers is None else self._answers.passed()
+        passed = collections.Counter(self._carried_passed)
+        passed.update({} if self._answers is None else self._answers.passed())
+        return passed
 
     # -- the end
 
@@ -307,6 +310,7 @@ class KernelCache:
             self._notice.close()
             self._notice = None
         self._carried = collections.Counter(self.hits())
+        self._carried_passed = collections.Counter(self.passed())
         self._old_hits.clear()
         answers, self._answers = self._answers, None
         if answers is not None:
