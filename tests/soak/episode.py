@@ -39,6 +39,7 @@ class Outcome:
     seconds: float = 0.0
     sent: int = 0
     answered: int = 0
+    in_kernel: int = 0
     rcodes: dict[str, int] = field(default_factory=dict)
     excused: dict[str, int] = field(default_factory=dict)
     held: list[dict[str, int]] = field(default_factory=list)
@@ -139,6 +140,7 @@ def _sum_up(world: World, outcome: Outcome) -> None:
     clients = world.clients
     outcome.sent = clients.udp.sent + clients.tcp.sent
     outcome.answered = clients.udp.answered + clients.tcp.answered
+    outcome.in_kernel = world.in_kernel
     outcome.rcodes = {str(x): n for x, n in Counter(clients.rcodes).items()}
     outcome.excused = dict(world.ledger.excused)
     outcome.held = [vars(held) for held in world.held]

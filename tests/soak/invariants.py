@@ -33,6 +33,7 @@ class Counted:
     pid: int
     sent: int
     answered: int
+    in_kernel: int
     queries: int
     responses: int
     counters: dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -47,6 +48,7 @@ def count(world: World) -> Counted:
         world.pid,
         udp.sent + world.own_sent,
         udp.answered + world.own_answered,
+        in_kernel,
         in_kernel + sum(_values(metrics, "dnsfront_queries_total", transport="udp")),
         in_kernel + sum(_values(metrics, "dnsfront_responses_total")) - tcp.answered,
         {
@@ -88,6 +90,8 @@ def check_counts(world: World, before: Counted | None) -> Counted:
         # What is sent is counted at the end of the round.
         world.pause(0.1)
         after = count(world)
+    is_same = before is not None and before.pid == after.pid
+    world.in_kernel += after.in_kernel - (before.in_kernel if before and is_same else 0)
     is_counting, world.is_counting = world.is_counting, True
     unsure, world.unsure = world.unsure, 0
     if before is None or before.pid != after.pid:

@@ -97,6 +97,7 @@ class Report:
                 f"{len(self.outcomes)} servers, {sum(done.values())} operations, "
                 f"{sum(x.sent for x in self.outcomes)} queries, "
                 f"{sum(x.answered for x in self.outcomes)} responses, "
+                f"{sum(x.in_kernel for x in self.outcomes)} of them in the kernel, "
                 f"{sum(x.seconds for x in self.outcomes):.0f} s"
             ),
             "operations: " + ", ".join(f"{x} {n}" for x, n in done.most_common()),

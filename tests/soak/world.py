@@ -90,7 +90,7 @@ class World:
         #: Queries that a dead worker may have answered and not counted.
         self.unsure = 0
         self.held: list[Any] = []
-        self.own_sent = self.own_answered = 0
+        self.own_sent = self.own_answered = self.in_kernel = 0
 
     def close(self) -> None:
         """End all of it, whatever state it is in."""
