@@ -195,6 +195,21 @@ def may_lead_on(octets: bytes) -> bool:
     return _ALIAS in octets or _ENDING_ALIAS in octets
 
 
+def ends_too_long(octets: bytes, body_at: int) -> bool:
+    """Return whether the answer ends below a DNAME record that makes no name of it.
+
+    Its records have been checked.
+    """
+    if _ENDING_ALIAS not in octets:
+        return False
+    chain = follow(octets, body_at)
+    # Nothing but DNAME records is kept that is above a name. One above the last name
+    # would have led on, if what it leads to was not too long.
+    above = frozenset(islice(ancestors(chain.names[-1]), 1, None))
+    owners = above.intersection(chain.owners).difference(chain.names)
+    return chain.is_whole and bool(owners)
+
+
 def ahead_of(octets: bytes, body_at: int, chain: Chain, index: int) -> bytes:
     """Return the message with no records but the aliases ahead of a name of *chain*.
 

@@ -26,12 +26,12 @@ from dnsfront.worker.upstreams.outcomes import Outcomes
 from dnsfront.worker.upstreams.pending import Pending
 from dnsfront.worker.upstreams.ports import Ports
 from dnsfront.worker.upstreams.queries import is_bare_error, is_response
+from dnsfront.worker.upstreams.rcodes import is_answer
 from dnsfront.worker.upstreams.sending import Sending
 from dnsfront.worker.upstreams.server import Server
 from dnsfront.worker.upstreams.timers import Timers
 from dnsfront.worker.upstreams.tries import (
     OFFENDED,
-    RETRY_ELSEWHERE,
     Act,
     Step,
     Tries,
@@ -150,8 +150,9 @@ class Fetching:
         late one knows counts, not what it does not.
         """
         is_late = server is not fetch.server
+        body_at = wire.HEADER_OCTETS + len(fetch.asked)
         try:
-            response = parse_response(octets, wire.HEADER_OCTETS + len(fetch.asked))
+            response = parse_response(octets, body_at)
         except WireError as error:
             if isinstance(error, TooManyRecordsError):
                 self._meter.count(Limit.RECORDS)
@@ -165,7 +166,7 @@ class Fetching:
         rcode = response.rcode
         if not (response.has_opt and server.edns.is_sure) and rcode not in OFFENDED:
             learn(fetch, server, response, self._clock.now_ns)
-        if rcode in RETRY_ELSEWHERE or rcode > wire.RCODE_MASK:
+        if rcode and not is_answer(rcode, octets, body_at):
             self._refused(fetch, server, response)
             return
         if is_late:

@@ -19,12 +19,9 @@ from typing import Final
 from dnsfront.dns import edns, wire
 from dnsfront.dns.response import NEVER_KEPT, Response
 from dnsfront.worker.upstreams.fetch import Fetch
+from dnsfront.worker.upstreams.rcodes import told
 from dnsfront.worker.upstreams.server import Server
 
-#: Words of a server that another server may know better.
-RETRY_ELSEWHERE: Final = frozenset(
-    (wire.SERVFAIL, wire.REFUSED, wire.NOTIMP, wire.FORMERR)
-)
 #: What servers say that take offence at an OPT record (RFC 6891, 7).
 OFFENDED: Final = frozenset((wire.FORMERR, wire.NOTIMP, wire.BADVERS))
 
@@ -166,7 +163,7 @@ class Tries:
             fetch.candidates.append(server)
             # The OPT record is ours: the client's question is not what is wrong.
             rcode = wire.SERVFAIL
-        fetch.failed_rcode = rcode if rcode <= wire.RCODE_MASK else wire.SERVFAIL
+        fetch.failed_rcode = told(rcode)
         fetch.error = edns.EDE_NO_REACHABLE_AUTHORITY if response.is_lame else None
         fetch.errors = response.errors
         return self.failed(fetch) if server is fetch.server else None
