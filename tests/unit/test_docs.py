@@ -31,7 +31,9 @@ def files() -> set[str]:
     """Return every file and directory of the checkout, from its root."""
     found = set()
     for directory, below, names in os.walk(ROOT):
-        below[:] = [name for name in below if name not in {".git", ".venv"}]
+        below[:] = [
+            name for name in below if name not in {".git", ".venv", ".venv-compiled"}
+        ]
         place = Path(directory).relative_to(ROOT)
         found |= {(place / name).as_posix() for name in (*below, *names)}
     return found
