@@ -9,9 +9,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 packages=(
-  python3-venv python3-bpfcc                                 # to run
+  python3-venv                                               # to run
   iproute2 unbound nsd bind9-dnsutils knot-dnsutils prometheus   # to test
-  gcc libc6-dev python3-dev clang-format dnsperf             # to check and to measure
+  gcc libc6-dev python3-dev                                  # to compile the query path
+  python3-bpfcc clang-format dnsperf                         # to change kern/, check and measure
 )
 # Of these come daemons that nobody asked to have at the next boot.
 daemons=(unbound nsd prometheus dnsdist)

@@ -83,6 +83,22 @@ def test_form_is_told_by_a_module_that_is_compiled() -> None:
 
 
 @pytest.mark.parametrize(
+    ("file", "found"),
+    [("udp.py", "pure"), ("udp.cpython-311-x86_64-linux-gnu.so", "compiled")],
+)
+def test_form_is_told_by_the_file_that_would_be_imported(
+    monkeypatch: pytest.MonkeyPatch, file: str, found: str
+) -> None:
+    spec = SimpleNamespace(origin=f"/opt/dnsfront/{file}")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: spec)
+    form.query_path.cache_clear()
+
+    assert form.query_path() == found
+
+    form.query_path.cache_clear()
+
+
+@pytest.mark.parametrize(
     ("environment", "reason"),
     [
         ({"DNSFRONT_BUILD": "pure"}, "DNSFRONT_BUILD=pure"),
