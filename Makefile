@@ -9,7 +9,7 @@ C_SOURCES := $(wildcard kern/*.c kern/*.h dnsfront/worker/process/*.c)
 CLANG_FORMAT := clang-format --style=file:kern/.clang-format
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-bench compiled run test test-unit test-kern test-system test-compiled test-systemd check fmt objects bench soak fuzz clean help
+.PHONY: setup setup-bench compiled run test test-unit test-kern test-system test-compiled test-systemd check fmt objects bench bench-scale soak fuzz clean help
 
 setup: ## install what is missing: Debian packages (as root) and .venv
 	@deploy/setup.sh
@@ -68,6 +68,9 @@ bench: setup-bench compiled ## measure against the peers, side by side
 
 bench-quick: setup-bench compiled ## the same in two short rounds, within three minutes
 	@$(VENV)/python -m tests.bench --quick
+
+bench-scale: setup-bench compiled ## cost and hits by size, and the charts of docs/performance.md
+	@out=$$($(VENV)/python -m tests.bench.scale | tail -1) && $(VENV)/python -m tests.bench.charts $$out
 
 # MINUTES=60 for long; SEED=... and OPS=FILE do again what a report tells.
 soak: setup ## a model beside the real server, random operations; wants root

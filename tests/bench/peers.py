@@ -62,13 +62,14 @@ def _dnsfront(
     *,
     more_cache: str = ", max_size: 1GiB",
     workers: int = 1,
+    entries: int = CACHE_ENTRIES,
 ) -> Sequence[str]:
     config = directory / "dnsfront.yaml"
     config.write_text(f"""\
 listen: ["{HOST}:{port}"]
 ring: {{seed: bench, workers: {workers}}}
 upstreams: {{servers: [{{address: "{HOST}:{upstream_port}"}}]}}
-cache: {{max_entries: {CACHE_ENTRIES}{more_cache}}}
+cache: {{max_entries: {entries}{more_cache}}}
 admin: {{listen: "{HOST}:{free_port()}", socket: {directory}/control.sock}}
 """)
     return [*command, "run", "-c", str(config)]
@@ -250,6 +251,11 @@ def before(checkout: Path) -> tuple[Peer, Peer]:
 def with_workers(peer: Peer, workers: int) -> Peer:
     """Return a form of the front end with so many *workers*."""
     return replace(peer, configure=partial(peer.configure, workers=workers))
+
+
+def with_cache(peer: Peer, entries: int) -> Peer:
+    """Return a form of the front end with room for so many *entries* a worker."""
+    return replace(peer, configure=partial(peer.configure, entries=entries))
 
 
 def _more_cache(checkout: Path) -> str:

@@ -1,0 +1,317 @@
+"""How cost and hits go with size: ``python -m tests.bench.scale``.
+
+What `dnsfront simulate` says of a list of queries is measured too, with real processes
+that are asked the same queries; and how long the largest table takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Final
+from urllib.request import urlopen
+
+from dnsfront.errors import DnsfrontError
+from dnsfront.kernel.steering import BpfSteering
+from dnsfront.ring.placement import Member
+from dnsfront.ring.table import build
+from tests.bench import load, report
+from tests.bench.errors import BenchError
+from tests.bench.lab import HIT_NAMES, Lab, Settings
+from tests.bench.peers import DNSDIST, DNSFRONT, FORMS, Peer, with_cache, with_workers
+from tests.bench.server import Server
+from tests.bench.simulated import simulated
+from tests.system.metrics import Metrics
+
+_PARTS: Final = ("hits", "workers", "names", "entries", "table")
+_WORKERS: Final = (1, 2, 4, 8)
+#: As in the target for kernel answers; caches that hold a fifth of the names.
+_NAMES: Final = 20_000
+_ENTRIES: Final = 4000
+_QUERIES: Final = 100_000
+_WARM_UP: Final = 40_000
+_RATE: Final = 10_000
+_SEED: Final = 9
+_NAME_COUNTS: Final = (100, 1000, 10_000, 100_000)
+_ENTRY_COUNTS: Final = (10_000, 50_000, 100_000, 200_000)
+_TABLES: Final = 101
+_TABLE_WORKERS: Final = 64
+_TABLE_SLOTS: Final = 65536
+
+Figures = dict[str, Any]
+
+
+def main() -> int:
+    """Measure, print, and write the results beside those of `make bench`."""
+    arguments = _arguments()
+    settings = Settings(
+        arguments.rounds, arguments.seconds, arguments.only, edns=False, pin=True
+    )
+    measures: dict[str, Callable[[Lab], object]] = {
+        "hits": _hits,
+        "workers": _cost_by_workers,
+        "names": _cost_by_names,
+        "entries": _cost_by_entries,
+        "table": lambda _lab: _table(),
+    }
+    try:
+        load.build()
+        with Lab(settings, _progress) as lab:
+            figures = {part: measures[part](lab) for part in arguments.only}
+    except BenchError as error:
+        sys.stderr.write(f"bench: {error}\n")
+        return os.EX_UNAVAILABLE
+    now, commit = datetime.now(UTC), report.commit()
+    content = {
+        "date": now.isoformat(timespec="seconds"),
+        "commit": commit,
+        "command": ["python", "-m", "tests.bench.scale", *sys.argv[1:]],
+        "machine": report.machine(),
+        "figures": figures,
+    }
+    path = arguments.results / f"scale-{now:%Y-%m-%dT%H%M%S}-{commit}.json"
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    sys.stdout.write(json.dumps(figures, indent=1) + f"\n{path}\n")
+    return os.EX_OK
+
+
+def _progress(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench.scale", description=__doc__
+    )
+    parser.add_argument(
+        "--only",
+        type=lambda text: text.split(","),
+        default=list(_PARTS),
+        help=f"of {', '.join(_PARTS)}; default all",
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.5)
+    parser.add_argument("--results", type=Path, default=report.default_directory())
+    arguments = parser.parse_args()
+    if unknown := set(arguments.only) - set(_PARTS):
+        parser.error(f"got {unknown.pop()}, want some of {', '.join(_PARTS)}")
+    return arguments
+
+
+# -- hits and upstream load, simulated and measured
+
+
+def _hits(lab: Lab) -> Figures:
+    """Return what becomes of one list of queries, by number of workers.
+
+    By client, each of N workers is asked one query in N: one such worker is measured.
+    """
+    draw = random.Random(_SEED)
+    weights = [*accumulate(1 / rank for rank in range(1, _NAMES + 1))]
+    numbers = draw.choices(range(_NAMES), cum_weights=weights, k=_QUERIES)
+    lines = [f"host{number:05}.bench A\n" for number in numbers]
+    queries = lab.directory / "queries"
+    queries.write_text("".join(lines))
+    found = simulated(
+        queries, rate=_RATE, warm_up=_WARM_UP, entries=_ENTRIES, seed="bench"
+    )
+    rows = []
+    for workers in _WORKERS:
+        lab.say(f"hits: {workers} workers")
+        part = [line for line in enumerate(lines) if draw.random() * workers < 1]
+        ring = with_workers(with_cache(DNSFRONT, _ENTRIES), workers)
+        alone = with_cache(DNSFRONT, _ENTRIES)
+        rows.append(
+            {
+                "workers": workers,
+                "ring": _asked(lab, ring, [*enumerate(lines)], _RATE),
+                "by_client": _asked(lab, alone, part, _RATE // workers),
+            }
+        )
+    return {"simulated": found, "measured": rows}
+
+
+def _asked(
+    lab: Lab, peer: Peer, lines: Sequence[tuple[int, str]], rate: int
+) -> Figures:
+    """Return what was counted of *lines*, each with its number, after the warm-up."""
+    with lab.servers([peer], reflector=False) as [server]:
+        parts = [
+            [text for number, text in lines if number < _WARM_UP],
+            [text for number, text in lines if number >= _WARM_UP],
+        ]
+        counts = []
+        for part in parts:
+            counts.append(_counted(lab, server))
+            names = lab.directory / "part"
+            names.write_text("".join(part))
+            arguments = ("--limit", str(len(part)), "--rate", str(rate))
+            seen = lab.load(names, len(part) / rate + 10, *arguments).run(server.port)
+        before, after = counts[-1], _counted(lab, server)
+    asked = {key: after[key] - before[key] for key in after}
+    by_worker = [asked[key] for key in asked if key.startswith("queries ")]
+    return {
+        "queries": sum(by_worker),
+        "hit_ratio": asked["hits"] / asked["requests"],
+        "upstream_ratio": asked["upstream"] / asked["requests"],
+        "largest_share": max(by_worker) / sum(by_worker),
+        "lost": seen["lost"],
+        "overflow": asked["overflow"],
+    }
+
+
+def _counted(lab: Lab, server: Server) -> dict[str, float]:
+    """Return counters of a front end, which its config says where to find."""
+    config = (lab.directory / server.name / "dnsfront.yaml").read_text()
+    match = re.search(r'admin: \{listen: "([^"]+)"', config)
+    assert match
+    with urlopen(f"http://{match[1]}/metrics", timeout=10) as response:
+        samples = Metrics.from_text(response.read().decode()).samples
+    counts = dict.fromkeys(("hits", "requests", "upstream", "overflow"), 0.0)
+    names = {
+        "dnsfront_cache_hits_total": "hits",
+        "dnsfront_cache_requests_total": "requests",
+        "dnsfront_upstream_requests_total": "upstream",
+    }
+    for sample in samples:
+        if sample.name in names:
+            counts[names[sample.name]] += sample.value
+        elif sample.labels.get("outcome") == "overflow":
+            counts["overflow"] += sample.value
+        elif sample.name == "dnsfront_queries_total":
+            key = f"queries {sample.labels['worker']}"
+            counts[key] = counts.get(key, 0) + sample.value
+    return counts
+
+
+# -- CPU a hit
+
+
+def _cost_by_workers(lab: Lab) -> list[Figures]:
+    load_ = lab.load(
+        lab.hit_names, lab.settings.seconds, "--zipf", "1", "--rate", str(_RATE)
+    )
+    rows = []
+    for workers in _WORKERS:
+        peers = [with_workers(peer, workers) for peer in _forms(lab)]
+        with lab.servers([DNSDIST, *peers], reflector=True) as servers:
+            for server in servers[1:]:
+                lab.warm(server, lab.hit_names, HIT_NAMES)
+            rows.append({"workers": workers, **_costs(lab, servers, load_)})
+    return rows
+
+
+def _cost_by_names(lab: Lab) -> list[Figures]:
+    rows = []
+    for count in _NAME_COUNTS:
+        names = lab.directory / f"names{count}"
+        names.write_text("".join(f"n{number:06}.bench A\n" for number in range(count)))
+        asked = lab.load(names, lab.settings.seconds, "--zipf", "1")
+        with lab.servers([DNSDIST, *_forms(lab)], reflector=True) as servers:
+            for server in servers[1:]:
+                lab.warm(server, names, count)
+            rows.append({"names": count, **_costs(lab, servers, asked)})
+    return rows
+
+
+def _cost_by_entries(lab: Lab) -> list[Figures]:
+    """Return what a hit costs while the cache has ever more that nobody asks for."""
+    rows = []
+    asked = lab.load(lab.hit_names, lab.settings.seconds, "--zipf", "1")
+    with lab.servers([DNSDIST, *_forms(lab)], reflector=True) as servers:
+        there = 0
+        for count in _ENTRY_COUNTS:
+            fills = lab.directory / f"fills{count}"
+            more = range(there, count - HIT_NAMES)
+            fills.write_text("".join(f"{number:016x}.fills TXT\n" for number in more))
+            there = count - HIT_NAMES
+            for server in servers[1:]:
+                if more:
+                    lab.warm(server, fills, len(more))
+                lab.warm(server, lab.hit_names, HIT_NAMES)
+            rows.append({"entries": count, **_costs(lab, servers, asked)})
+    return rows
+
+
+def _forms(lab: Lab) -> list[Peer]:
+    there = {peer.name for peer in lab.peers}
+    return [peer for peer in FORMS if peer.name in there]
+
+
+def _costs(lab: Lab, servers: Sequence[Server], asked: load.Load) -> Figures:
+    """Return CPU microseconds a hit, medians of interleaved rounds, and over dnsdist's.
+
+    The ratio is the median of those of the rounds.
+    """
+    rounds = [
+        {server.name: lab.measure(server, asked) for server in servers}
+        for _ in range(lab.settings.rounds)
+    ]
+    return {
+        server.name: {
+            "cpu_us": statistics.median(x[server.name]["cpu_us"] for x in rounds),
+            "over_dnsdist": statistics.median(
+                x[server.name]["cpu_us"] / x[DNSDIST.name]["cpu_us"] for x in rounds
+            ),
+            "upstream_us": max(x[server.name]["upstream_us"] for x in rounds),
+            "others_share": max(x[server.name]["others_share"] for x in rounds),
+        }
+        for server in servers
+    }
+
+
+# -- the largest table
+
+
+def _table() -> Figures:
+    """Time tables of 64 workers and 65,536 slots: made from nothing, and published.
+
+    CPU time stands beside the time on the clock, which others on the machine lengthen.
+    """
+    figures: dict[str, list[float]] = {"build": [], "build_cpu": [], "switch": []}
+    try:
+        steering = BpfSteering(slots=_TABLE_SLOTS, hash_key=bytes(16))
+        steering.wait_loaded()
+    except DnsfrontError as exc:
+        raise BenchError(f"table: {exc}") from exc
+    for number in range(_TABLES):
+        workers = [Member(f"w{number}-{i}") for i in range(_TABLE_WORKERS)]
+        ids = {worker.name: i for i, worker in enumerate(workers, 1)}
+        began_at, cpu_s = time.perf_counter(), time.process_time()
+        octets = build(workers, slots=_TABLE_SLOTS).with_worker_ids(ids)
+        built_at = time.perf_counter()
+        figures["build"].append(built_at - began_at)
+        figures["build_cpu"].append(time.process_time() - cpu_s)
+        built_at = time.perf_counter()
+        steering.publish(octets)
+        figures["switch"].append(time.perf_counter() - built_at)
+    steering.close()
+    return {
+        "workers": _TABLE_WORKERS,
+        "slots": _TABLE_SLOTS,
+        "tables": _TABLES,
+        **{what: _spread_ms(values) for what, values in figures.items()},
+    }
+
+
+def _spread_ms(values_s: Sequence[float]) -> dict[str, float]:
+    ordered = sorted(values_s)
+    return {
+        "median_ms": round(statistics.median(ordered) * 1e3, 2),
+        "p99_ms": round(ordered[len(ordered) * 99 // 100] * 1e3, 2),
+        "max_ms": round(ordered[-1] * 1e3, 2),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
