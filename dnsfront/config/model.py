@@ -20,8 +20,8 @@ from dnsfront.config.sections.zones import Zone
 from dnsfront.config.values import Address
 from dnsfront.errors import Mistake
 
-#: The kernel passes 253 descriptors at once, two an address; old and new ones together
-#: share the 256 entries of the program's groups.
+#: The kernel passes 253 descriptors at once, one for each transport of an address; old
+#: and new listeners together share the 256 entries of the program's groups.
 MAX_LISTEN: Final = 60
 
 

@@ -14,6 +14,7 @@ from dnsfront.errors import UnavailableError
 from dnsfront.ipc import channel
 from dnsfront.ipc.packets import Descriptor, Message, pack
 from dnsfront.ipc.spec import Listener
+from dnsfront.ipc.transports import TRANSPORTS
 from dnsfront.kernel.pages import MAX_WORKER_ID
 from dnsfront.supervisor.takeover.conversation import Conversation
 from dnsfront.supervisor.takeover.messages import (
@@ -133,7 +134,7 @@ LISTENERS = tuple(
         index=index,
     )
     for index in range(MAX_LISTEN)
-    for transport in ("udp", "tcp")
+    for transport in TRANSPORTS
 )
 
 

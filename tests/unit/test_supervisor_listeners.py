@@ -3,17 +3,20 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 
 import pytest
 
-from dnsfront.errors import PrivilegeError, UnavailableError
+from dnsfront.config.model import MAX_LISTEN
+from dnsfront.errors import ControlError, PrivilegeError, UnavailableError
 from dnsfront.ipc.spec import Listener
 from dnsfront.ipc.transports import TRANSPORTS
+from dnsfront.kernel.steering import MAX_GROUPS
 from dnsfront.kernel.userspace import UserspaceSteering
 from dnsfront.supervisor.sockets.groups import SocketGroups
 from dnsfront.supervisor.sockets.listeners import bind_error, check_free, open_sockets
+from dnsfront.worker.peers.envelopes import DATAGRAM, DATAGRAM_HEAD
 from tests.unit.supervisor_fakes import free_port
 
 
@@ -36,6 +39,31 @@ def groups(both: list[Listener]) -> Iterator[SocketGroups]:
         yield groups
         for worker_id in range(1, 4):
             groups.leave(worker_id)
+
+
+def test_a_reload_may_replace_all_that_the_config_allows() -> None:
+    """Who adds a transport meets these bounds first."""
+    assert 2 * MAX_LISTEN * len(TRANSPORTS) <= MAX_GROUPS
+    in_a_datagram = DATAGRAM_HEAD.pack(DATAGRAM, MAX_GROUPS - 1, 0, 0, b"", b"")
+    assert DATAGRAM_HEAD.unpack(in_a_datagram)[1] == MAX_GROUPS - 1
+
+
+def test_listeners_that_are_too_many_together_are_refused_in_a_sentence() -> None:
+    def some(host: int) -> list[Listener]:
+        return [
+            Listener(f"192.0.2.{host}", port, 2, "udp", is_wildcard=False)
+            for port in range(1, MAX_GROUPS // 2 + 2)
+        ]
+
+    with closing(UserspaceSteering()) as steering:
+        groups = SocketGroups(some(1), steering)
+        before = groups.listeners
+
+        with pytest.raises(ControlError, match=r"^listen: got 258 listeners, .*256 at"):
+            groups.numbered(some(2))
+
+        assert len({x.number for x in groups.numbered(some(1) + some(2)[2:])}) == 256
+        assert groups.listeners == before
 
 
 def test_a_free_address_is_free_and_stays_so(both: list[Listener]) -> None:

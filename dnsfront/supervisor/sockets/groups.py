@@ -9,8 +9,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from dnsfront.errors import ControlError
 from dnsfront.ipc.spec import Listener, ListenerKey
-from dnsfront.kernel.steering import Steering
+from dnsfront.kernel.steering import MAX_GROUPS, Steering
 from dnsfront.supervisor.sockets.listeners import ListeningSocket, open_sockets
 
 _DROPS_MODULUS: Final = 1 << 32
@@ -96,9 +97,21 @@ class SocketGroups:
         return worker_id in self._members
 
     def numbered(self, listeners: Iterable[Listener]) -> tuple[Listener, ...]:
-        """Return *listeners* with the numbers they have, or free ones."""
+        """Return *listeners* with the numbers they have, or free ones.
+
+        Raises:
+            ControlError: with those of now, and those that are closing, they are more
+                than the program and a message between workers can tell apart.
+        """
+        listeners = tuple(listeners)
         known = {x.key: x.number for x in (*self.listeners, *self._grouped.values())}
-        free = iter(sorted(set(range(256)) - set(known.values())))
+        count = len(known.keys() | {x.key for x in listeners})
+        if count > MAX_GROUPS:
+            raise ControlError(
+                f"listen: got {count} listeners, old and new ones together, want "
+                f"{MAX_GROUPS} at most; change fewer addresses at once"
+            )
+        free = iter(sorted(set(range(MAX_GROUPS)) - set(known.values())))
         return tuple(
             replace(x, number=known[x.key] if x.key in known else next(free))
             for x in listeners
