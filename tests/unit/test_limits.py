@@ -24,7 +24,7 @@ from dnsfront.supervisor.workers import tally, watchdog, worker
 from dnsfront.supervisor.zones import child as zone_child
 from dnsfront.supervisor.zones import files as zone_files
 from dnsfront.worker.answering import failures
-from dnsfront.worker.clients import access
+from dnsfront.worker.clients import gate
 from dnsfront.worker.peers import transfer
 from dnsfront.worker.process import reactor
 from dnsfront.worker.transports import framed, streams
@@ -42,7 +42,7 @@ CONSTANTS = {
     "the client's side still open": streams.SILENT_S,
     "OPT records known": shape.MAX_OPTS,
     "heads of responses": shape.MAX_HEADS,
-    "clients remembered as allowed": access.MAX_REMEMBERED,
+    "clients remembered as allowed": gate.MAX_REMEMBERED,
     "responses made from zones": residents.MAX_ZONE_ENTRIES,
     "distinct heads and TTL offsets": cache.MAX_SHARED,
     "octets of cache entries in one parcel": transfer.MAX_PARCEL_OCTETS,

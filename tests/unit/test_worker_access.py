@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from dnsfront.dns import wire
 from dnsfront.ipc.stats import Counter
-from dnsfront.worker.clients.access import MAX_REMEMBERED, AccessList
+from dnsfront.worker.clients.access import AccessList
 from tests.unit.datagrams import message, padded, said, with_opt, www
 from tests.unit.stub_client import query_for
 from tests.unit.worker_rig import ZONE, Rig
@@ -74,16 +74,6 @@ def cost_of_a_denial(networks: int) -> float:
 def test_denial_costs_about_the_same_whatever_the_length_of_the_list() -> None:
     # A walk would take 5,000 times as long, a busy machine does not.
     assert cost_of_a_denial(100_000) < 20 * cost_of_a_denial(20)
-
-
-def test_remembered_verdicts_are_bounded() -> None:
-    access = AccessList(["0.0.0.0/0"])
-
-    for number in range(2 * MAX_REMEMBERED + 10):
-        assert access.allows(number.to_bytes(4, "big"))
-        assert not access.allows(number.to_bytes(16, "big"))
-
-    assert len(access.allowed) <= MAX_REMEMBERED
 
 
 def test_clients_that_are_not_allowed_get_silence_where_that_is_wanted() -> None:

@@ -59,23 +59,12 @@ def test_nobody_is_served_by_an_empty_list() -> None:
 
 def test_replaced_list_applies_at_once_to_those_seen_before() -> None:
     access = AccessList(("192.0.2.0/24",))
-    allowed = access.allowed
     assert access.allows(packed("192.0.2.1"))
 
     access.replace(("192.0.2.128/25",))
 
-    assert access.allowed is allowed
     assert not access.allows(packed("192.0.2.1"))
     assert access.allows(packed("192.0.2.200"))
-
-
-def test_flood_of_allowed_addresses_is_bounded() -> None:
-    access = AccessList(("10.0.0.0/8",))
-
-    for number in range(70000):
-        assert access.allows(number.to_bytes(4, "big").replace(b"\0", b"\x0a", 1))
-
-    assert len(access.allowed) <= 65536
 
 
 # Meter

@@ -5,21 +5,16 @@ from __future__ import annotations
 import socket
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from typing import Final
-
-#: Client addresses remembered as allowed; a flood of spoofed ones starts over.
-MAX_REMEMBERED: Final = 65536
 
 
 class AccessList:
-    """Which client addresses are allowed; remembers some of those.
+    """Which client addresses are allowed, by the networks of the config.
 
-    `allowed` has packed addresses that were asked for before. The others cost a binary
-    search, whatever the answer: of a million networks, twenty comparisons.
+    Each look costs a binary search, whatever the answer: of a million networks, twenty
+    comparisons.
     """
 
     def __init__(self, networks: Sequence[str]) -> None:
-        self.allowed: set[bytes] = set()
         self.replace(networks)
 
     def replace(self, networks: Sequence[str]) -> None:
@@ -29,22 +24,14 @@ class AccessList:
         """
         self._first4, self._last4 = _ranges(x for x in networks if ":" not in x)
         self._first6, self._last6 = _ranges(x for x in networks if ":" in x)
-        self.allowed.clear()
 
     def allows(self, packed: bytes) -> bool:
         """Return whether the client at *packed*, 4 or 16 octets, is allowed."""
-        if packed in self.allowed:
-            return True
         is_short = len(packed) == 4
         first = self._first4 if is_short else self._first6
         last = self._last4 if is_short else self._last6
         at = bisect_right(first, packed) - 1
-        if at < 0 or packed > last[at]:
-            return False
-        if len(self.allowed) >= MAX_REMEMBERED:
-            self.allowed.clear()
-        self.allowed.add(packed)
-        return True
+        return at >= 0 and packed <= last[at]
 
 
 def _ranges(networks: Iterable[str]) -> tuple[list[bytes], list[bytes]]:

@@ -12,6 +12,9 @@ from typing import Final
 from dnsfront.ipc.spec import AccessSettings
 from dnsfront.worker.clients.access import AccessList
 
+#: Client addresses remembered as served; a flood of spoofed ones starts over.
+MAX_REMEMBERED: Final = 65536
+
 
 class Verdict(enum.Enum):
     """What becomes of a client's query; one that is dropped gets no response."""
@@ -35,29 +38,37 @@ def client_of(packed: bytes) -> bytes:
 class Gate:
     """Says who is served; asked for each datagram and each connection.
 
-    `served` has the packed addresses of clients whose verdict is known to be SERVE. The
-    hot path looks there first, and asks for the verdict on all others, so whatever else
-    a verdict comes to rest on belongs into :meth:`verdict`, and has to keep clients out
-    of `served`, or take them out of it, on whom it has more to say. A rate does that
-    with a client that asks too much; a cookie or a rule that looks at the query needs
-    the octets, which then come along as one more argument.
+    `served` has the packed addresses of clients whose verdict is known to be SERVE, and
+    nobody else writes to it. The hot path looks there first, and asks for the verdict
+    on all others, so whatever else a verdict comes to rest on belongs into
+    :meth:`verdict`, and keeps clients out of `served`, or takes them out of it, on whom
+    it has more to say. A rate does that with a client that asks too much; a cookie or a
+    rule that looks at the query needs the octets, which then come along as one more
+    argument.
     """
 
     def __init__(self, settings: AccessSettings) -> None:
         self._access = AccessList(settings.allow)
         self._denial = _DENIALS[settings.deny]
-        self.served = self._access.allowed
+        self.served: set[bytes] = set()
 
     def replace(self, settings: AccessSettings) -> None:
         """Act on other *settings* from now on; who is connected is to be asked for."""
         self._access.replace(settings.allow)
         self._denial = _DENIALS[settings.deny]
+        self.served.clear()
 
     def verdict(self, packed: bytes) -> Verdict:
         """Return what becomes of the queries of the client at *packed*.
 
         *packed* has 4 or 16 octets. A client in `served` is served.
         """
-        if self._access.allows(packed):
+        served = self.served
+        if packed in served:
             return Verdict.SERVE
-        return self._denial
+        if not self._access.allows(packed):
+            return self._denial
+        if len(served) >= MAX_REMEMBERED:
+            served.clear()
+        served.add(packed)
+        return Verdict.SERVE
