@@ -172,6 +172,8 @@ class Counter(Word):
     #: How many entries the last transfer is about, and how many of them were sent.
     TRANSFER_ENTRIES = _hidden(Kind.GAUGE)
     TRANSFER_SENT = _hidden(Kind.GAUGE)
+    #: Entries that came and could be read, whether they were of use here or not.
+    TRANSFER_UNDERSTOOD = _hidden(Kind.COUNTER)
     QUERIES_UDP = _QUERIES, "udp"
     QUERIES_TCP = _QUERIES, "tcp"
     #: Datagrams that get no response, as the protocol wants it.

@@ -100,19 +100,24 @@ async def start_after(
         front.endpoint.open(address, front.pages, predecessor.admin_socket)
     front.kernel_cache.open()
     front.life.phase = Phase.SERVING
-    adopted = sum(
-        roster.tallies.of(name).words[Counter.CACHE_ADOPTED] for name in names
-    )
+    adopted = _sum(front, Counter.CACHE_ADOPTED)
+    understood = _sum(front, Counter.TRANSFER_UNDERSTOOD)
     _LOG.info(
         "taken_over entries_sent=%d adopted=%d pause_ms=%.1f",
         entries, adopted, pause_s * 1000,
     )  # fmt: skip
-    if adopted < entries:
-        # Entries may have expired, or belong to a zone; a worker of another version
-        # understands none.
-        _LOG.warning("caches_colder entries_sent=%d adopted=%d", entries, adopted)
+    if understood < entries:
+        # Those of another version may make no sense; others may be there already, have
+        # expired, or belong to a zone now.
+        _LOG.warning("caches_colder entries_sent=%d understood=%d", entries, understood)
     heap.give_back()
     return front
+
+
+def _sum(front: Front, counter: Counter) -> int:
+    """Return what all workers counted together."""
+    tallies = (front.roster.tallies.of(name) for name in front.roster.names)
+    return sum(tally.words[counter] for tally in tallies)
 
 
 def _worker_ids(names: Iterable[str], known: Mapping[str, int]) -> dict[str, int]:

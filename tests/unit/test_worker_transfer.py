@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from dnsfront.dns.cache import Cache
 from dnsfront.dns.entry import ODD_ZONE, VIEWS, Entry
-from dnsfront.worker.peers.transfer import MAX_PARCEL_OCTETS, transfer, unpack
+from dnsfront.ipc import stats
+from dnsfront.ipc.stats import Counter
+from dnsfront.worker.peers.transfer import (
+    MAX_PARCEL_OCTETS,
+    Recipient,
+    transfer,
+    unpack,
+)
+from dnsfront.worker.process.clock import Clock
+from dnsfront.worker.process.meter import Meter
 from tests.unit.caching import limits
 
 LIMITS = limits(max_entries=10_000, serve_stale_s=0, prefetch=False)
@@ -176,6 +185,21 @@ def test_own_entry_is_kept_and_an_expired_one_is_not_adopted() -> None:
     assert not cache.adopt(an_entry(1), NOW_S)
     assert not cache.adopt(an_entry(2, expires_at=NOW_S), NOW_S)
     assert len(cache) == 1
+
+
+def test_what_is_understood_counts_whether_it_is_of_use_or_not() -> None:
+    words = stats.words(stats.create())
+    clock = Clock()
+    clock.set(NOW_S * 1_000_000_000)
+    recipient = Recipient(Cache(LIMITS), clock, Meter(words, clock))
+    [parcel] = sent([an_entry(1), an_entry(2)]).values()
+
+    for octets in (parcel, parcel, parcel[:-1]):
+        with suppress(ValueError, struct.error):
+            recipient.adopt(octets)
+
+    assert words[Counter.CACHE_ADOPTED] == 2
+    assert words[Counter.TRANSFER_UNDERSTOOD] == 4
 
 
 def test_adopting_keeps_the_bound() -> None:

@@ -145,7 +145,9 @@ class Recipient:
             struct.error: likewise.
         """
         now_s = self._clock.now_s
-        adopted = sum(self._cache.adopt(entry, now_s) for entry in unpack(parcel))
+        entries = unpack(parcel)
+        self._meter.count(Counter.TRANSFER_UNDERSTOOD, len(entries))
+        adopted = sum(self._cache.adopt(entry, now_s) for entry in entries)
         self._meter.count(Counter.CACHE_ADOPTED, adopted)
 
 
