@@ -18,13 +18,20 @@ from dnsfront.ipc.stats import (
     Upstream,
     upstream_at,
 )
-from tests.unit.supervisor_fakes import PlayedProcess, played, running, write_config
+from tests.unit.supervisor_fakes import (
+    PlayedProcess,
+    eventually,
+    played,
+    running,
+    write_config,
+)
 
 __all__ = ["played"]
 
 #: With two workers and one upstream, pages as `fill` fills them.
 KEPT = Path(__file__).parents[1] / "vectors/exposition.txt"
 UPSTREAM = 'upstreams: {servers: [{address: "192.0.2.1:53"}]}\n'
+IS_DOWN = 'dnsfront_upstream_up{upstream="192.0.2.1:53"} 0.0'
 #: What differs from one run or release to the next.
 CHANGING = re.compile(
     r'(?<=version=")[^"]+|(?<=python=")[^"]+|(?<=timestamp_seconds )\d.+'
@@ -56,6 +63,8 @@ def test_every_line_that_was_kept_is_there_and_in_its_order(
 ) -> None:
     async def scrape() -> str:
         async with running(write_config(tmp_path, more=UPSTREAM)) as front:
+            # The upstream is not there, which its first probe has to find out.
+            await eventually(lambda: IS_DOWN in front.expose("")[0].decode())
             for name, tally in front.roster.tallies.items():
                 fill(name, tally.words)
             return front.expose("")[0].decode()
