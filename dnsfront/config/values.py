@@ -42,6 +42,8 @@ _MAX_TTL_MS: Final = 365 * 86_400_000
 #: No bound of ours makes sense below what one message may take, or above a large host.
 _MIN_SIZE_OCTETS: Final = 512
 _MAX_SIZE_OCTETS: Final = 1 << 40
+#: Ahead of the IPv4 address that an IPv6 address is mapped to (RFC 4291, 2.5.5.2).
+_MAPPED_BITS: Final = 96
 #: What fits `sun_path` with its final zero, unix(7).
 _MAX_SOCKET_PATH_OCTETS: Final = 107
 
@@ -118,6 +120,11 @@ def _network(value: Any) -> str:  # noqa: ANN401 - whatever YAML held
         raise ValueError(wanted) from exc
     if ipaddress.ip_interface(text).ip != network.network_address:
         raise ValueError(f"want no bits behind the prefix, as in {network}")
+    if isinstance(network, ipaddress.IPv6Network):
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            bits = network.prefixlen - _MAPPED_BITS
+            raise ValueError(f"want {mapped}/{bits} (no client has such an address)")
     return str(network)
 
 

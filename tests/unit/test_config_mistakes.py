@@ -279,6 +279,18 @@ NETWORK = "want a network like 192.0.2.0/24 or 2001:db8::/32"
             id="network with a mask",
         ),
         pytest.param(
+            "access: {allow: ['::ffff:1.2.3.4/128']}",
+            'access.allow[0]: got "::ffff:1.2.3.4/128", want 1.2.3.4/32 '
+            "(no client has such an address)",
+            id="IPv4 address dressed as IPv6",
+        ),
+        pytest.param(
+            "admin: {allow: ['::ffff:10.0.0.0/104']}",
+            'admin.allow[0]: got "::ffff:10.0.0.0/104", want 10.0.0.0/8 '
+            "(no client has such an address)",
+            id="IPv4 network dressed as IPv6",
+        ),
+        pytest.param(
             "access: {allow: [localhost]}",
             f'access.allow[0]: got "localhost", {NETWORK}',
             id="network by name",

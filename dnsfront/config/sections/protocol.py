@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -12,6 +13,7 @@ from dnsfront.dns.wire import MAX_UDP_OCTETS
 
 #: A string has room for 255 (RFC 1035, 3.3), and a worker's name may come in.
 _MAX_TEXT_OCTETS: Final = 180
+_IN_BRACES: Final = re.compile(r"\{[^{}]*\}")
 
 
 class Edns(Section):
@@ -48,3 +50,13 @@ class Identity(Section):
                 yield Fault(
                     (key,), f"got {size} octets, want at most {_MAX_TEXT_OCTETS}"
                 )
+
+    def warnings(self) -> Iterator[Fault]:
+        """Yield words in braces that nothing is put in the place of."""
+        for key, text, known in (
+            ("id", self.id, "{worker}"),
+            ("version", self.version, "{version}"),
+        ):
+            for word in dict.fromkeys(_IN_BRACES.findall(text)):
+                if word != known:
+                    yield Fault((key,), f"{word} is told as it is; known is {known}")
