@@ -193,14 +193,14 @@ def _add_simulate(add: _Commands) -> None:
         ("--warm-up", "N", values.count, 0, "first queries, which do not count (0)"),
         ("--max-entries", "N", values.count, None, "of each cache (as in the config)"),
         ("--max-size", "SIZE", values.octets, None, "of each cache (as in the config)"),
-        ("--kernel-size", "SIZE", values.octets, 16 << 20, "of kernel answers (16MiB)"),
         (
-            "--kernel-answer",
+            "--kernel-size",
             "SIZE",
             values.octets,
-            512,
-            "of the longest of them (512B)",
+            None,
+            "of kernel answers; 0B for none",
         ),
+        ("--kernel-answer", "SIZE", values.octets, None, "of the longest of them"),
         ("--server", "IP:PORT", str, None, "in a capture, who is asked (any:53)"),
         ("--seed", "TEXT", str, "dnsfront", "of what is drawn at random (dnsfront)"),
     ):

@@ -13,7 +13,7 @@ from dnsfront.cli.main import DEFAULT_CONFIG
 from dnsfront.cli.output import print_json
 from dnsfront.config.address import SocketAddress
 from dnsfront.config.load import load
-from dnsfront.config.sections.cache import Cache
+from dnsfront.config.sections.cache import Cache, KernelCache
 from dnsfront.config.sections.protocol import Edns
 from dnsfront.config.sections.ring import Ring
 from dnsfront.dns.settings import CacheSettings
@@ -29,8 +29,8 @@ from dnsfront.simulation.traffic import Traffic
 
 _WORKERS: Final = (1, 2, 4, 8, 16, 32, 64)
 _ANY_SERVER: Final = AskedServer(None, 53)
-#: What a kernel answer can be long, in octets: below, there is no room for a question.
-_KERNEL_ANSWER_RANGE: Final = (128, 1232)
+#: What a kernel answer can be long, in octets, as in the config.
+_KERNEL_ANSWER_RANGE: Final = (512, 1232)
 _DEFAULT_ZIPF: Final = 1.0
 
 
@@ -41,6 +41,8 @@ class _Served:
     path: str | None
     ring: Ring
     cache: CacheSettings
+    kernel: KernelSettings
+    kernel_mode: str
     udp_size: int
 
 
@@ -55,12 +57,11 @@ def simulate(arguments: argparse.Namespace) -> int:
             f"simulate: got --warm-up {arguments.warm_up} for {len(traffic)} queries,"
             " want fewer, or nothing is counted"
         )
-    kernel = KernelSettings(arguments.kernel_size, arguments.kernel_answer)
     host = Host(
         traffic,
         hash_key=hash_key(served.ring.seed),
         cache=served.cache,
-        kernel=kernel,
+        kernel=served.kernel,
         warm_up=arguments.warm_up,
     )
     found = {
@@ -77,7 +78,7 @@ def simulate(arguments: argparse.Namespace) -> int:
             "max_entries": served.cache.max_entries,
             "max_size_octets": served.cache.max_size_octets,
         },
-        "kernel_cache": asdict(kernel),
+        "kernel_cache": {"mode": served.kernel_mode, **asdict(served.kernel)},
         "workers": [_row(host, table) for table in tables],
     }
     if arguments.json:
@@ -103,7 +104,7 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.zipf is not None and arguments.queries is None:
         raise UsageError("simulate: got --zipf without --queries, want both or neither")
     low, high = _KERNEL_ANSWER_RANGE
-    if not low <= arguments.kernel_answer <= high:
+    if not low <= (arguments.kernel_answer or low) <= high:
         raise UsageError(
             f"simulate: --kernel-answer: got {arguments.kernel_answer}B, want a size"
             f" from {low}B to {high}B"
@@ -112,24 +113,31 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _served(arguments: argparse.Namespace) -> _Served:
     path: Path = arguments.config
+    shown = None
     if path == DEFAULT_CONFIG and not path.exists():
-        ring, cache = Ring.model_validate({}), Cache.model_validate({})
-        udp_size = Edns.model_validate({}).udp_size
-        shown = None
+        ring, edns = Ring.model_validate({}), Edns.model_validate({})
+        cache, answers = Cache.model_validate({}), KernelCache.model_validate({})
     else:
         config = load(path)
-        ring, cache, udp_size = config.ring, config.cache, config.edns.udp_size
+        ring, edns = config.ring, config.edns
+        cache, answers = config.cache, config.kernel_cache
         shown = str(path)
     settings: CacheSettings = cache.record(CacheSettings)
-    entries, octets = arguments.max_entries, arguments.max_size
-    if entries is not None:
-        settings = replace(settings, max_entries=entries)
-    if octets is not None:
-        largest = min(settings.max_entry_size_octets, octets)
+    if arguments.max_entries is not None:
+        settings = replace(settings, max_entries=arguments.max_entries)
+    if arguments.max_size is not None:
+        largest = min(settings.max_entry_size_octets, arguments.max_size)
         settings = replace(
-            settings, max_size_octets=octets, max_entry_size_octets=largest
+            settings,
+            max_size_octets=arguments.max_size,
+            max_entry_size_octets=largest,
         )
-    return _Served(shown, ring, settings, udp_size)
+    kernel: KernelSettings = answers.record(KernelSettings)
+    if arguments.kernel_size is not None:
+        kernel = replace(kernel, max_size_octets=arguments.kernel_size)
+    if arguments.kernel_answer is not None:
+        kernel = replace(kernel, max_answer_octets=arguments.kernel_answer)
+    return _Served(shown, ring, settings, kernel, answers.mode, edns.udp_size)
 
 
 def _tables(section: Ring, asked: Sequence[int] | None) -> list[SlotTable]:

@@ -121,6 +121,8 @@ def simulation_view(found: Mapping[str, Any]) -> RenderableType:
         f" {found['warm_up']} before them not counted, of {found['questions']}"
         f" questions in {found['seconds']} s; method {found['method']}"
     )
+    if found["kernel_cache"]["mode"] == "off":
+        first += "; kernel answers as if kernel_cache.mode were on"
     left_out = [f"left out: {count} {why}" for why, count in found["left_out"].items()]
     foot = (
         "Shares of all queries: upstream, of questions asked of upstreams for 100"

@@ -45,6 +45,8 @@ _LINKS: Final[dict[int, Callable[[bytes], dpkt.Packet]]] = {
 #: Types of links whose packets begin with their IP header.
 _RAW_LINKS: Final = (12, 101, 228, 229)
 _OPT_OCTETS: Final = 11
+#: A year; a longer capture has a clock that jumped, or is damaged.
+_MAX_LASTS_S: Final = 366 * 86400
 _FAST_FLAGS: Final = wire.RD | wire.AD | wire.CD
 #: Codes of responses that are kept.
 _KEPT_RCODES: Final = (wire.NOERROR, wire.NXDOMAIN)
@@ -201,21 +203,27 @@ def _datagrams(
     path: str, file: IO[bytes], port: int, left_out: Counter[str]
 ) -> Iterator[_Datagram]:
     """Yield the datagrams from and to *port*, and count what else there is."""
-    read = 0
+    read, first_at = 0, 0.0
     try:
         reader = dpkt.pcap.UniversalReader(file)
         link = reader.datalink()
         if link not in _LINKS and link not in _RAW_LINKS:
             wanted = "Ethernet, loopback, Linux cooked or raw IP"
             raise InputError(f"{path}: got packets of link type {link}, want {wanted}")
-        for read, (at, octets) in enumerate(reader, 1):  # noqa: B007 - told below
+        for read, (at, octets) in enumerate(reader, 1):
+            first_at = float(at) if read == 1 else first_at
+            if float(at) - first_at > _MAX_LASTS_S:
+                raise InputError(
+                    f"{path}: packet {read}: got one of {float(at) - first_at:.0f} s"
+                    " after the first, want a year at most"
+                )
             datagram = _datagram(float(at), octets, link, port, left_out)
             if datagram is not None:
                 yield datagram
     except (dpkt.Error, ValueError, struct.error, IndexError, MemoryError) as exc:
         # dpkt raises whatever its parsers meet.
         raise InputError(
-            f"{path}: packet {read + 1}: the capture is damaged or cut short: {exc}"
+            f"{path}: damaged or cut short behind packet {read}: {exc}"
         ) from exc
 
 

@@ -16,7 +16,7 @@ from dnsfront.dns.settings import CacheSettings
 from dnsfront.kernel.book import tag_of
 from dnsfront.ring.qhash import qname_digest, slot_of
 from dnsfront.ring.table import SlotTable
-from dnsfront.simulation.kernel import KernelSettings
+from dnsfront.simulation.kernel import KernelSettings, KernelSide
 from dnsfront.simulation.traffic import CLIENT_BITS, Traffic
 from dnsfront.simulation.worker import SimulatedWorker
 
@@ -76,6 +76,7 @@ class Host:
         The first *warm_up* queries are asked, and not counted.
         """
         self._traffic = traffic
+        self._hash_key = hash_key
         self._cache = cache
         self._kernel = kernel
         self._warm_up = warm_up
@@ -111,9 +112,11 @@ class Host:
     def _result(self, parts: Sequence[array[int]], kernel: KernelSettings) -> Result:
         done = []
         for part in parts:
-            worker = SimulatedWorker(
-                self._traffic, self._tags, Cache(self._cache), kernel.book(len(parts))
-            )
+            cache = Cache(self._cache)
+            side = None
+            if kernel.max_size_octets:
+                side = KernelSide(kernel, len(parts), cache, self._hash_key)
+            worker = SimulatedWorker(self._traffic, self._tags, cache, side)
             counted_from = bisect_left(part, self._warm_up)
             worker.ask(part[:counted_from])
             worker.forget_counts()

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dnsfront.dns.cache import Cache
-from dnsfront.dns.entry import NOT_ASKED_FOR
-from dnsfront.simulation.kernel import BookModel
+from dnsfront.simulation.kernel import KernelSide
 from dnsfront.simulation.traffic import AskedFor, Traffic
 
 
@@ -27,20 +26,23 @@ class Seen:
 
 
 class SimulatedWorker:
-    """Asks its cache and its book, and fetches what is missing."""
+    """Asks its cache, behind the kernel, and fetches what is missing."""
 
     def __init__(
         self,
         traffic: Traffic,
         tags: Sequence[int],
         cache: Cache,
-        book: BookModel | None,
+        kernel: KernelSide | None,
     ) -> None:
-        """Answer queries of *traffic*; *tags* are those of its questions."""
+        """Answer queries of *traffic*; *tags* are those of its questions.
+
+        *kernel* answers before the *cache* is asked.
+        """
         self._traffic = traffic
         self._tags = tags
         self._cache = cache
-        self._book = book
+        self._kernel = kernel
         # The question behind an entry that is to be fetched before it expires.
         self._behind: dict[tuple[int, bytes], int] = {}
         self._seen = Seen()
@@ -57,48 +59,49 @@ class SimulatedWorker:
 
     def ask(self, positions: Iterable[int]) -> None:
         """Answer the queries of the traffic that stand at *positions*, in order."""
-        traffic, cache, book = self._traffic, self._cache, self._book
+        traffic, cache, kernel = self._traffic, self._cache, self._kernel
         numbers, seconds, questions = (
             traffic.numbers,
             traffic.seconds,
             traffic.questions,
         )
+        tags = self._tags
         asked = hits = kernel_hits = 0
+        last_s = -1
         for at in positions:
             number, now_s = numbers[at], seconds[at]
             question = questions[number]
             asked += 1
-            if book is not None and book.answers(
-                self._tags[number], question.limit, now_s
-            ):
-                kernel_hits += 1
-                continue
+            if kernel is not None:
+                if now_s != last_s:
+                    last_s = now_s
+                    kernel.set_clock(now_s)
+                if kernel.answers(tags[number], question.limit):
+                    kernel_hits += 1
+                    continue
             entry = cache.views[question.view].get(question.key)
             if entry is None or entry.tail != question.tail:
                 self._fetch(number, question, now_s)
                 continue
             # As in the worker: the stamp of this second says that it may be sent.
-            stamp = entry.stamp
-            if stamp != now_s and not cache.fresh(entry, now_s):
+            if entry.stamp != now_s and not cache.fresh(entry, now_s):
                 self._fetch(number, question, now_s)
                 continue
             hits += 1
             if cache.due:
                 self._fetch_due(now_s)
-            if book is not None and stamp not in (now_s, NOT_ASKED_FOR):
-                book.put(self._tags[number], entry, now_s)
+            if kernel is not None:
+                kernel.end_round()
         self._seen.asked += asked
         self._seen.hits += hits
         self._seen.kernel_hits += kernel_hits
 
     def _fetch(self, number: int, question: AskedFor, now_s: int) -> None:
         self._seen.fetches += 1
-        entry = self._cache.put(
+        self._cache.put(
             question.view, question.key, question.tail, question.response, now_s
         )
         self._behind[question.view, question.key] = number
-        if entry is not None and self._book is not None and entry.is_live:
-            self._book.renew(self._tags[number], entry, now_s)
 
     def _fetch_due(self, now_s: int) -> None:
         for entry in self._cache.take_due():

@@ -114,6 +114,31 @@ def test_figures_for_programs(
     assert last["by_client"]["hit_ratio"] < first["by_client"]["hit_ratio"]
 
 
+def test_sizes_of_the_config_hold_unless_options_say_otherwise(
+    names: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sections = (
+        "ring: {seed: own}",
+        "cache: {max_entries: 9, max_size: 1MiB}",
+        "kernel_cache: {max_size: 64KiB, max_answer: 600B}",
+    )
+    path = write(tmp_path, "s.yaml", *sections)
+    options = ("--max-size", "2KiB", "--kernel-size", "0B", "--workers", "1")
+
+    found = simulated(capsys, names, "-c", str(path), "--workers", "1")
+    other = simulated(capsys, names, "-c", str(path), *options)
+
+    assert found["cache"] == {"max_entries": 9, "max_size_octets": 1 << 20}
+    assert found["kernel_cache"] == {
+        "mode": "off",
+        "max_size_octets": 64 << 10,
+        "max_answer_octets": 600,
+    }
+    assert other["cache"] == {"max_entries": 9, "max_size_octets": 2 << 10}
+    assert other["kernel_cache"]["max_size_octets"] == 0
+    assert other["workers"][0]["ring"]["kernel_ratio"] == 0
+
+
 def test_equal_seeds_give_equal_figures(
     config: Path, names: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -251,9 +276,18 @@ def test_a_damaged_capture_is_named(
 
     error = refused(capsys, whole, "-c", str(config), code=os.EX_DATAERR)
 
-    assert error.startswith(
-        f"dnsfront: {path}: packet 3: the capture is damaged or cut"
-    )
+    assert error.startswith(f"dnsfront: {path}: damaged or cut short behind packet 2:")
+
+
+def test_a_clock_that_jumped_is_named(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packets = [(1.0, datagram(query())), (2.0e9, datagram(query()))]
+    path = captured(tmp_path / "late.pcap", packets)
+
+    error = refused(capsys, path, "-c", str(config), code=os.EX_DATAERR)
+
+    assert "packet 2: got one of 1999999999 s after the first, want a year" in error
 
 
 def test_a_capture_without_queries_is_named(
@@ -279,7 +313,7 @@ def test_a_capture_without_queries_is_named(
         (["--rate", "0"], 'got "0", want a number over 0'),
         (["--ttl", "5"], 'got "5", want a whole number with its unit'),
         (["--size", "1 kB"], 'got "1 kB", want a whole number with its unit'),
-        (["--kernel-answer", "2KiB"], "got 2048B, want a size from 128B to 1232B"),
+        (["--kernel-answer", "2KiB"], "got 2048B, want a size from 512B to 1232B"),
         (["--warm-up", "500"], "got --warm-up 500 for 500 queries, want fewer"),
     ],
 )

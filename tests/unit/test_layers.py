@@ -42,7 +42,17 @@ MAY_IMPORT = {
         "config",
         "kernel",
     ),
-    "simulation": ("errors", "ring", "dns", "kernel.book", "kernel.layouts"),
+    "simulation": (
+        "errors",
+        "ring",
+        "dns",
+        "ipc.stats",
+        "kernel.book",
+        "kernel.layouts",
+        "worker.answering.bookkeeper",
+        "worker.process.clock",
+        "worker.process.meter",
+    ),
     "cli": (
         "errors",
         "logs",
