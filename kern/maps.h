@@ -85,7 +85,9 @@ struct answering {
 	u32 udp_size; /* octets; the largest response, and what its OPT record says */
 };
 
-/* Key of the tries in `clients`; a value that is not 1 leaves the client to a worker. */
+/* Key of a trie of clients; its value is a u32, one of these, or 0 for a worker. */
+#define CLIENT_ANSWERED 1
+#define CLIENT_ANSWERED_OVER_LO 2
 struct client4 {
 	u32 prefix_bits;
 	u8 address[4];

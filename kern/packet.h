@@ -89,7 +89,7 @@ static inline void turn_ethernet(const u8 *from, u8 *to)
  * Tell whether a client is answered here. The look-ups of the two families stay apart:
  * where it is one of two maps, the kernel can neither inline nor call directly.
  */
-static inline bool is_served(bool is_ipv6, const void *key)
+static inline bool is_served(bool is_ipv6, const void *key, u32 ifindex)
 {
 	u32 first = 0, *value = 0;
 	void *trie;
@@ -104,7 +104,10 @@ static inline bool is_served(bool is_ipv6, const void *key)
 		if (trie)
 			value = bpf_map_lookup_elem(trie, key);
 	}
-	return value && *value == 1;
+	if (!value)
+		return false;
+	return *value == CLIENT_ANSWERED ||
+	       (*value == CLIENT_ANSWERED_OVER_LO && ifindex == LOOPBACK_IFINDEX);
 }
 
 /* Read an IPv4 header and turn it around; the addresses go to @key, ours, and @client. */
@@ -235,7 +238,7 @@ static inline enum outcome read_packet(void *data, void *data_end, u32 ifindex,
 	if (!(ports & 0xffff) || (ports & 0xffff) == ports >> 16 ||
 	    (ports & 0xffff) == bpf_htons(DOMAIN_PORT))
 		return UNUSUAL;
-	if (!is_served(packet->is_ipv6, &client))
+	if (!is_served(packet->is_ipv6, &client, ifindex))
 		return CLIENT;
 	*(u32 *)(frame->head + FRAME_UDP_AT) = ports >> 16 | ports << 16;
 	packet->sum = packet->pseudo_sum + halves(ports) + 2 * swapped(length) +

@@ -18,6 +18,7 @@ from typing import Final
 from dnsfront.errors import KernelError
 from dnsfront.ipc.spec import Endpoint
 from dnsfront.kernel.book import SET_OCTETS, WAYS, BookSize
+from dnsfront.kernel.clients import tries
 from dnsfront.kernel.hook import Hook, HookMode, program_type_of
 from dnsfront.kernel.layouts import layout
 from dnsfront.kernel.loader import Job, Loading
@@ -87,6 +88,9 @@ class KernelAnswers:
         self._room_octets = room_octets
         self._books: dict[int, tuple[Map, Map]] = {}
         self._addresses_now: set[bytes] = set()
+        self._own: frozenset[str] = frozenset()
+        self._networks: tuple[str, ...] = ()
+        self._but: frozenset[str] = frozenset()
         self._loadings: dict[HookMode, Loading] = {}
         self._programs: dict[HookMode, int] = {}
         self._hooks: list[Hook] = []
@@ -180,33 +184,38 @@ class KernelAnswers:
         Raises:
             KernelError: there are more than the map holds.
         """
-        wanted = {_address_key(endpoint) for endpoint in endpoints}
+        served = set(endpoints)
+        wanted = {_address_key(endpoint) for endpoint in served}
         for key in self._addresses_now - wanted:
             self._addresses.delete(key)
         for key in wanted - self._addresses_now:
             self._addresses.update(key, struct.pack("=I", 1))
         self._addresses_now = wanted
+        own = frozenset(host for host, _port, _family in served)
+        if own != self._own:
+            self._own = own
+            self._publish_clients()
 
     def set_clients(self, networks: Sequence[str], but: Iterable[str] = ()) -> None:
         """Answer clients of *networks*, each with its prefix, and no others.
 
         *but* are addresses in them that no packet may claim to come from, such as
-        broadcasts. On return no packet is judged by what was said before.
+        broadcasts; the addresses that are answered at may send over lo alone. On return
+        no packet is judged by what was said before.
 
         Raises:
             KernelError: there are more networks than the map holds.
         """
+        self._networks, self._but = tuple(networks), frozenset(but)
+        self._publish_clients()
+
+    def _publish_clients(self) -> None:
+        entries = tries(self._networks, self._own, self._but)
         for family, name in _FAMILIES.items():
             trie = Map("clients", _trie_form(name, MAX_NETWORKS))
             try:
-                for network in networks:
-                    if (":" in network) == (family == socket.AF_INET6):
-                        trie.update(_client_key(family, network), b"\1\0\0\0")
-                for address in but:
-                    if (":" in address) == (family == socket.AF_INET6):
-                        bits = 128 if family == socket.AF_INET6 else 32
-                        key = _client_key(family, f"{address}/{bits}")
-                        trie.update(key, bytes(4))
+                for key, value in entries[family].items():
+                    trie.update(key, struct.pack("=I", value))
                 self._clients[family].update(_FIRST_KEY, struct.pack("=I", trie.fd))
             finally:
                 trie.close()
@@ -325,8 +334,3 @@ def _address_key(endpoint: Endpoint) -> bytes:
     host, port, family = endpoint
     address = socket.inet_pton(family, host).ljust(16, b"\0")
     return struct.pack("=III16s", family, socket.IPPROTO_UDP, port, address)
-
-
-def _client_key(family: int, network: str) -> bytes:
-    address, _, bits = network.partition("/")
-    return struct.pack("=I", int(bits)) + socket.inet_pton(family, address)

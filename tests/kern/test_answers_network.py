@@ -79,11 +79,11 @@ class Wire:
                 raw.send(self.packet(packet).to_wire())
 
     def packet(self, packet: Packet) -> Packet:
-        """Return the packet with the addresses of the two ends."""
+        """Return the packet with the addresses of the two ends, if it has none."""
         family = socket.AddressFamily(packet.family)
         return replace(
             packet,
-            source=THEIRS[family],
+            source=packet.source or THEIRS[family],
             target=OURS[family],
             client_link=self.links[0],
             our_link=self.links[1],
@@ -287,6 +287,21 @@ def test_wrong_checksum_gets_no_answer_and_nothing_else(
         # The stack takes it away after the program; what comes next does arrive.
         veth.put(Packet(IP, WITH_OPTION, source_port=53))
         assert server.recv(4096) == WITH_OPTION
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=["ipv4", "ipv6"])
+def test_who_says_to_be_us_is_not_answered(
+    answering: AnswerLab, veth: Wire, family: socket.AddressFamily
+) -> None:
+    # What then becomes of it is for the stack to say, which is laxer with IPv6.
+    liar = Packet(family, QUERY, source=OURS[family])
+    with (
+        veth.client(family) as client,
+        answering.counting(client=1, answered=1, is_alone=False),
+    ):
+        veth.put(liar)
+        client.send(QUERY)
+        assert client.recv(4096)
 
 
 @pytest.mark.parametrize("checksum", ["true", "none"])

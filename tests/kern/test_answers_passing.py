@@ -95,6 +95,18 @@ def test_only_clients_of_the_list_are_answered(
             assert answering.run(mode, packet.to_wire()) is None
 
 
+def test_own_address_is_a_client_over_lo_if_it_is_one_at_all(
+    answering: AnswerLab, mode: HookMode
+) -> None:
+    packet = replace(PLAIN, source="127.0.0.1").to_wire()
+    with answering.counting(answered=1):
+        assert answering.run(mode, packet)
+
+    answering.serve(["10.0.0.0/8"])
+    with answering.counting(client=1):
+        assert answering.run(mode, packet) is None
+
+
 def test_addresses_are_those_that_were_set_last(
     answering: AnswerLab, mode: HookMode
 ) -> None:
