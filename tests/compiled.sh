@@ -8,5 +8,5 @@ export PYTHONPATH=$installed:$PWD
 .venv/bin/python -P -c '
 from dnsfront.supervisor.host.form import query_path
 assert query_path() == "compiled", "the installed query path is not compiled"'
-exec .venv/bin/python -P -m pytest -p tests.gate --import-mode=append tests/unit \
-  -k "worker or cache or shape or response or wire" "$@"
+exec .venv/bin/python -P -m pytest --import-mode=append \
+  tests/unit/test_{cache,chain,compression,edns,names,query,response,shape,wire,worker}*.py "$@"
