@@ -79,6 +79,14 @@ class WireError(DnsfrontError):
         super().__init__(text)
 
 
+class UnknownKeyError(WireError):
+    """A query signed with a key that is not known here; *tsig* is our record for it."""
+
+    def __init__(self, tsig: bytes) -> None:
+        self.tsig = tsig
+        super().__init__("the key is not known", 9)
+
+
 class TooManyRecordsError(WireError):
     """A response of so many records that looking at each would keep others waiting."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dnsfront.dns.edns import Edns, opt_record, parse_opt, with_error
+from dnsfront.dns.tsig import TSIG, refuse
 from dnsfront.dns.wire import (
     CD,
     FORMERR,
@@ -18,6 +19,7 @@ from dnsfront.dns.wire import (
     NOTIMP,
     OPCODE_MASK,
     OPT,
+    PLAIN_UDP_OCTETS,
     QR,
     RA,
     RCODE_MASK,
@@ -56,6 +58,7 @@ def parse_query(octets: bytes) -> Query:
     Raises:
         WireError: with the rcode that the protocol wants: FORMERR, NOTIMP or BADVERS.
             A message of less than 12 octets or with QR set must not come here.
+        UnknownKeyError: it is signed, and we have no keys (NOTAUTH).
     """
     _identity, flags, questions, answers, authorities, additionals = HEADER.unpack_from(
         octets
@@ -69,8 +72,11 @@ def parse_query(octets: bytes) -> Query:
         raise WireError("the question is no plain question", FORMERR)
     edns = None
     at = end
-    for _ in range(additionals):
+    for number in range(1, additionals + 1):
         owner_at, at, rtype = _record_end(octets, at)
+        if rtype == TSIG:
+            is_last = number == additionals and at == len(octets)
+            refuse(octets, owner_at, is_last=is_last)
         if rtype != OPT:
             continue
         if edns is not None or octets[owner_at] != 0:
@@ -109,13 +115,14 @@ def error_response(
     *,
     error: int | None = None,
     udp_size: int = UDP_PAYLOAD_OCTETS,
+    tsig: bytes = b"",
 ) -> bytes:
     """Return a response of a header and, where it can be read, the question.
 
     An OPT record that begins right behind the question, or behind the header if there
     is none, is answered by one, so that the client does not take us for a server from
     before EDNS (RFC 6891, 6.1.1 and 7); it holds the Extended DNS Error *error*.
-    *rcode* over 15 needs it in any case.
+    *rcode* over 15 needs it in any case. *tsig* is the record for a signed query.
     """
     flags = int.from_bytes(octets[2:4], "big") & (OPCODE_MASK | RD | CD)
     flags |= QR | RA | (rcode & RCODE_MASK)
@@ -132,5 +139,7 @@ def error_response(
         )
     if error is not None:
         opt = with_error(opt, error)
-    header = HEADER.pack(0, flags, bool(question), 0, 0, bool(opt))
-    return octets[:2] + header[2:] + question + opt
+    if HEADER_OCTETS + len(question) + len(opt) + len(tsig) > PLAIN_UDP_OCTETS:
+        tsig = b""  # no key has a name that long
+    header = HEADER.pack(0, flags, bool(question), 0, 0, bool(opt) + bool(tsig))
+    return octets[:2] + header[2:] + question + opt + tsig

@@ -15,7 +15,7 @@ from dnsfront.dns.query import error_response, parse_query
 from dnsfront.dns.response import Response
 from dnsfront.dns.shape import Shapes
 from dnsfront.dns.zones.zone_set import ZoneSet
-from dnsfront.errors import WireError
+from dnsfront.errors import UnknownKeyError, WireError
 from dnsfront.ipc.stats import Counter, Source
 from dnsfront.worker.answering.delivery import Delivery
 from dnsfront.worker.answering.failures import Failures
@@ -118,7 +118,8 @@ class Answering:
         try:
             query = parse_query(octets)
         except WireError as exc:
-            self._reject(octets, exc.rcode, waiter)
+            tsig = exc.tsig if isinstance(exc, UnknownKeyError) else b""
+            self._reject(octets, exc.rcode, waiter, tsig)
             return
         if query.edns is not None and query.edns.version > 0:
             self._reject(octets, wire.BADVERS, waiter)
@@ -148,11 +149,14 @@ class Answering:
             return
         self._miss(octets, key, entry, waiter)
 
-    def _reject(self, octets: bytes, rcode: int, waiter: Waiter) -> None:
+    def _reject(
+        self, octets: bytes, rcode: int, waiter: Waiter, tsig: bytes = b""
+    ) -> None:
         self.meter.count_rcode(rcode)
         error = edns.EDE_PROHIBITED if rcode == wire.REFUSED else None
+        size = self.shapes.udp_size
         waiter.respond(
-            error_response(octets, rcode, error=error, udp_size=self.shapes.udp_size)
+            error_response(octets, rcode, error=error, udp_size=size, tsig=tsig)
         )
 
     def refuse(self, octets: bytes, waiter: Waiter) -> None:
