@@ -63,6 +63,7 @@ def _dnsfront(
     more_cache: str = ", max_size: 1GiB",
     workers: int = 1,
     entries: int = CACHE_ENTRIES,
+    kernel_mode: str = "off",
 ) -> Sequence[str]:
     config = directory / "dnsfront.yaml"
     config.write_text(f"""\
@@ -70,6 +71,7 @@ listen: ["{HOST}:{port}"]
 ring: {{seed: bench, workers: {workers}}}
 upstreams: {{servers: [{{address: "{HOST}:{upstream_port}"}}]}}
 cache: {{max_entries: {entries}{more_cache}}}
+kernel_cache: {{mode: {kernel_mode}}}
 admin: {{listen: "{HOST}:{free_port()}", socket: {directory}/control.sock}}
 """)
     return [*command, "run", "-c", str(config)]
@@ -256,6 +258,11 @@ def with_workers(peer: Peer, workers: int) -> Peer:
 def with_cache(peer: Peer, entries: int) -> Peer:
     """Return a form of the front end with room for so many *entries* a worker."""
     return replace(peer, configure=partial(peer.configure, entries=entries))
+
+
+def with_kernel_answers(peer: Peer) -> Peer:
+    """Return a form of the front end for which the kernel answers where it can."""
+    return replace(peer, configure=partial(peer.configure, kernel_mode="auto"))
 
 
 def _more_cache(checkout: Path) -> str:

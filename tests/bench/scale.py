@@ -28,7 +28,15 @@ from dnsfront.ring.table import build
 from tests.bench import load, report
 from tests.bench.errors import BenchError
 from tests.bench.lab import HIT_NAMES, Lab, Settings
-from tests.bench.peers import DNSDIST, DNSFRONT, FORMS, Peer, with_cache, with_workers
+from tests.bench.peers import (
+    DNSDIST,
+    DNSFRONT,
+    FORMS,
+    Peer,
+    with_cache,
+    with_kernel_answers,
+    with_workers,
+)
 from tests.bench.server import Server
 from tests.bench.simulated import simulated
 from tests.system.metrics import Metrics
@@ -126,15 +134,17 @@ def _hits(lab: Lab) -> Figures:
         queries, rate=_RATE, warm_up=_WARM_UP, entries=_ENTRIES, seed="bench"
     )
     rows = []
+    whole = [*enumerate(lines)]
     for workers in _WORKERS:
         lab.say(f"hits: {workers} workers")
-        part = [line for line in enumerate(lines) if draw.random() * workers < 1]
+        part = [line for line in whole if draw.random() * workers < 1]
         ring = with_workers(with_cache(DNSFRONT, _ENTRIES), workers)
         alone = with_cache(DNSFRONT, _ENTRIES)
         rows.append(
             {
                 "workers": workers,
-                "ring": _asked(lab, ring, [*enumerate(lines)], _RATE),
+                "ring": _asked(lab, ring, whole, _RATE),
+                "kernel": _asked(lab, with_kernel_answers(ring), whole, _RATE),
                 "by_client": _asked(lab, alone, part, _RATE // workers),
             }
         )
@@ -158,15 +168,28 @@ def _asked(
             arguments = ("--limit", str(len(part)), "--rate", str(rate))
             seen = lab.load(names, len(part) / rate + 10, *arguments).run(server.port)
         before, after = counts[-1], _counted(lab, server)
-    asked = {key: after[key] - before[key] for key in after}
-    by_worker = [asked[key] for key in asked if key.startswith("queries ")]
+    asked = {key: after[key] - before.get(key, 0) for key in after}
+    by_worker = _by_worker(asked, "queries ")
+    in_kernel = _by_worker(asked, "kernel ")
+    queries = asked["requests"] + sum(in_kernel.values())
+    owned = [asked_of + in_kernel.get(w, 0) for w, asked_of in by_worker.items()]
     return {
-        "queries": sum(by_worker),
-        "hit_ratio": asked["hits"] / asked["requests"],
-        "upstream_ratio": asked["upstream"] / asked["requests"],
-        "largest_share": max(by_worker) / sum(by_worker),
+        "queries": queries,
+        "hit_ratio": (asked["hits"] + sum(in_kernel.values())) / queries,
+        "kernel_ratio": sum(in_kernel.values()) / queries,
+        "upstream_ratio": asked["upstream"] / queries,
+        "largest_share": max(owned) / sum(owned),
+        "largest_woken_share": max(by_worker.values()) / sum(owned),
         "lost": seen["lost"],
         "overflow": asked["overflow"],
+    }
+
+
+def _by_worker(counts: Figures, prefix: str) -> dict[str, float]:
+    return {
+        key.removeprefix(prefix): count
+        for key, count in counts.items()
+        if key.startswith(prefix)
     }
 
 
@@ -183,13 +206,17 @@ def _counted(lab: Lab, server: Server) -> dict[str, float]:
         "dnsfront_cache_requests_total": "requests",
         "dnsfront_upstream_requests_total": "upstream",
     }
+    by_worker = {
+        "dnsfront_queries_total": "queries",
+        "dnsfront_kernel_cache_hits_total": "kernel",
+    }
     for sample in samples:
         if sample.name in names:
             counts[names[sample.name]] += sample.value
         elif sample.labels.get("outcome") == "overflow":
             counts["overflow"] += sample.value
-        elif sample.name == "dnsfront_queries_total":
-            key = f"queries {sample.labels['worker']}"
+        elif sample.name in by_worker:
+            key = f"{by_worker[sample.name]} {sample.labels['worker']}"
             counts[key] = counts.get(key, 0) + sample.value
     return counts
 

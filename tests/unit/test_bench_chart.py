@@ -49,7 +49,9 @@ def test_charts_are_of_the_parts_that_were_measured() -> None:
         ("hit_ratio", "kernel_ratio", "upstream_ratio", "largest_share"), 0.5
     )
     row = {**ratios, "largest_woken_share": 0.5}
-    hits = [{"workers": n, "ring": row, "by_client": row} for n in (1, 2)]
+    hits = [
+        {"workers": n, "ring": row, "by_client": row, "kernel": row} for n in (1, 2)
+    ]
     costs = [{"names": n, "dnsfront": {"over_dnsdist": 1.5}} for n in (10, 100)]
     figures: dict[str, Any] = {
         "hits": {"simulated": hits, "measured": hits},
