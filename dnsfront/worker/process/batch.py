@@ -81,9 +81,9 @@ class _Parts:
     """
 
     def __init__(self) -> None:
-        memory = mmap.mmap(-1, _PARTS_OCTETS)
-        self.at = address_of(memory)
-        self.octets = memoryview(memory)
+        self.memory = mmap.mmap(-1, _PARTS_OCTETS)
+        self.at = address_of(self.memory)
+        self.octets = memoryview(self.memory)
         self.words = self.octets.cast("Q")
         self.vectors = self.words[_VECTORS_AT // 8 :]
         self.addresses = self.octets[_ADDRESSES_AT:_CONTROLS_AT]
@@ -131,7 +131,7 @@ class ReceiveBatch:
         self._compact = mmap.mmap(-1, BATCH * COMPACT)
         self._spill = mmap.mmap(-1, BATCH * longest)
         parts = _Parts()
-        self._octets = parts.octets
+        self._memory, self._octets = parts.memory, parts.octets
         self.addresses, self.controls = parts.addresses, parts.controls
         self.address_at = parts.at + _ADDRESSES_AT
         self.control_at = parts.at + _CONTROLS_AT
@@ -185,6 +185,10 @@ class ReceiveBatch:
             return head
         at = i * self._longest
         return head + self._spill[at : at + size - COMPACT]
+
+    def senders(self, count: int) -> bytes:
+        """Return the addresses of the first *count* datagrams, one behind another."""
+        return self._memory[_ADDRESSES_AT : _ADDRESSES_AT + count * ADDRESS_OCTETS]
 
     def is_cut(self, i: int) -> bool:
         """Return whether datagram *i* was longer than what there is of it."""

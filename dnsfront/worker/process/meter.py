@@ -9,14 +9,21 @@ from dnsfront.ipc.stats import (
     BUCKET_BOUNDS_S,
     BUCKETS,
     RCODES,
+    Counter,
     Rcode,
+    Source,
     Upstream,
     upstream_at,
 )
 from dnsfront.worker.process.clock import Clock
 
 _BOUNDS_NS: Final = tuple(round(bound * 1e9) for bound in BUCKET_BOUNDS_S)
+_FASTEST_NS: Final = _BOUNDS_NS[0]
+# Plain numbers: looking a member of an Enum up costs as much as counting.
 _RCODE_0: Final = int(Rcode.FIRST)
+_REQUESTS: Final = int(Counter.CACHE_REQUESTS)
+_HITS: Final = int(Counter.CACHE_HITS)
+_HIT: Final = int(Source.HIT)
 _DURATION: Final = int(Upstream.DURATION)
 _OTHER: Final = RCODES - 1
 
@@ -48,6 +55,13 @@ class Meter:
     def count_rcode(self, rcode: int, amount: int = 1) -> None:
         """Count responses with *rcode*; what has no word of its own is OTHER."""
         self.words[_RCODE_0 + min(rcode, _OTHER)] += amount
+
+    def hits(self, amount: int, duration_ns: int) -> None:
+        """Count *amount* responses out of the cache that took so long each."""
+        words = self.words
+        words[_REQUESTS] += amount
+        words[_HITS] += amount
+        self.observe(_HIT, duration_ns, amount)
 
     def sent(self, rcode: int, source: int, received_at_ns: int) -> None:
         """Count a response, sent now, to a query received then."""
@@ -81,8 +95,10 @@ class Meter:
     def observe(self, at: int, duration_ns: int, amount: int) -> None:
         """Put *amount* times *duration_ns* into the histogram that begins at a word."""
         words = self.words
-        words[at + bisect_left(_BOUNDS_NS, duration_ns)] += amount
         words[at + BUCKETS] += duration_ns * amount
+        if duration_ns > _FASTEST_NS:
+            at += bisect_left(_BOUNDS_NS, duration_ns)
+        words[at] += amount
 
     def upstream_sent(self, index: int, amount: int) -> None:
         """Count queries sent to upstream *index*."""

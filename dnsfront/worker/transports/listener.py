@@ -6,7 +6,7 @@ import socket
 from typing import ClassVar
 
 from dnsfront.ipc.spec import Listener
-from dnsfront.ipc.stats import QUERIES, Counter
+from dnsfront.ipc.stats import QUERIES
 from dnsfront.worker.process.reactor import Reactor
 from dnsfront.worker.transports.connection import Connection
 
@@ -26,7 +26,7 @@ class OpenListener:
     ) -> None:
         self.number = listener.number
         #: What counts its queries.
-        self.queries: Counter = QUERIES[listener.transport]
+        self.queries = int(QUERIES[listener.transport])
         self.sock = sock
         self.connections: set[Connection] = set()
         self.is_draining = False

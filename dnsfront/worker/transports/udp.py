@@ -178,7 +178,7 @@ class UdpListener(OpenListener):
         received, answers = self._received, self._answers
         arena, sizes, vectors = received.arena, received.sizes, answers.vectors
         has_control = received.has_control
-        addresses = received.addresses[: count * ADDRESS_OCTETS].tobytes()
+        addresses = received.senders(count)
         packed_at, packed_end = self._packed
         gate = self._gate
         served = gate.served
@@ -291,9 +291,7 @@ class UdpListener(OpenListener):
         meter.count_rcode(0, hits - odd_rcodes)
         cache_hits = hits - zone_hits
         if cache_hits:
-            meter.count(Counter.CACHE_REQUESTS, cache_hits)
-            meter.count(Counter.CACHE_HITS, cache_hits)
-            meter.observe(Source.HIT, duration_ns, cache_hits)
+            meter.hits(cache_hits, duration_ns)
         if zone_hits:
             meter.observe(Source.ZONE, duration_ns, zone_hits)
 
