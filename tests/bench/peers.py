@@ -274,11 +274,8 @@ def _more_cache(checkout: Path) -> str:
 
 def doubts() -> Iterator[str]:
     """Yield a sentence for each form of dnsfront that is not what its name says."""
-    sources = list((ROOT / "dnsfront").rglob("*.py"))
     if any((ROOT / "dnsfront").rglob("*.so")):
         yield "dnsfront: compiled modules lie in the checkout, so it is not pure Python"
-    made = _WHEEL / ".made"
-    if made.exists() and made.stat().st_mtime < max(
-        source.stat().st_mtime for source in sources
-    ):
+    check = [str(ROOT / "deploy/compile.sh"), "--check"]
+    if COMPILED.is_installed() and subprocess.run(check, check=False).returncode:
         yield "dnsfront compiled: sources have changed since; run `make compiled`"
