@@ -289,9 +289,8 @@ static inline enum outcome respond(void *ctx, void *data, void *data_end, u32 if
 	      halves(*(u64 *)(message->header + 4)) + question_sum;
 	if (opt)
 		sum += end & 1 ? swapped(folded(halves(opt))) : halves(opt);
-	outcome = judge_checksum(&packet, sum);
-	if (outcome != ANSWERED)
-		return outcome;
+	if (!is_checksum_plain(&packet, sum))
+		return UNUSUAL;
 	now_s = bpf_ktime_get_coarse_ns() / NANOSECONDS;
 	if (now_s >= cell->until_s)
 		return EXPIRED;

@@ -51,14 +51,17 @@ def now_s() -> int:
 class AnswerLab:
     """Answers of worker 1, which is live and owns all names, for every client."""
 
-    def __init__(self, steering: BpfSteering) -> None:
+    def __init__(
+        self, steering: BpfSteering, *, room_octets: int = ROOM_OCTETS
+    ) -> None:
         self.steering = steering
+        self._room_octets = room_octets
         self.answers = KernelAnswers(
             slots=SLOTS,
             hash_key=HASH_KEY,
             tables_fd=steering.tables_fd,
             live_fd=steering.kernel_live_fd,
-            room_octets=ROOM_OCTETS,
+            room_octets=room_octets,
         )
         for mode in MODES:
             self.answers.start_loading(mode)
@@ -98,7 +101,7 @@ class AnswerLab:
 
     def new_book(self, worker_id: int, sets: int = 512) -> Book:
         """Give a worker an empty book."""
-        size = BookSize(sets, ROOM_OCTETS)
+        size = BookSize(sets, self._room_octets)
         sets_fd, answers_fd = self.answers.add_book(worker_id, size)
         return Book(
             memoryview(mmap.mmap(sets_fd, size.sets_octets)),

@@ -20,7 +20,7 @@ from tests.kern.answering import (
     message_for,
 )
 from tests.kern.lab import SLOTS
-from tests.kern.packets import IP, IPV6, PORT, Packet
+from tests.kern.packets import IP, IPV6, PORT, Packet, answer_to, payload_of
 from tests.kern.queries import qname_of
 from tests.namespaces import OtherNetwork, ip
 
@@ -284,6 +284,28 @@ def test_checksum_that_is_half_done_is_done_the_same_way(
             checksum="true" if mode == "xdp" else "partial",
         )
         assert made[at : at + 2] == back.to_wire()[at : at + 2]
+
+
+@pytest.mark.parametrize("family", [IP, IPV6], ids=["ipv4", "ipv6"])
+def test_checksum_that_may_be_half_done_or_true_is_taken_for_true(
+    answering: AnswerLab, family: int
+) -> None:
+    at = 40 if family == IP else 60
+
+    def sum_of(checksum: str, message_id: int) -> int:
+        message = message_for(QUESTION, message_id=message_id)
+        wire_octets = Packet(family, message, checksum=checksum).to_wire()
+        return int.from_bytes(wire_octets[at : at + 2], "big")
+
+    half_done = sum_of("partial", 0)
+    message_id = (sum_of("true", 0) - half_done) % 0xFFFF
+    assert sum_of("true", message_id) == half_done
+    query = Packet(family, message_for(QUESTION, message_id=message_id))
+
+    for mode in MODES:
+        made = answering.run(mode, query.to_wire())
+        assert made
+        assert made == answer_to(query, payload_of(made)).to_wire()
 
 
 def test_aged_ttls_end_at_zero(answering: AnswerLab, mode: HookMode) -> None:
