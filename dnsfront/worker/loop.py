@@ -30,8 +30,13 @@ from dnsfront.ipc.messages import (
 from dnsfront.ipc.spec import WorkerSpec
 from dnsfront.kernel.layouts import described
 from dnsfront.worker.answering.answering import Answering
+from dnsfront.worker.answering.arrivals import Arrivals
 from dnsfront.worker.answering.bookkeeper import Bookkeeper
+from dnsfront.worker.answering.delivery import Delivery
+from dnsfront.worker.answering.failures import Failures
 from dnsfront.worker.answering.images import Images
+from dnsfront.worker.answering.local import Local
+from dnsfront.worker.answering.stale import Stale
 from dnsfront.worker.clients.gate import Gate
 from dnsfront.worker.counts import Counts
 from dnsfront.worker.orders.book import BookOrders
@@ -91,7 +96,20 @@ class WorkerLoop:
             on_fault=self._faults.caught,
         )
         health = memoryview(memory.read_only(start.health_fd)).cast("Q")
+        delivery = Delivery(self._meter, self._faults)
+        failures = Failures(self._clock, self._meter)
+        stale = Stale(self._cache, delivery, self._clock, self._meter)
+        local = Local(
+            self._cache,
+            delivery,
+            clock=self._clock,
+            meter=self._meter,
+            faults=self._faults,
+        )
+        arrivals = Arrivals(self._cache, self._clock, local, delivery)
         self._forwarding = Forwarding(
+            limits=spec.limits,
+            outcomes=arrivals.outcomes(stale, failures),
             health=health.__getitem__,
             reactor=self._reactor,
             meter=self._meter,
@@ -107,6 +125,10 @@ class WorkerLoop:
             ),
             ownership=self._ownership,
             forwarding=self._forwarding,
+            delivery=delivery,
+            failures=failures,
+            stale=stale,
+            local=local,
             clock=self._clock,
             meter=self._meter,
             faults=self._faults,

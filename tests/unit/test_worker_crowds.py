@@ -69,7 +69,7 @@ def deliver(rig: Rig, fetch: Fetch, *records: str) -> None:
     octets = said_to(query, *records).to_wire(max_size=65535)
     end = wire.HEADER_OCTETS + len(fetch.canonical)
     rig.pool._fetching.finish(fetch)
-    rig.answering.deliver(fetch, parse_response(octets, end))
+    rig.arrivals.deliver(fetch, parse_response(octets, end))
 
 
 @interpreted

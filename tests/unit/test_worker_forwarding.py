@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import dns.rcode
+
+from dnsfront.ipc.stats import Limit
 from tests.unit.fake_upstream import ADDRESS, FakeUpstream
 from tests.unit.stub_client import query_for, received_one
-from tests.unit.worker_rig import TIMEOUT_S, Rig, miss, open_descriptors
+from tests.unit.worker_rig import BOUNDS, TIMEOUT_S, Rig, miss, open_descriptors
 
 NAME = b"\3www\7example\3com\0"
 
@@ -72,13 +77,14 @@ def test_all_that_is_under_way_counts_until_it_is_over(
     miss(rig)
     rig.forward_to([second])
 
-    assert rig.forwarding.pending == 0
+    assert rig.forwarding.pending == 1
     assert not rig.forwarding.is_idle
     assert rig.forwarding.is_awaited_at([rig.udp])
     assert not rig.forwarding.is_awaited_at([])
     upstream.answer(ADDRESS)
     rig.round()
 
+    assert rig.forwarding.pending == 0
     assert rig.forwarding.is_idle
     assert not rig.forwarding.is_awaited_at([rig.udp])
 
@@ -94,3 +100,39 @@ def test_fetches_of_replaced_pools_are_taken_back_too(
 
     assert [fetch.canonical[:-4] for fetch in taken] == [NAME]
     assert rig.forwarding.pending == 1
+
+
+def test_all_pools_together_keep_to_the_limits(
+    upstream: FakeUpstream, second: FakeUpstream
+) -> None:
+    bounds = replace(BOUNDS, pending=4)
+    with Rig(upstreams=[upstream], bounds=bounds) as rig:
+        for number in range(4):
+            miss(rig, query_for(f"www.zone{number}.com"), f"127.0.1.{number + 1}")
+        rig.forward_to([second])
+
+        assert rig.ask_for(query_for()).rcode() == dns.rcode.SERVFAIL
+        assert rig.forwarding.pending == 4
+        assert rig.words[Limit.PENDING] == 1
+
+
+def test_fetch_of_a_replaced_pool_gives_way_to_one_of_the_new(
+    upstream: FakeUpstream, second: FakeUpstream
+) -> None:
+    bounds = replace(BOUNDS, pending=4)
+    with Rig(upstreams=[upstream], bounds=bounds) as rig:
+        before = [
+            miss(rig, query_for(f"www.zone{number}.com"), f"127.0.1.{number + 1}")
+            for number in range(4)
+        ]
+        rig.wait(0.35)
+        rig.forward_to([second])
+
+        client = miss(rig)
+        second.answer(ADDRESS)
+        rig.round()
+
+        assert received_one(client).rcode() == dns.rcode.NOERROR
+        assert received_one(before[0]).rcode() == dns.rcode.SERVFAIL
+        assert rig.forwarding.pending == 3
+        assert rig.words[Limit.PENDING] == 1

@@ -256,7 +256,7 @@ def test_all_who_wait_are_bounded_too(upstream: FakeUpstream) -> None:
         rig.round()
         assert rig.pool is not None
 
-        assert rig.pool._pending.waiting == 0
+        assert rig.pool._pending.total.waiting == 0
 
 
 def test_those_who_got_a_stale_answer_wait_no_more(upstream: FakeUpstream) -> None:
@@ -265,13 +265,13 @@ def test_those_who_got_a_stale_answer_wait_no_more(upstream: FakeUpstream) -> No
         rig.now_ns += 400 * 1_000_000_000
         client = miss(rig)
         assert rig.pool is not None
-        assert rig.pool._pending.waiting == 1
+        assert rig.pool._pending.total.waiting == 1
 
         for _ in range(2):
             rig.wait(TIMEOUT_S)
 
         assert received(client)
-        assert rig.pool._pending.waiting == 0
+        assert rig.pool._pending.total.waiting == 0
 
 
 def test_query_over_tcp_beyond_the_bound_is_answered(upstream: FakeUpstream) -> None:
@@ -298,7 +298,7 @@ def test_question_that_failed_leaves_no_count_behind(upstream: FakeUpstream) -> 
 
         assert pending(rig) == 0
         assert rig.pool is not None
-        assert rig.pool._pending.waiting == 0
+        assert rig.pool._pending.total.waiting == 0
 
 
 def test_response_to_one_question_counts_for_its_zone(upstream: FakeUpstream) -> None:

@@ -74,13 +74,13 @@ def test_query_that_comes_with_the_last_answer_is_answered_in_a_drain(
     rig.until(lambda: rig.pool and rig.pool.pending)
     rig.tcp.drain(is_kept=False)
     rig.round()
-    take = rig.forwarding.outcomes.deliver
+    take = rig.outcomes.deliver
 
     def ask_and_take(fetch: Fetch, response: Response) -> None:
         stream.send(www())
         take(fetch, response)
 
-    monkeypatch.setattr(rig.forwarding.outcomes, "deliver", ask_and_take)
+    monkeypatch.setattr(rig.outcomes, "deliver", ask_and_take)
     respond_upstream(upstream)
 
     assert len(stream.until_closed()) == 2

@@ -11,7 +11,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Final, Literal, Self, TypeVar
 
 import dns.flags
@@ -30,6 +29,11 @@ from dnsfront.ipc.spec import Limits as Bounds
 from dnsfront.ipc.stats import RCODES, Counter, Health, Rcode
 from dnsfront.ipc.stats import Upstream as Word
 from dnsfront.worker.answering.answering import Answering
+from dnsfront.worker.answering.arrivals import Arrivals
+from dnsfront.worker.answering.delivery import Delivery
+from dnsfront.worker.answering.failures import Failures
+from dnsfront.worker.answering.local import Local
+from dnsfront.worker.answering.stale import Stale
 from dnsfront.worker.clients.gate import Gate
 from dnsfront.worker.peers.handover import Peers
 from dnsfront.worker.peers.inbox import Inbox
@@ -135,7 +139,21 @@ class Rig:
             on_tick=lambda _now_ns: True,
             on_fault=self.faults.caught,
         )
+        delivery = Delivery(self.meter, self.faults)
+        failures = Failures(self.clock, self.meter)
+        stale = Stale(self.cache, delivery, self.clock, self.meter)
+        local = Local(
+            self.cache,
+            delivery,
+            clock=self.clock,
+            meter=self.meter,
+            faults=self.faults,
+        )
+        self.arrivals = Arrivals(self.cache, self.clock, local, delivery)
+        self.outcomes = self.arrivals.outcomes(stale, failures)
         self.forwarding = Forwarding(
+            limits=bounds,
+            outcomes=self.outcomes,
             health=self._health,
             reactor=self.reactor,
             meter=self.meter,
@@ -147,6 +165,10 @@ class Rig:
             shapes=Shapes(self.cache.views, nsid=b"w%d" % worker_id, udp_size=udp_size),
             ownership=self.ownership,
             forwarding=self.forwarding,
+            delivery=delivery,
+            failures=failures,
+            stale=stale,
+            local=local,
             clock=self.clock,
             meter=self.meter,
             faults=self.faults,
@@ -154,7 +176,6 @@ class Rig:
         )
         if zone:
             self.answering.serve(ZoneSet([load_zone("example.test", zone, "test")]))
-        self._bounds = bounds
         self.clock.set(self.now_ns)
         if upstreams:
             self.forward_to(upstreams, policy)
@@ -235,7 +256,6 @@ class Rig:
             PoolSettings(policy, TIMEOUT_S, servers),
             hash_key=KEY,
             udp_size=self._udp_size,
-            limits=self._bounds,
         )
 
     @property
@@ -349,12 +369,7 @@ class Rig:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.close()
 
 

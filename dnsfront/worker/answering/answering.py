@@ -12,7 +12,6 @@ from dnsfront.dns import edns, wire
 from dnsfront.dns.cache import Cache
 from dnsfront.dns.entry import ODD_ANY, ODD_STUB, ODD_ZONE, Entry
 from dnsfront.dns.query import error_response, parse_query
-from dnsfront.dns.response import Response
 from dnsfront.dns.shape import Shapes
 from dnsfront.dns.zones.zone_set import ZoneSet
 from dnsfront.errors import UnknownKeyError, WireError
@@ -26,9 +25,7 @@ from dnsfront.worker.peers.ownership import Ownership
 from dnsfront.worker.process.clock import Clock
 from dnsfront.worker.process.faults import Faults
 from dnsfront.worker.process.meter import Meter
-from dnsfront.worker.upstreams.fetch import Fetch
 from dnsfront.worker.upstreams.forwarding import Forwarding
-from dnsfront.worker.upstreams.outcomes import Outcomes
 
 
 class Answering:
@@ -46,6 +43,10 @@ class Answering:
         shapes: Shapes,
         ownership: Ownership,
         forwarding: Forwarding,
+        delivery: Delivery,
+        failures: Failures,
+        stale: Stale,
+        local: Local,
         clock: Clock,
         meter: Meter,
         faults: Faults,
@@ -57,24 +58,10 @@ class Answering:
         self.meter = meter
         self.faults = faults
         self.forwarding = forwarding
-        self.delivery = Delivery(meter, faults)
-        self.failures = Failures(clock, meter)
-        self.stale = Stale(cache, self.delivery, clock, meter)
-        self.local = Local(
-            cache,
-            self.delivery,
-            is_forwarded=lambda qname: forwarding.find(qname) is not None,
-            clock=clock,
-            meter=meter,
-            faults=faults,
-        )
-        forwarding.outcomes = Outcomes(
-            deliver=self.deliver,
-            fail=self.stale.fail,
-            send_stale=self.stale.send,
-            remember_failure=self.failures.remember,
-            to_be_told=lambda: self.delivery.crowds.waiting,
-        )
+        self.delivery = delivery
+        self.failures = failures
+        self.stale = stale
+        self.local = local
         self._worker_id = worker_id
         self._ownership = ownership
         self._handover_counter = (
@@ -231,21 +218,6 @@ class Answering:
         self.meter.count(counter)
         return True
 
-    def deliver(self, fetch: Fetch, response: Response) -> None:
-        """Keep an upstream's response and send it to all who wait for it."""
-        try:
-            entry = self.cache.put(
-                fetch.view, fetch.key, fetch.canonical[-4:], response, self.clock.now_s
-            )
-            if entry is None:
-                self.local.answer_all(fetch.canonical, fetch.key, fetch.waiters)
-                return
-            self.delivery.send_all(
-                fetch.waiters, response.rcode, entry.head, entry.body, response.errors
-            )
-        except Exception:  # noqa: BLE001 - as in survive()
-            self.delivery.lose(fetch.waiters)
-
     def prefetch(self) -> None:
         """Fetch again what is asked for and about to expire, if that did not fail."""
         for entry in self.cache.take_due():
@@ -264,9 +236,11 @@ class Answering:
 
         What is cached of their names is the caller's to forget.
         """
-        self.local.serve(zones)
-        message = None if zones is None else self.local.message
-        self.forwarding.outcomes.local_message = message
+        self.local.serve(zones, self._is_forwarded)
+        self.forwarding.know_zones(None if zones is None else self.local.message)
+
+    def _is_forwarded(self, qname: bytes) -> bool:
+        return self.forwarding.find(qname) is not None
 
     def change_zones(self, zones: ZoneSet | None) -> Generator[None, None, None]:
         """Answer from other *zones* from now on, and forget the cached, step by step.

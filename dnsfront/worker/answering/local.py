@@ -41,8 +41,7 @@ class Local:
     """The zones of this worker, and what else it answers itself.
 
     `zones` is None without any, which `has_zones` says for those who only ask that.
-    `identity` has the record for each qname of class CHAOS that is answered. Where
-    a qname *is_forwarded*, its zone does not speak for its parent.
+    `identity` has the record for each qname of class CHAOS that is answered.
     """
 
     def __init__(
@@ -50,7 +49,6 @@ class Local:
         cache: Cache,
         delivery: Delivery,
         *,
-        is_forwarded: Callable[[bytes], bool],
         clock: Clock,
         meter: Meter,
         faults: Faults,
@@ -60,14 +58,20 @@ class Local:
         self.identity: dict[bytes, bytes] = {}
         self._cache = cache
         self._delivery = delivery
-        self._is_forwarded = is_forwarded
+        self._is_forwarded: Callable[[bytes], bool] | None = None
         self._clock = clock
         self._meter = meter
         self._faults = faults
 
-    def serve(self, zones: ZoneSet | None) -> None:
-        """Answer from *zones* from now on; see :meth:`Answering.serve`."""
+    def serve(
+        self, zones: ZoneSet | None, is_forwarded: Callable[[bytes], bool]
+    ) -> None:
+        """Answer from *zones* from now on; see :meth:`Answering.serve`.
+
+        Where a qname *is_forwarded*, its zone does not speak for its parent.
+        """
         self.zones = zones
+        self._is_forwarded = is_forwarded
         self.has_zones = zones is not None
         self._cache.know_zones(None if zones is None else self.is_ours)
 
@@ -77,7 +81,7 @@ class Local:
 
     def _zone_for(self, canonical: bytes) -> Zone | None:
         """Return the zone that answers a question, None where an upstream does."""
-        if self.zones is None:
+        if self.zones is None or self._is_forwarded is None:
             return None
         if canonical.endswith(_DS_IN) and self._is_forwarded(canonical[:-4]):
             return self.zones.find_for_ds(canonical[:-4])

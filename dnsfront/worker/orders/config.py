@@ -103,7 +103,6 @@ def forward(forwarding: Forwarding, spec: WorkerSpec) -> None:
         spec.upstreams,
         hash_key=spec.hash_key,
         udp_size=spec.edns.udp_size,
-        limits=spec.limits,
     )
 
 

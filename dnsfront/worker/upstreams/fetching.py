@@ -309,7 +309,7 @@ class Fetching:
         if fetch.entry is None:
             return
         if self._outcomes.send_stale(fetch.entry, fetch.waiters):
-            self._pending.waiting -= len(fetch.waiters)
+            self._pending.total.waiting -= len(fetch.waiters)
             fetch.waiters.clear()
 
     def _give_up(self, fetch: Fetch) -> None:

@@ -8,32 +8,37 @@ from dnsfront.ipc.spec import Limits, PoolSettings
 from dnsfront.worker.process.faults import Faults
 from dnsfront.worker.process.meter import Meter
 from dnsfront.worker.process.reactor import Reactor
+from dnsfront.worker.upstreams.aliases import LocalMessage
 from dnsfront.worker.upstreams.fetch import Fetch
 from dnsfront.worker.upstreams.outcomes import Outcomes
+from dnsfront.worker.upstreams.pending import Total
 from dnsfront.worker.upstreams.pool import Pool
 
 
 class Forwarding:
     """The pools that misses go to, and those of before whose fetches are not over.
 
-    *health* returns what the health checks say of the upstream with an index.
-    `outcomes` is set by who answers clients, before there is a pool.
+    *health* returns what the health checks say of the upstream with an index; *limits*
+    bound all pools together.
     """
-
-    outcomes: Outcomes
 
     def __init__(
         self,
         *,
+        limits: Limits,
+        outcomes: Outcomes,
         health: Callable[[int], int],
         reactor: Reactor,
         meter: Meter,
         faults: Faults,
     ) -> None:
+        self._limits = limits
+        self._outcomes = outcomes
         self._health = health
         self._reactor = reactor
         self._meter = meter
         self._faults = faults
+        self._total = Total()
         self._pool: Pool | None = None
         # A fetch ends where it began, so the pool that has it is kept for so long.
         self._replaced: list[Pool] = []
@@ -45,7 +50,7 @@ class Forwarding:
         return self._pool
 
     def replace(
-        self, settings: PoolSettings, *, hash_key: bytes, udp_size: int, limits: Limits
+        self, settings: PoolSettings, *, hash_key: bytes, udp_size: int
     ) -> None:
         """Ask the servers of *settings* from now on."""
         if self._pool is not None:
@@ -57,9 +62,11 @@ class Forwarding:
                 hash_key=hash_key,
                 health=self._health,
                 udp_size=udp_size,
-                limits=limits,
+                limits=self._limits,
+                total=self._total,
+                make_room=self._make_room,
                 reactor=self._reactor,
-                outcomes=self.outcomes,
+                outcomes=self._outcomes,
                 meter=self._meter,
                 faults=self._faults,
             )
@@ -70,18 +77,28 @@ class Forwarding:
 
     def bound(self, limits: Limits) -> None:
         """Keep to *limits* from now on."""
+        self._limits = limits
         if self._pool is not None:
             self._pool.bound(limits)
 
+    def know_zones(self, local_message: LocalMessage | None) -> None:
+        """Have what zones of ours say instead of an upstream, from now on."""
+        self._outcomes.local_message = local_message
+
+    def _make_room(self) -> bool:
+        """End one fetch without much hope, of a pool of before if one has it."""
+        pools = [*self._replaced, self._pool]
+        return any(pool is not None and pool.give_way() for pool in pools)
+
     @property
     def pending(self) -> int:
-        """How many fetches are under way towards the pools of now."""
-        return 0 if self._pool is None else self._pool.pending
+        """How many fetches are under way, those of replaced pools included."""
+        return self._total.count
 
     @property
     def is_idle(self) -> bool:
         """Whether no fetch is under way, those of replaced pools included."""
-        return not any(pool.pending for pool in self._all)
+        return self._total.count == 0
 
     @property
     def is_settled(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dnsfront.dns.entry import Entry
 from dnsfront.dns.response import Response
 from dnsfront.worker.clients.waiter import Waiter
+from dnsfront.worker.upstreams.aliases import LocalMessage
 from dnsfront.worker.upstreams.fetch import Fetch
 
 
@@ -21,8 +22,7 @@ class Outcomes:
     expired entry, and returns whether it may still be used. *remember_failure* takes
     view, canonical question, rcode and Extended DNS Errors, and keeps the same from
     being asked again for a while. *to_be_told* returns how many wait whose answer is
-    there already. `local_message` returns what a zone of ours says to a canonical
-    question, None for others; it is None itself where there are no zones.
+    there already. `local_message` is None where there are no zones of ours.
     """
 
     deliver: Callable[[Fetch, Response], None]
@@ -30,4 +30,4 @@ class Outcomes:
     send_stale: Callable[[Entry, list[Waiter]], bool]
     remember_failure: Callable[[int, bytes, int, bytes], None]
     to_be_told: Callable[[], int]
-    local_message: Callable[[bytes], bytes | None] | None = None
+    local_message: LocalMessage | None = None

@@ -1,4 +1,4 @@
-"""The fetches under way: bounded, and shared fairly between zones and clients.
+"""The fetches of a pool: bounded with those of all others, and shared fairly.
 
 All costs are constant, and shares are not counted while there are fewer fetches than
 any share may have.
@@ -23,18 +23,31 @@ _CROWD: Final = 2000
 _WAITERS_PER_PENDING: Final = 4
 
 
+class Total:
+    """How many fetches all pools of a worker have, and how many queries wait there."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.waiting = 0
+
+
 class Pending:
     """The fetches by view and canonical question, the oldest first, and their shares.
 
-    `count` is how many there are, `waiting` how many queries they will answer.
+    They count into *total*, which the limits for all are about. Shares are a pool's
+    own: that a zone is silent is known of the servers that were asked.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, total: Total) -> None:
         self.under_way: tuple[dict[bytes, Fetch], ...] = tuple({} for _ in range(VIEWS))
-        self.count = 0
-        self.waiting = 0
+        self.total = total
         self._is_counted = False
         self.bound(limits)
+
+    @property
+    def count(self) -> int:
+        """How many fetches there are."""
+        return sum(len(fetches) for fetches in self.under_way)
 
     def bound(self, limits: Limits) -> None:
         """Keep to *limits* from now on."""
@@ -50,16 +63,18 @@ class Pending:
     def add(self, fetch: Fetch, now_ns: int) -> None:
         """Count a fetch that has begun."""
         self.under_way[fetch.view][fetch.canonical] = fetch
-        self.count += 1
-        self.waiting += len(fetch.waiters)
+        total = self.total
+        total.count += 1
+        total.waiting += len(fetch.waiters)
         if self._is_counted:
             self._count(fetch, now_ns)
 
     def remove(self, fetch: Fetch) -> None:
         """Forget a fetch that is over."""
         del self.under_way[fetch.view][fetch.canonical]
-        self.count -= 1
-        self.waiting -= len(fetch.waiters)
+        total = self.total
+        total.count -= 1
+        total.waiting -= len(fetch.waiters)
         if fetch.shares:
             self._shares.leave(fetch.shares)
 
@@ -103,7 +118,7 @@ class Pending:
 
     def sweep(self) -> None:
         """Stop to count shares when there is room enough again."""
-        if self._is_counted and self.count < self.crowd // 2:
+        if self._is_counted and self.total.count < self.crowd // 2:
             self._is_counted = False
             self._shares = Shares(self._per_zone, self._per_client)
 

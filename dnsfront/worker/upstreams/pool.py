@@ -21,7 +21,7 @@ from dnsfront.worker.upstreams.choice import Choice, order_of
 from dnsfront.worker.upstreams.fetch import Fetch
 from dnsfront.worker.upstreams.fetching import Fetching
 from dnsfront.worker.upstreams.outcomes import Outcomes
-from dnsfront.worker.upstreams.pending import Pending
+from dnsfront.worker.upstreams.pending import Pending, Total
 from dnsfront.worker.upstreams.queries import edns_forms
 from dnsfront.worker.upstreams.round_trip import RoundTrip
 from dnsfront.worker.upstreams.server import Server
@@ -34,7 +34,9 @@ class Pool:
     """A group of upstream servers with one policy, and the fetches that ask them.
 
     *health* returns what the health checks say of the upstream with an index, a word
-    of :class:`Health`. `under_way` has the fetches by view and canonical question.
+    of :class:`Health`. `under_way` has the fetches by view and canonical question; they
+    count into *total*. *make_room* ends a fetch, of whatever pool, and returns whether
+    there was one to be ended.
     """
 
     def __init__(
@@ -45,12 +47,16 @@ class Pool:
         health: Callable[[int], int],
         udp_size: int,
         limits: Limits,
+        total: Total,
+        make_room: Callable[[], bool],
         reactor: Reactor,
         outcomes: Outcomes,
         meter: Meter,
         faults: Faults,
     ) -> None:
-        self._pending = Pending(limits)
+        self._pending = Pending(limits, total)
+        self._total = total
+        self._make_room = make_room
         self.under_way = self._pending.under_way
         timeout_ns = round(settings.timeout_s * 1e9)
         servers = [
@@ -101,7 +107,7 @@ class Pool:
         """
         waiters = [] if waiter is None else [waiter]
         pending = self._pending
-        if pending.count >= pending.crowd and not self._has_room(canonical, waiter):
+        if self._total.count >= pending.crowd and not self._has_room(canonical, waiter):
             self._outcomes.fail(entry, waiters, wire.SERVFAIL, edns.EDE_NOT_READY, b"")
             return False
         now_ns = self._clock.now_ns
@@ -123,10 +129,14 @@ class Pool:
         if barrier is not None:
             self._meter.count(barrier)
             return False
-        if pending.count < pending.most:
+        if self._total.count < pending.most:
             return True
         self._meter.count(Limit.PENDING)
-        hopeless = pending.hopeless()
+        return self._make_room()
+
+    def give_way(self) -> bool:
+        """End a fetch without much hope for the sake of others, if there is one."""
+        hopeless = self._pending.hopeless()
         if hopeless is None:
             return False
         self._fetching.finish(hopeless)
@@ -158,7 +168,7 @@ class Pool:
         """
         pending = self._pending
         is_over = len(fetch.waiters) >= pending.most_waiters
-        waiting = pending.waiting + self._outcomes.to_be_told()
+        waiting = self._total.waiting + self._outcomes.to_be_told()
         if is_over or waiting >= pending.most_waiting:
             self._meter.count(Limit.WAITERS_PER_FETCH if is_over else Limit.WAITERS)
             if waiter.is_stream:
@@ -167,7 +177,7 @@ class Pool:
                 self._outcomes.fail(fetch.entry, [waiter], rcode, error, b"")
             return
         self._meter.count(Counter.COALESCED)
-        pending.waiting += 1
+        self._total.waiting += 1
         fetch.waiters.append(waiter)
         self._fetching.asked_again(fetch)
 
