@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import dns.flags
@@ -17,10 +18,20 @@ from dnsfront.config.sections.upstreams import ServerEntry
 from dnsfront.ipc import stats
 from dnsfront.ipc.spec import UpstreamServer
 from dnsfront.ipc.stats import MAX_UPSTREAMS, Health, Upstream
+from dnsfront.supervisor.change.reload import Reloader
+from dnsfront.supervisor.front import Front
 from dnsfront.supervisor.upstreams import health as health_module
 from dnsfront.supervisor.upstreams.health import HealthChecker, ProbeForm, is_answering
 from dnsfront.supervisor.upstreams.registry import UpstreamRegistry
-from tests.unit.supervisor_fakes import eventually
+from tests.unit.supervisor_fakes import (
+    PlayedProcess,
+    eventually,
+    play,
+    played,
+    write_config,
+)
+
+__all__ = ["played"]
 
 
 @pytest.fixture
@@ -55,6 +66,32 @@ def test_an_address_keeps_its_index_when_others_come_and_go(
 
     assert [server.index for server in later] == [2, 3]
     assert registry.texts()["192.0.2.2:53"] == 1
+
+
+def test_who_only_looks_assigns_nothing(
+    played: type[PlayedProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = 'upstreams: {servers: [{address: "192.0.2.1:53"}]}\n'
+
+    async def story(front: Front, _reloader: Reloader) -> None:
+        monkeypatch.delattr(UpstreamRegistry, "assign")
+
+        [shown] = front.reports.status()["upstreams"]
+
+        assert shown["address"] == "192.0.2.1:53"
+        assert front.readiness.lacks() == []
+
+    play(write_config(tmp_path, more=more), story)
+    assert played.events
+
+
+def test_looking_up_indices_changes_none(registry: UpstreamRegistry) -> None:
+    registry.assign(configured(1, 2))
+    before = list(registry.texts())
+
+    assert registry.indices(configured(2, 1)) == [1, 0]
+
+    assert list(registry.texts()) == before
 
 
 def test_a_new_upstream_is_never_refused(registry: UpstreamRegistry) -> None:

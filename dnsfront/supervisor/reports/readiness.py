@@ -55,8 +55,8 @@ class Readiness:
         ]
         servers = candidate.config.upstreams.servers
         is_any_heard = any(
-            self._upstreams.is_heard(server.index)
-            for server in self._upstreams.assign(servers)
+            self._upstreams.is_heard(index)
+            for index in self._upstreams.indices(servers)
         )
         if not is_any_heard and not candidate.config.zones:
             texts = ", ".join(server.text for server in servers)

@@ -158,17 +158,18 @@ class Reports:
 
     def _servers(self) -> list[dict[str, Any]]:
         servers = self._in_force.candidate.config.upstreams.servers
-        indexed = self._upstreams.assign(servers)
         return [
             {
                 "address": server.text,
-                "up": self._upstreams.is_up(index.index),
-                **_why_down(self._upstreams.why_down(index.index)),
+                "up": self._upstreams.is_up(index),
+                **_why_down(self._upstreams.why_down(index)),
                 "requests": counts[Upstream.REQUESTS],
                 "failures": counts[Upstream.FAILURES],
             }
-            for server, index in zip(servers, indexed, strict=True)
-            for counts in [self._upstreams.counts(index.index)]
+            for server, index in zip(
+                servers, self._upstreams.indices(servers), strict=True
+            )
+            for counts in [self._upstreams.counts(index)]
         ]
 
 

@@ -82,6 +82,10 @@ class UpstreamRegistry:
             for server in servers
         )
 
+    def indices(self, servers: Iterable[ServerEntry]) -> list[int]:
+        """Return the index of each of *servers*, which were assigned before."""
+        return [self._indices[server.address, server.port] for server in servers]
+
     def _free_index(self, wanted: list[_Key]) -> int:
         """Return an index for an address that is new; it counts from zero."""
         if len(self._indices) < MAX_UPSTREAMS:
