@@ -96,6 +96,9 @@ class WorkerLoop:
             on_fault=self._faults.caught,
         )
         health = memoryview(memory.read_only(start.health_fd)).cast("Q")
+        shapes = Shapes(
+            self._cache.views, nsid=spec.name.encode(), udp_size=spec.edns.udp_size
+        )
         delivery = Delivery(self._meter, self._faults)
         failures = Failures(self._clock, self._meter)
         stale = Stale(self._cache, delivery, self._clock, self._meter)
@@ -118,11 +121,7 @@ class WorkerLoop:
         self._answering = Answering(
             worker_id=spec.worker_id,
             cache=self._cache,
-            shapes=Shapes(
-                self._cache.views,
-                nsid=spec.name.encode(),
-                udp_size=spec.edns.udp_size,
-            ),
+            shapes=shapes,
             ownership=self._ownership,
             forwarding=self._forwarding,
             delivery=delivery,
@@ -136,7 +135,7 @@ class WorkerLoop:
         )
         self._answering.serve(images.zones(spec.zones))
         images.keep(spec.zones)
-        identify(self._answering, spec)
+        identify(shapes, local, spec)
         forward(self._forwarding, spec)
         self._peers = Peers(spec.worker_id)
         free = descriptors.left()
@@ -183,10 +182,11 @@ class WorkerLoop:
             self._orders,
             worker_id=spec.worker_id,
             cache=self._cache,
-            answering=self._answering,
+            failures=failures,
             ownership=self._ownership,
             peers=self._peers,
             meter=self._meter,
+            faults=self._faults,
             catch_up=self._inbox.catch_up,
         )
         ConfigOrders(
@@ -194,16 +194,20 @@ class WorkerLoop:
             spec,
             images=images,
             cache=self._cache,
+            shapes=shapes,
+            local=local,
+            failures=failures,
             answering=self._answering,
             gate=self._gate,
             streams=self._streams,
             free=free,
             forwarding=self._forwarding,
+            clock=self._clock,
         )
         ListenerOrders(
             self._orders,
             listening=self._listening,
-            answering=self._answering,
+            clock=self._clock,
             catch_up=self._inbox.catch_up,
         )
         #: What a round does when it has called those whose descriptors are ready.

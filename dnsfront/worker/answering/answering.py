@@ -6,7 +6,7 @@ other queries come here as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 
 from dnsfront.dns import edns, wire
 from dnsfront.dns.cache import Cache
@@ -217,6 +217,12 @@ class Answering:
         counter = Counter.HANDOVER_TCP if waiter.is_stream else self._handover_counter
         self.meter.count(counter)
         return True
+
+    def is_awaited_at(self, listeners: Collection[object]) -> bool:
+        """Return whether a client of one of these UDP listeners may wait for us."""
+        return self.delivery.crowds.waiting > 0 or self.forwarding.is_awaited_at(
+            listeners
+        )
 
     def prefetch(self) -> None:
         """Fetch again what is asked for and about to expire, if that did not fail."""

@@ -6,16 +6,20 @@ import os
 
 from dnsfront import logs
 from dnsfront.dns.cache import Cache
+from dnsfront.dns.shape import Shapes
 from dnsfront.errors import DnsfrontError
 from dnsfront.ipc import memory, records
 from dnsfront.ipc.messages import Configure, Configured, MapImages, Refused
 from dnsfront.ipc.spec import WorkerSpec
 from dnsfront.worker.answering.answering import Answering
+from dnsfront.worker.answering.failures import Failures
 from dnsfront.worker.answering.identity import identity_records
 from dnsfront.worker.answering.images import Images
+from dnsfront.worker.answering.local import Local
 from dnsfront.worker.clients.gate import Gate
 from dnsfront.worker.orders.orders import MAX_REASON, Orders, Pieces
 from dnsfront.worker.process import descriptors
+from dnsfront.worker.process.clock import Clock
 from dnsfront.worker.transports.streams import Streams
 from dnsfront.worker.upstreams.forwarding import Forwarding
 
@@ -33,20 +37,28 @@ class ConfigOrders:
         *,
         images: Images,
         cache: Cache,
+        shapes: Shapes,
+        local: Local,
+        failures: Failures,
         answering: Answering,
         gate: Gate,
         streams: Streams,
         free: int,
         forwarding: Forwarding,
+        clock: Clock,
     ) -> None:
         self._spec = spec
         self._images = images
         self._cache = cache
+        self._shapes = shapes
+        self._local = local
+        self._failures = failures
         self._answering = answering
         self._gate = gate
         self._streams = streams
         self._free = free
         self._forwarding = forwarding
+        self._clock = clock
         orders.on(MapImages, self._on_images)
         orders.on(Configure, self._on_configure)
 
@@ -66,17 +78,17 @@ class ConfigOrders:
         logs.set_level(spec.log.level)
         self._cache.resize(spec.cache)
         self._limit_clients(before)
-        identify(self._answering, spec)
+        identify(self._shapes, self._local, spec)
         if (spec.upstreams, spec.edns) != (before.upstreams, before.edns):
             forward(self._forwarding, spec)
-            self._answering.failures.forget()
+            self._failures.forget()
         # Without upstreams a zone says of its origin what is its parent's to say.
         is_alone, was_alone = not spec.upstreams.servers, not before.upstreams.servers
         if spec.zones != before.zones or is_alone != was_alone:
             self._images.keep(spec.zones)
             yield from self._answering.change_zones(zones)
         if spec.cache.max_ttl_s < before.cache.max_ttl_s:
-            yield from self._cache.shortening(self._answering.clock.now_s)
+            yield from self._cache.shortening(self._clock.now_s)
         return Configured()
 
     def _limit_clients(self, before: WorkerSpec) -> None:
@@ -89,10 +101,10 @@ class ConfigOrders:
         self._forwarding.bound(spec.limits)
 
 
-def identify(answering: Answering, spec: WorkerSpec) -> None:
+def identify(shapes: Shapes, local: Local, spec: WorkerSpec) -> None:
     """Tell what *spec* wants told, in messages as long as it allows."""
-    answering.shapes.resize(spec.edns.udp_size)
-    answering.local.identity = identity_records(
+    shapes.resize(spec.edns.udp_size)
+    local.identity = identity_records(
         spec.identity.id.replace("{worker}", spec.name), spec.identity.version
     )
 

@@ -22,11 +22,12 @@ from dnsfront.ipc.messages import (
 )
 from dnsfront.ipc.packets import Descriptor
 from dnsfront.ipc.stats import Counter
-from dnsfront.worker.answering.answering import Answering
+from dnsfront.worker.answering.failures import Failures
 from dnsfront.worker.orders.orders import Orders, Pieces
 from dnsfront.worker.peers.handover import Peers, Receivers
 from dnsfront.worker.peers.ownership import Ownership, first_owner
 from dnsfront.worker.peers.transfer import Progress, transfer
+from dnsfront.worker.process.faults import Faults
 from dnsfront.worker.process.meter import Meter
 
 _NS: Final = 1_000_000_000
@@ -41,20 +42,23 @@ class EntryOrders:
         *,
         worker_id: int,
         cache: Cache,
-        answering: Answering,
+        failures: Failures,
         ownership: Ownership,
         peers: Peers,
         meter: Meter,
+        faults: Faults,
         catch_up: Callable[[], None],
     ) -> None:
         self._worker_id = worker_id
         self._cache = cache
-        self._answering = answering
+        self._failures = failures
         self._ownership = ownership
         self._peers = peers
         self._meter = meter
+        self._clock = meter.clock
+        self._faults = faults
         self._catch_up = catch_up
-        # Of a transfer that is under way when another is ordered the rest stays here.
+        # How many were ordered: the next one ends the one under way.
         self._transfers = 0
         orders.on(Transfer, self._on_transfer)
         orders.on(TransferToSuccessor, self._on_transfer_to_successor)
@@ -68,7 +72,7 @@ class EntryOrders:
             self._cache.entries(),
             owner=partial(self._ownership.owner_under, table),
             own_id=self._worker_id,
-            now_s=self._answering.clock.now_s,
+            now_s=self._clock.now_s,
             send=self._peers.pass_parcel,
         )
         entries = yield from self._in_time(steps, order.timeout_s)
@@ -82,7 +86,7 @@ class EntryOrders:
             self._cache.entries(),
             owner=lambda name: first_owner(table, name, key, receivers.__contains__),
             own_id=0,
-            now_s=self._answering.clock.now_s,
+            now_s=self._clock.now_s,
             send=receivers.send,
         )
         try:
@@ -95,7 +99,7 @@ class EntryOrders:
         self, steps: Generator[Progress, None, int], timeout_s: float
     ) -> Generator[None, None, int]:
         """Go through *steps*; past the time the rest stays here, and arrives cold."""
-        clock = self._answering.clock
+        clock = self._clock
         deadline_ns = clock.now_ns + round(timeout_s * _NS)
         self._transfers += 1
         number = self._transfers
@@ -109,7 +113,7 @@ class EntryOrders:
             self._show(entries, entries)
             return entries
         except Exception:  # noqa: BLE001 - a colder cache there, no worker lost here
-            self._answering.faults.caught("transfer")
+            self._faults.caught("transfer")
         return 0
 
     def _show(self, sent: int, entries: int) -> None:
@@ -128,7 +132,7 @@ class EntryOrders:
             qname = qname_from_text(order.name)
             test = at_or_below(qname) if order.is_suffix else named(qname)
         entries = yield from self._cache.flushing(test)
-        self._answering.failures.forget()
+        self._failures.forget()
         return Flushed(entries)
 
 

@@ -16,8 +16,8 @@ from dnsfront.ipc.messages import (
     Unlisten,
     Unlistened,
 )
-from dnsfront.worker.answering.answering import Answering
 from dnsfront.worker.orders.orders import Orders, Pieces
+from dnsfront.worker.process.clock import Clock
 from dnsfront.worker.transports.listening import Listening
 
 _NS: Final = 1_000_000_000
@@ -36,11 +36,11 @@ class ListenerOrders:
         orders: Orders,
         *,
         listening: Listening,
-        answering: Answering,
+        clock: Clock,
         catch_up: Callable[[], None],
     ) -> None:
         self._listening = listening
-        self._answering = answering
+        self._clock = clock
         self._catch_up = catch_up
         orders.on(Listen, self._on_listen)
         orders.on(Unlisten, self._on_unlisten)
@@ -55,7 +55,7 @@ class ListenerOrders:
 
     def _on_unlisten(self, order: Unlisten) -> Pieces:
         """Leave listeners until nobody waits there, or the time is over."""
-        clock = self._answering.clock
+        clock = self._clock
         deadline_ns = clock.now_ns + round(order.timeout_s * _NS)
         self._listening.leave(order.numbers)
         while not self._listening.has_left() and clock.now_ns < deadline_ns:

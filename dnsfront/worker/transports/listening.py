@@ -59,6 +59,7 @@ class Listening:
         self.is_paused = False
         self._ownership = ownership
         self._streams = streams
+        self._answering = answering
 
     def add(self, listeners: Iterable[Listener], fds: Sequence[int]) -> None:
         """Open *listeners*; *fds* has a socket of each, to be owned.
@@ -135,9 +136,7 @@ class Listening:
         leaving = [listener for listener in self._open.values() if listener.is_leaving]
         if not all([x.has_left() for x in leaving]):  # noqa: C419 - as in take()
             return False
-        if self._streams.answering.delivery.crowds.waiting:
-            return False
-        return not self._streams.answering.forwarding.is_awaited_at(leaving)
+        return not self._answering.is_awaited_at(leaving)
 
     def close(self) -> None:
         """Close the listeners that leave, and the connections that are left there."""
