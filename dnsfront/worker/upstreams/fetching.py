@@ -75,7 +75,8 @@ class Fetching:
             reactor,
             meter,
             receive=self._receive,
-            # What fails gets another number of sends, so that this look is void.
+            # Those that did not leave get a look too, but are sent elsewhere at once,
+            # and timers pass over a look from before that.
             on_sent=self._timers.asked,
             fail=self.fail,
         )

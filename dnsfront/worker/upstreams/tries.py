@@ -75,7 +75,7 @@ class Tries:
         fetch.sends += 1
         fetch.server = server
         fetch.asked_at_ns = now_ns
-        # As _wants_edns() says it for nearly all.
+        # The first line says what `_wants_edns` would, without a call, for nearly all.
         fetch.has_edns = (
             server.edns.is_sure and fetch.plain_server is not server
         ) or _wants_edns(fetch, server, now_ns)
