@@ -108,8 +108,8 @@ def _priority(level: int) -> str:
 
 
 def _event(record: logging.LogRecord) -> str:
-    is_ours = record.name.partition(".")[0] in {_OURS, "__main__"}
-    if not is_ours or not isinstance(record.args, tuple | None):
+    is_from_here = record.name.partition(".")[0] in {_OURS, "__main__"}
+    if not is_from_here or not isinstance(record.args, tuple | None):
         return f"{record.name} message={value_text(record.getMessage())}"
     if not record.args:
         return str(record.msg)

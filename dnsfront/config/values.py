@@ -196,7 +196,7 @@ WorkerName = Annotated[
     BeforeValidator(_worker_name),
     WithJsonSchema({"type": "string", "pattern": rf"^{_WORKER_NAME.pattern}$"}),
 ]
-Interface = Annotated[str, BeforeValidator(_interface), _TEXT_SCHEMA]
+InterfaceName = Annotated[str, BeforeValidator(_interface), _TEXT_SCHEMA]
 Network = Annotated[str, BeforeValidator(_network), _TEXT_SCHEMA]
 Name = Annotated[str, BeforeValidator(_name), _TEXT_SCHEMA]
 Origin = Annotated[str, BeforeValidator(_origin), _TEXT_SCHEMA]

@@ -70,7 +70,7 @@ class Cache:
         self.views: tuple[dict[bytes, Entry], ...] = tuple({} for _ in range(VIEWS))
         self.due: list[Entry] = []
         self._is_local: Callable[[bytes], bool] | None = None
-        self._listener: Observer | None = None
+        self._observer: Observer | None = None
         self._heads: dict[bytes, bytes] = {}
         self._offsets: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._tails: dict[bytes, bytes] = {}
@@ -80,12 +80,12 @@ class Cache:
         )
         self.losses = self._residents.losses
 
-    def listen(self, observer: Observer | None) -> None:
+    def observe(self, observer: Observer | None) -> None:
         """Tell *observer* from now on what comes, changes and goes; None tells nobody.
 
         It is told first that what is here has come.
         """
-        self._listener = observer
+        self._observer = observer
         if observer is not None:
             for view in self.views:
                 for entry in tuple(view.values()):
@@ -139,8 +139,8 @@ class Cache:
             entry.aged_at = now_s
             if self._settings.prefetch and now_s >= entry.due_at:
                 self.due.append(entry)
-        if self._listener is not None and entry.stamp != NOT_ASKED_FOR:
-            self._listener.asked_again(entry)
+        if self._observer is not None and entry.stamp != NOT_ASKED_FOR:
+            self._observer.asked_again(entry)
         entry.stamp = now_s
         return True
 
@@ -222,7 +222,7 @@ class Cache:
         if ttl_s:
             entry.lifetime_s = ttl_s
             entry.expires_at = now_s + ttl_s
-            observer = self._listener
+            observer = self._observer
             if weight:
                 self._residents.weigh_again(entry, entry.weight_octets - weight)
                 if observer is not None:
@@ -325,16 +325,16 @@ class Cache:
             residents.leave(other)
         residents.admit(entry, entry.weight_octets)
         view[entry.key] = entry
-        if self._listener is not None:
-            self._listener.came(entry)
+        if self._observer is not None:
+            self._observer.came(entry)
 
     def _forget(self, entry: Entry) -> None:
         """Have nobody find *entry*, which its queue lets go."""
         view = self.views[entry.view]
         if view.get(entry.key) is entry:
             del view[entry.key]
-            if self._listener is not None:
-                self._listener.went(entry)
+            if self._observer is not None:
+                self._observer.went(entry)
 
     def shortening(self, now_s: int) -> Generator[None, None, None]:
         """Have nothing live longer than the largest TTL of now, a piece at a time."""
@@ -344,8 +344,8 @@ class Cache:
                 for entry in present[at : at + _FLUSH_CHUNK]:
                     if entry.expires_at > now_s and not entry.odd & ODD_ZONE:
                         self._shorten(entry, now_s)
-                        if self._listener is not None:
-                            self._listener.changed(entry)
+                        if self._observer is not None:
+                            self._observer.changed(entry)
                 yield
 
     def _shorten(self, entry: Entry, now_s: int) -> None:

@@ -22,18 +22,18 @@ ANSWERED_OVER_LO: Final = constant("CLIENT_ANSWERED_OVER_LO")
 _BITS: Final = {socket.AF_INET: 32, socket.AF_INET6: 128}
 
 #: Keys and values of both tries, by family.
-Tries = dict[socket.AddressFamily, dict[bytes, int]]
+PrefixTries = dict[socket.AddressFamily, dict[bytes, int]]
 
 
 def tries(
     networks: Sequence[str], own: Iterable[str], but: Iterable[str] = ()
-) -> Tries:
+) -> PrefixTries:
     """Return the entries of both tries: clients of *networks* and no others.
 
     *own* are addresses of this host, *but* such as nobody sends from. Each network has
     its prefix behind a slash, and no bits behind that.
     """
-    found: Tries = {family: {} for family in _BITS}
+    found: PrefixTries = {family: {} for family in _BITS}
     prefixes: dict[socket.AddressFamily, set[int]] = {family: set() for family in _BITS}
     for network in networks:
         address, _, prefix = network.partition("/")

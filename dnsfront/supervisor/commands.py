@@ -10,6 +10,7 @@ from typing import Any
 from dnsfront.dns.names import qname_from_text, qname_to_text
 from dnsfront.errors import ControlError, WireError
 from dnsfront.ipc.messages import Flush
+from dnsfront.supervisor.admin.control_socket import ControlRequest
 from dnsfront.supervisor.change.apply import Change
 from dnsfront.supervisor.change.in_force import InForce
 from dnsfront.supervisor.change.reload import Reloader
@@ -20,8 +21,6 @@ from dnsfront.supervisor.takeover.successor import Succession
 from dnsfront.supervisor.workers.state import Ended
 
 _LOG = logging.getLogger(__name__)
-
-Request = dict[str, Any]
 
 
 class Commands:
@@ -45,7 +44,7 @@ class Commands:
         self._succession = succession
         self._stop = stop
 
-    async def __call__(self, request: Request) -> dict[str, Any]:
+    async def __call__(self, request: ControlRequest) -> dict[str, Any]:
         """Do what *request* asks for and return what became of it.
 
         Raises:
@@ -75,7 +74,7 @@ class Commands:
         )  # fmt: skip
         return _changed(change)
 
-    def _tell(self, request: Request) -> dict[str, Any]:
+    def _tell(self, request: ControlRequest) -> dict[str, Any]:
         """Return what is asked for of what is in force; nothing changes."""
         match request["command"]:
             case "lookup":
@@ -84,14 +83,14 @@ class Commands:
                 return self._reports.ring()
         return self._reports.status()
 
-    async def _succeed(self, request: Request) -> dict[str, Any]:
+    async def _succeed(self, request: ControlRequest) -> dict[str, Any]:
         """Let a successor take over: the one that asks for it, or a new one."""
         if request["command"] == "restart":
             path = self._in_force.candidate.config.path
             return {"pid": await spawn(path, self._succession)}
         return {"channel": self._succession.begin(request)}
 
-    async def _flush(self, request: Request) -> int:
+    async def _flush(self, request: ControlRequest) -> int:
         """Flush one qname, one zone or, with neither, everything."""
         keys = [key for key in ("qname", "zone") if key in request]
         if len(keys) > 1:
@@ -114,14 +113,14 @@ def _changed(change: Change) -> dict[str, Any]:
     }
 
 
-def _text(request: Request, key: str) -> str:
+def _text(request: ControlRequest, key: str) -> str:
     value = request.get(key)
     if not isinstance(value, str):
         raise ControlError(f"got no {key}, want its name")
     return value
 
 
-def _names(request: Request) -> list[str]:
+def _names(request: ControlRequest) -> list[str]:
     names = request.get("names")
     if not isinstance(names, list) or not all(isinstance(x, str) for x in names):
         raise ControlError("got no names, want a list of them")
@@ -130,7 +129,7 @@ def _names(request: Request) -> list[str]:
     return names
 
 
-def _name(request: Request, key: str) -> str:
+def _name(request: ControlRequest, key: str) -> str:
     """Return a domain name that no worker will stumble over."""
     try:
         return qname_to_text(qname_from_text(_text(request, key)))

@@ -300,7 +300,7 @@ class WorkerLoop:
         """Answer queries over TCP that were handed over in vain."""
         if self._peers.has_given_back:
             for octets, waiter in self._peers.given_back():
-                waiter.is_ours = True  # nobody else is left to ask
+                waiter.is_to_answer = True  # nobody else is left to ask
                 self._answering.query(octets, waiter)
 
     def _trim(self) -> None:

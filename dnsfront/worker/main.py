@@ -47,7 +47,7 @@ def main(control_fd: int) -> int:
             return os.EX_UNAVAILABLE
         order = messages.order_in(*received)
         assert isinstance(order, MapImages), "what the first spec names"
-        images.take(order.packs, order.memory_fds)
+        images.map(order.packs, order.memory_fds)
     worker = WorkerLoop(control, start, spec, images)
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)

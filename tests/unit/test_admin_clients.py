@@ -225,9 +225,9 @@ def test_what_is_no_request_is_told_so(endpoint: Endpoint, octets: bytes) -> Non
 def test_heads_are_read_as_clients_write_them(
     head: bytes, accept: str, path: str
 ) -> None:
-    request = http_exchange.Request.from_head(head)
+    request = http_exchange.HttpRequest.from_head(head)
 
-    assert request == http_exchange.Request("GET", path, accept)
+    assert request == http_exchange.HttpRequest("GET", path, accept)
 
 
 def test_client_outside_the_access_list_is_told_so_counted_and_logged_once(

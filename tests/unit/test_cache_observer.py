@@ -95,7 +95,7 @@ class ObserverMachine(RuleBasedStateMachine):
         self.high = 3600
         self.cache = Cache(self._limits(8))
         self.mirror = Mirror()
-        self.cache.listen(self.mirror.observer)
+        self.cache.observe(self.mirror.observer)
         self.pieces: list[Generator[None, None, Any]] = []
         self.mark = 0
 
@@ -187,7 +187,7 @@ class ObserverMachine(RuleBasedStateMachine):
     @rule()
     def another_listens(self) -> None:
         self.mirror = Mirror()
-        self.cache.listen(self.mirror.observer)
+        self.cache.observe(self.mirror.observer)
 
     @invariant()
     def the_mirror_has_what_the_cache_has(self) -> None:
@@ -201,10 +201,10 @@ TestObserverInAnyOrder.settings = settings(max_examples=120, stateful_step_count
 
 def test_who_listens_no_more_is_told_nothing() -> None:
     cache, mirror = Cache(limits()), Mirror()
-    cache.listen(mirror.observer)
+    cache.observe(mirror.observer)
     put(cache, address(300))
 
-    cache.listen(None)
+    cache.observe(None)
     flush(cache)
 
     assert len(mirror.known) == 1
@@ -216,7 +216,7 @@ def test_what_goes_still_has_its_response() -> None:
     entry = put(cache, address(300))
     body = entry.body
     mirror = Mirror()
-    cache.listen(
+    cache.observe(
         Observer(mirror.came, mirror.changed, lambda entry: bodies.append(entry.body))
     )
 
@@ -227,7 +227,7 @@ def test_what_goes_still_has_its_response() -> None:
 
 def test_entries_that_are_cut_to_a_smaller_ttl_have_changed() -> None:
     cache, mirror = Cache(limits()), Mirror()
-    cache.listen(mirror.observer)
+    cache.observe(mirror.observer)
     put(cache, address(300))
 
     cache.resize(limits(max_ttl_s=60))
@@ -240,7 +240,7 @@ def test_entries_that_are_cut_to_a_smaller_ttl_have_changed() -> None:
 def asked_again(cache: Cache) -> list[Entry]:
     asked: list[Entry] = []
     mirror = Mirror()
-    cache.listen(Observer(mirror.came, mirror.changed, mirror.went, asked.append))
+    cache.observe(Observer(mirror.came, mirror.changed, mirror.went, asked.append))
     return asked
 
 

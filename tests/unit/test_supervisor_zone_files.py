@@ -39,7 +39,7 @@ def served(files: ZoneFiles) -> dict[str, list[str]]:
     """Return what www of each zone answers, by way of a worker's mapping."""
     images = Images()
     packs = {zone.pack.name: os.dup(zone.pack.fd) for zone in files.zones}
-    images.take(list(packs), list(packs.values()))
+    images.map(list(packs), list(packs.values()))
     zones = images.zones([zone.image for zone in files.zones])
     answers = {}
     for zone in files.zones:
@@ -345,7 +345,7 @@ def test_a_worker_gives_an_image_back_as_soon_as_it_has_another(
         files = ZoneFiles(files.zones)
         refused(files, load(tmp_path / "dnsfront.yaml"))
         [zone] = files.zones
-        images.take([zone.pack.name], [os.dup(zone.pack.fd)])
+        images.map([zone.pack.name], [os.dup(zone.pack.fd)])
         zones = images.zones([zone.image])
         images.keep([zone.image])
         found = zones and zones.find(b"\1a\4test\0")
@@ -363,7 +363,7 @@ def test_a_zone_that_did_not_change_costs_a_worker_nothing(tmp_path: Path) -> No
         files = ZoneFiles(files.zones)
         refused(files, config)
         packs = {zone.pack.name: os.dup(zone.pack.fd) for zone in files.zones}
-        images.take(list(packs), list(packs.values()))
+        images.map(list(packs), list(packs.values()))
         before, wanted = dict(images._zones), [zone.image for zone in files.zones]
         zones = images.zones(wanted)
         images.keep(wanted)

@@ -16,13 +16,19 @@ INSTEAD = {
     r"\bwithin_s\b": "timeout_s",
     r"\buntil_ns\b": "deadline_ns",
     r"\bsettle": "catch up, or a plain verb",
-    r"\bis_placed\b": "is_ours",
+    r"\b_?is_ours\b": "is_to_answer, has_zone_for, or whose it is",
+    r"\bdef take_back\b": "end",
+    r"\bis_placed\b": "is_to_answer",
     r"\bclass \w*Resolver\b": "Pool; a resolver is another program",
     r"\bclass Place\b": "Endpoint",
     r"\bSocketPair\b|\bListenerSockets\b": "Listener: one address, one transport",
     r"\bmove_caches\b|\bsend_caches\b": "transfer",
     r"\bsee there\b|\bof its own day\b|\bsign of the others\b": "the subject itself",
 }
+
+
+#: A class, or another name for a type, which is no constant.
+_TYPE = re.compile(r"^class ([A-Za-z]\w+)|^([A-Z]+[a-z]\w*) = ", re.MULTILINE)
 
 
 @pytest.mark.parametrize("pattern", INSTEAD)
@@ -43,10 +49,10 @@ def test_a_class_name_is_used_once() -> None:
     for path in SOURCES:
         if path.parent.name == "sections":
             continue
-        for name in re.findall(
-            r"^class ([A-Za-z]\w+)", path.read_text("utf-8"), re.MULTILINE
-        ):
-            classes.setdefault(name, []).append(path.relative_to(ROOT).as_posix())
+        for found in _TYPE.findall(path.read_text("utf-8")):
+            classes.setdefault("".join(found), []).append(
+                path.relative_to(ROOT).as_posix()
+            )
 
     twice = {name: paths for name, paths in classes.items() if len(paths) > 1}
 

@@ -96,7 +96,7 @@ def test_fetches_of_replaced_pools_are_taken_back_too(
     rig.forward_to([second])
     miss(rig, query_for("other.example.com"))
 
-    taken = rig.forwarding.take_back(lambda canonical: canonical.startswith(NAME))
+    taken = rig.forwarding.end(lambda canonical: canonical.startswith(NAME))
 
     assert [fetch.canonical[:-4] for fetch in taken] == [NAME]
     assert rig.forwarding.pending == 1

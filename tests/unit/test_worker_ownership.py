@@ -132,7 +132,7 @@ def test_what_was_steered_is_placed(own: Load) -> None:
 
     for datagrams in (1, 64, 3):
         own.steer(1, datagrams)
-        assert ownership.take(datagrams)
+        assert ownership.count(datagrams)
 
     assert own.taken(1) == 68
 
@@ -140,12 +140,12 @@ def test_what_was_steered_is_placed(own: Load) -> None:
 def test_surplus_is_noticed_once(own: Load) -> None:
     ownership = own.ownership()
     own.steer(1, 10)
-    assert ownership.take(10)
+    assert ownership.count(10)
 
     own.steer(1, 4)
-    verdicts = [ownership.take(5)]
+    verdicts = [ownership.count(5)]
     own.steer(1, 4)
-    verdicts.append(ownership.take(4))
+    verdicts.append(ownership.count(4))
 
     assert verdicts == [False, True]
 
@@ -153,7 +153,7 @@ def test_surplus_is_noticed_once(own: Load) -> None:
 def test_every_later_surplus_is_noticed_too(own: Load) -> None:
     ownership = own.ownership()
 
-    verdicts = [ownership.take(1) for _ in range(5)]
+    verdicts = [ownership.count(1) for _ in range(5)]
 
     assert verdicts == [False] * 5
 
@@ -162,7 +162,7 @@ def test_surplus_behind_a_backlog_is_noticed_when_that_is_taken(own: Load) -> No
     ownership = own.ownership()
     own.steer(1, 10)
 
-    verdicts = [ownership.take(6), ownership.take(5)]
+    verdicts = [ownership.count(6), ownership.count(5)]
 
     assert verdicts == [True, False]
 
@@ -173,17 +173,17 @@ def test_dropped_datagrams_are_no_backlog(own: Load) -> None:
 
     own.steer(1, 2)
 
-    assert ownership.take(2)
-    assert not ownership.take(1)
+    assert ownership.count(2)
+    assert not ownership.count(1)
 
 
 def test_what_a_predecessor_took_and_did_not_count_hides_nothing(own: Load) -> None:
     own.set_load(1, steered=100, taken=36)
     ownership = own.ownership()
     own.steer(1, 5)
-    assert ownership.take(5)
+    assert ownership.count(5)
 
-    assert not ownership.take(1)
+    assert not ownership.count(1)
 
 
 def test_what_a_predecessor_took_and_did_not_count_is_no_backlog_for_good(
@@ -192,14 +192,14 @@ def test_what_a_predecessor_took_and_did_not_count_is_no_backlog_for_good(
     own.set_load(1, steered=100, taken=36)
     ownership = own.ownership()
     steered = ownership.steered
-    ownership.take(10)  # all that was in the sockets; 54 had gone before
+    ownership.count(10)  # all that was in the sockets; 54 had gone before
 
     ownership.count_as_taken(steered)
 
     assert own.taken(1) == 100
     own.steer(1, 5)
-    assert ownership.take(5)
-    assert not ownership.take(1)
+    assert ownership.count(5)
+    assert not ownership.count(1)
 
 
 def test_settling_keeps_what_came_meanwhile(own: Load) -> None:
@@ -211,16 +211,16 @@ def test_settling_keeps_what_came_meanwhile(own: Load) -> None:
     ownership.count_as_taken(steered)
 
     assert own.taken(1) == 90
-    assert ownership.take(7)
+    assert ownership.count(7)
 
 
 def test_counting_goes_on_behind_a_predecessor_that_took_more(own: Load) -> None:
     own.set_load(1, steered=100, taken=150)
     ownership = own.ownership()
     own.steer(1, 3)
-    ownership.take(3)
+    ownership.count(3)
 
     own.steer(1, 3)
 
-    assert ownership.take(3)
+    assert ownership.count(3)
     assert own.taken(1) == 156

@@ -9,7 +9,7 @@ from pydantic import Field, StrictBool, StrictInt
 
 from dnsfront.config.sections.section import Fault, Section, as_written, repeated
 from dnsfront.config.units import duration_ms_to_text, size_octets_to_text
-from dnsfront.config.values import Interface, Size, Ttl
+from dnsfront.config.values import InterfaceName, Size, Ttl
 
 #: For less than the first there is nearly nothing to answer; a map takes the second.
 _KERNEL_SIZE_RANGE: Final = (64 << 10, 1 << 30)
@@ -80,7 +80,7 @@ class KernelCache(Section):
         "behind the packet taps (tc), where is best at each interface (auto), or "
         "nowhere.",
     )
-    interfaces: tuple[Interface, ...] = Field(
+    interfaces: tuple[InterfaceName, ...] = Field(
         (),
         description="Network interfaces to answer at; none for those that carry the "
         "addresses of listen.",

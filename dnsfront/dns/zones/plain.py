@@ -34,7 +34,7 @@ _TYPE: Final = {"CNAME": 5, "NS": 2, "PTR": 12}
 _MAX_KNOWN: Final = 10000
 
 #: End, owner, TTL, whether it was given, type and data.
-Plain = tuple[int, bytes, int, bool, int, bytes]
+PlainRecord = tuple[int, bytes, int, bool, int, bytes]
 
 
 class PlainLines:
@@ -48,7 +48,7 @@ class PlainLines:
 
     def read(  # noqa: C901 - a call a field costs more than all it does
         self, at: int, origin: bytes, owner: bytes | None, ttl_s: int | None
-    ) -> Plain | None:
+    ) -> PlainRecord | None:
         """Return the record of the line at *at*; None if the line is not plain.
 
         *owner* and *ttl_s* are those of a record that has none of its own.

@@ -19,9 +19,9 @@ from dnsfront.ipc.asking import MAX_LINE_OCTETS
 
 _LOG = logging.getLogger(__name__)
 
-Request = dict[str, Any]
-Response = dict[str, Any]
-Handler = Callable[[Request], Awaitable[Response]]
+ControlRequest = dict[str, Any]
+ControlResponse = dict[str, Any]
+Handler = Callable[[ControlRequest], Awaitable[ControlResponse]]
 
 _READ_TIMEOUT_S: Final = 5.0
 _WRITE_TIMEOUT_S: Final = 5.0
@@ -165,7 +165,7 @@ def _send_with(
         socket.send_fds(connection, [octets], [channel.fileno()])
 
 
-async def _respond(line: bytes, handler: Handler, from_pid: int) -> Response:
+async def _respond(line: bytes, handler: Handler, from_pid: int) -> ControlResponse:
     try:
         request = json.loads(line)
     except ValueError:

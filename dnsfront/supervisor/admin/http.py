@@ -19,7 +19,7 @@ from http import HTTPStatus
 from typing import Final
 
 from dnsfront.config.address import SocketAddress
-from dnsfront.supervisor.admin.http_exchange import HttpExchange, Page, Request
+from dnsfront.supervisor.admin.http_exchange import HttpExchange, HttpRequest, Page
 from dnsfront.supervisor.sockets.listeners import bind_error
 
 __all__ = ["AdminCounts", "AdminServer", "Page", "PageMaker"]
@@ -85,7 +85,7 @@ class AdminServer:
         self._counts = counts
         #: The oldest first.
         self._exchanges: dict[HttpExchange, None] = {}
-        self._waiting: deque[tuple[HttpExchange, Request]] = deque()
+        self._waiting: deque[tuple[HttpExchange, HttpRequest]] = deque()
         self._quiet_until = 0.0
         try:
             self._socket = (
@@ -186,7 +186,7 @@ class AdminServer:
 
     # -- requests
 
-    def _asked(self, exchange: HttpExchange, request: Request | None) -> None:
+    def _asked(self, exchange: HttpExchange, request: HttpRequest | None) -> None:
         if not self._may_see(exchange.host):
             self._deny(exchange)
         elif request is None:
@@ -205,7 +205,7 @@ class AdminServer:
         if self._waiting:
             self._loop.call_soon(self._answer_next)
 
-    def _answer(self, exchange: HttpExchange, request: Request) -> None:
+    def _answer(self, exchange: HttpExchange, request: HttpRequest) -> None:
         if exchange not in self._exchanges:
             return  # hung up meanwhile
         exchange.respond(self._page(request), is_head=request.method == "HEAD")
@@ -214,7 +214,7 @@ class AdminServer:
         if octets > MAX_UNSENT_OCTETS and others:
             self._displace("admin_unsent", others)
 
-    def _page(self, request: Request) -> Page:
+    def _page(self, request: HttpRequest) -> Page:
         make = self._pages.get(request.path)
         if make is None:
             paths = " ".join(self._pages)

@@ -24,7 +24,7 @@ _CHUNK_OCTETS: Final = 1 << 16
 
 
 @dataclass(frozen=True)
-class Request:
+class HttpRequest:
     """What the head of a request asks for; *path* is without its query string."""
 
     method: str
@@ -32,7 +32,7 @@ class Request:
     accept: str
 
     @classmethod
-    def from_head(cls, head: bytes) -> Request | None:
+    def from_head(cls, head: bytes) -> HttpRequest | None:
         """Return the request that *head* makes, None for what is no HTTP."""
         lines = [line.rstrip("\r") for line in head.decode("latin-1").split("\n")]
         method, _, rest = lines[0].partition(" ")
@@ -70,7 +70,7 @@ class HttpExchange:
         host: str,
         *,
         timeout_s: float,
-        on_request: Callable[[HttpExchange, Request | None], None],
+        on_request: Callable[[HttpExchange, HttpRequest | None], None],
         on_end: Callable[[HttpExchange], None],
         on_late: Callable[[], None],
     ) -> None:
@@ -150,7 +150,7 @@ class HttpExchange:
         head = bytes(self._head[: min(ends)]) if ends else b""
         self._head.clear()
         self._is_asked = True
-        self._on_request(self, Request.from_head(head))
+        self._on_request(self, HttpRequest.from_head(head))
 
     def _ended(self) -> None:
         """Note that nothing more comes; whoever asked may still want the response."""

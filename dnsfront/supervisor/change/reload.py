@@ -59,7 +59,7 @@ class Reloader:
             ConfigError: with every mistake; the running front end is unchanged.
             DnsfrontError: it cannot be applied, for the one reason given; likewise.
         """
-        async with self._turns.take():
+        async with self._turns.turn():
             try:
                 change = await self._reload()
             except DnsfrontError as exc:
@@ -81,7 +81,7 @@ class Reloader:
 
     async def complete(self, wanted: Candidate) -> None:
         """Apply what of *wanted* the start has left; a failure is logged."""
-        async with self._turns.take():
+        async with self._turns.turn():
             try:
                 change = await self._applier.apply(wanted)
             except DnsfrontError as exc:
@@ -100,7 +100,7 @@ class Reloader:
         Raises:
             ControlError: there is no such worker, it is out already, or is the last.
         """
-        async with self._turns.take():
+        async with self._turns.turn():
             self._check_name(name)
             if name in self._in_force.drained:
                 raise ControlError(f"{name}: is drained already")
@@ -112,7 +112,7 @@ class Reloader:
         Raises:
             ControlError: there is no such worker, it was not drained, or cannot start.
         """
-        async with self._turns.take():
+        async with self._turns.turn():
             self._check_name(name)
             if name not in self._in_force.drained:
                 raise ControlError(f"{name}: is not drained")
@@ -126,7 +126,7 @@ class Reloader:
         Raises:
             ControlError: the server is stopping.
         """
-        async with self._turns.take():
+        async with self._turns.turn():
             return await self._broadcast.flush(order)
 
     async def watch(self) -> None:

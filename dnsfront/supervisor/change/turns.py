@@ -28,7 +28,7 @@ class Turns:
         return self._lock.locked()
 
     @asynccontextmanager
-    async def take(self) -> AsyncIterator[None]:
+    async def turn(self) -> AsyncIterator[None]:
         """Wait until no other change is under way, and be the one that is.
 
         Raises:

@@ -91,7 +91,7 @@ class Succession:
     async def _run(self, conversation: Conversation, pid: int) -> None:
         _LOG.info("takeover_begun successor_pid=%d", pid)
         try:
-            async with self._turns.take():
+            async with self._turns.turn():
                 await self._offer.send(conversation)
                 await self._prepare(conversation)
                 async with self.yielding:

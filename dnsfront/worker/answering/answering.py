@@ -185,7 +185,7 @@ class Answering:
                 return
         elif entry.tail != tail:
             entry = None
-        if not waiter.is_ours and self._handed_over(qname, octets, waiter):
+        if not waiter.is_to_answer and self._handed_over(qname, octets, waiter):
             return
         local = self.local
         if (tail not in PLAIN or local.has_zones) and local.answer(
@@ -267,5 +267,5 @@ class Answering:
         What is cached of such names is the caller's to forget.
         """
         self.cache.take_due()
-        for fetch in self.forwarding.take_back(self.local.is_ours):
+        for fetch in self.forwarding.end(self.local.has_zone_for):
             self.local.answer_all(fetch.canonical, fetch.key, fetch.waiters)

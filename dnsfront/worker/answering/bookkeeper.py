@@ -65,7 +65,7 @@ class Bookkeeper:
         self._tags.clear()
         self._entries = [None] * (0 if book is None else book.cells)
         self._part = 0
-        self._cache.listen(
+        self._cache.observe(
             None
             if book is None
             else Observer(_ignore, self._changed, self._went, self._asked_again)

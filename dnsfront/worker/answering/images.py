@@ -21,7 +21,7 @@ class Images:
         # Kept from spec to spec: of many zones only those that changed cost anything.
         self._zones: dict[ZoneImage, Zone] = {}
 
-    def take(self, names: Sequence[str], fds: Sequence[int]) -> None:
+    def map(self, names: Sequence[str], fds: Sequence[int]) -> None:
         """Map *fds*, which have these *names*; the cost does not grow with the size."""
         for name, fd in zip(names, fds, strict=True):
             self._packs[name] = memoryview(memory.constant(fd))

@@ -73,9 +73,9 @@ class Local:
         self.zones = zones
         self._is_forwarded = is_forwarded
         self.has_zones = zones is not None
-        self._cache.know_zones(None if zones is None else self.is_ours)
+        self._cache.know_zones(None if zones is None else self.has_zone_for)
 
-    def is_ours(self, canonical: bytes) -> bool:
+    def has_zone_for(self, canonical: bytes) -> bool:
         """Return whether a zone of ours answers the question *canonical*."""
         return self._zone_for(canonical) is not None
 

@@ -12,11 +12,11 @@ class Waiter:
     """A query that waits for its response, and the way back to who asked.
 
     *question* is spelled as the client did, *shape* says how the response is to look,
-    *received_at_ns* is monotonic. *is_ours* tells that this worker is to answer,
+    *received_at_ns* is monotonic. *is_to_answer* tells that this worker is to answer,
     whoever owns the name: the query was steered or handed over.
     """
 
-    __slots__ = ("identity", "is_ours", "question", "received_at_ns", "shape")
+    __slots__ = ("identity", "is_to_answer", "question", "received_at_ns", "shape")
 
     #: Whether the query came over a connection: its client's address is proven, and a
     #: response of any length has room.
@@ -26,7 +26,7 @@ class Waiter:
     question: bytes
     shape: Shape
     received_at_ns: int
-    is_ours: bool
+    is_to_answer: bool
 
     def is_at(self, listeners: Collection[object]) -> bool:
         """Return whether the response leaves through one of these UDP listeners."""

@@ -64,7 +64,7 @@ class ConfigOrders:
 
     def _on_images(self, order: MapImages) -> None:
         """Map what the next spec names."""
-        self._images.take(order.packs, order.memory_fds)
+        self._images.map(order.packs, order.memory_fds)
 
     def _on_configure(self, order: Configure) -> Pieces:
         spec = records.from_json(WorkerSpec, memory.content(order.spec_fd))

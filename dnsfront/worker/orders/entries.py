@@ -26,7 +26,7 @@ from dnsfront.worker.answering.failures import Failures
 from dnsfront.worker.orders.orders import Orders, Pieces
 from dnsfront.worker.peers.handover import Peers, Receivers
 from dnsfront.worker.peers.ownership import Ownership, first_owner
-from dnsfront.worker.peers.transfer import Progress, transfer
+from dnsfront.worker.peers.transfer import TransferStep, transfer
 from dnsfront.worker.process.faults import Faults
 from dnsfront.worker.process.meter import Meter
 
@@ -96,7 +96,7 @@ class EntryOrders:
         return Transferred(entries)
 
     def _in_time(
-        self, steps: Generator[Progress, None, int], timeout_s: float
+        self, steps: Generator[TransferStep, None, int], timeout_s: float
     ) -> Generator[None, None, int]:
         """Go through *steps*; past the time the rest stays here, and arrives cold."""
         clock = self._clock

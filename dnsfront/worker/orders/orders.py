@@ -25,7 +25,7 @@ MAX_REASON = 1000
 Pieces = Generator[float | None, None, Said]
 #: What comes of an order: the reply, None where none is wanted, or the pieces of what
 #: takes longer.
-Result = Said | Pieces | None
+OrderResult = Said | Pieces | None
 
 OrderT = TypeVar("OrderT", bound=Order[Any])
 
@@ -57,10 +57,10 @@ class Orders:
         self._control = control
         self._on_end = on_end
         self._on_fault = on_fault
-        self._handlers: dict[type[Order[Any]], Callable[[Any], Result]] = {}
+        self._handlers: dict[type[Order[Any]], Callable[[Any], OrderResult]] = {}
         self._jobs: list[_Job] = []
 
-    def on(self, kind: type[OrderT], handler: Callable[[OrderT], Result]) -> None:
+    def on(self, kind: type[OrderT], handler: Callable[[OrderT], OrderResult]) -> None:
         """Have *handler* carry out orders of *kind*; it owns their descriptors."""
         self._handlers[kind] = handler
 

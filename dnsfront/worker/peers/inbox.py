@@ -36,7 +36,7 @@ class StreamWaiter(Waiter):
         self._peers = peers
         self._worker_id = worker_id
         self._token = token
-        self.is_ours = True
+        self.is_to_answer = True
 
     def respond(self, message: bytes) -> None:
         """Send *message* back to the worker that has the connection."""

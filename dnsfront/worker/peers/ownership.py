@@ -69,7 +69,7 @@ class Ownership:
         self._table = memory.constant(table_fd, slots * SLOT_OCTETS)[:]
         self._slots = slots
 
-    def take(self, datagrams: int) -> bool:
+    def count(self, datagrams: int) -> bool:
         """Count *datagrams* as received; return whether the program steered them all.
 
         It did not when more were taken and dropped than it steered: the later segments

@@ -20,7 +20,7 @@ from dnsfront.worker.process.clock import Clock
 from dnsfront.worker.process.meter import Meter
 
 #: Entries that were sent, and that are to be sent as far as that is known.
-Progress = tuple[int, int]
+TransferStep = tuple[int, int]
 
 #: Entries looked at between two rounds of the worker's loop: about a millisecond.
 _CHUNK: Final = 500
@@ -46,7 +46,7 @@ def transfer(
     own_id: int,
     now_s: int,
     send: Callable[[int, bytes], bool],
-) -> Generator[Progress, None, int]:
+) -> Generator[TransferStep, None, int]:
     """Send each of *entries* to the *owner* of its qname, those asked for last first.
 
     Yields after each piece of work and whenever *send* has no room; returns how many

@@ -45,7 +45,7 @@ class FramedWaiter(Waiter):
     def __init__(self, connection: FramedConnection) -> None:
         self._connection = connection
         self.token = 0
-        self.is_ours = False
+        self.is_to_answer = False
 
     def client(self) -> bytes:
         """Return what the connection is counted under."""

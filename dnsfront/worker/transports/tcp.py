@@ -39,11 +39,11 @@ class TcpListener(OpenListener):
         """Take the connections that wait."""
         del event
         for _ in range(_ACCEPTS_PER_ROUND):
-            if not self._take():
+            if not self._accept_one():
                 return
 
-    def _take(self) -> bool:
-        """Take one connection; return False when none waits or none can be had."""
+    def _accept_one(self) -> bool:
+        """Accept one connection; return False when none waits or none can be had."""
         try:
             sock, address = self.sock.accept()
         except BlockingIOError:
@@ -110,7 +110,7 @@ class TcpListener(OpenListener):
         super().drain(is_kept=is_kept)
         if not self.is_kept:
             for _ in range(_MAX_BACKLOG):
-                if not self._take():
+                if not self._accept_one():
                     break
         for connection in list(self.connections):
             connection.take_last()

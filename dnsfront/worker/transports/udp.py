@@ -61,13 +61,13 @@ class UdpWaiter(Waiter):
         address: bytes,
         control: bytes,
         *,
-        is_ours: bool,
+        is_to_answer: bool,
     ) -> None:
         self._listener = listener
         self._replies = listener.replies
         self._address = address
         self._control = control
-        self.is_ours = is_ours
+        self.is_to_answer = is_to_answer
 
     def is_at(self, listeners: Collection[object]) -> bool:
         """Return whether the datagram came to one of *listeners*."""
@@ -118,7 +118,7 @@ class UdpListener(OpenListener):
         self._received = ReceiveBatch(family=sock.family, with_control=is_wildcard)
         self._answers = AnswerBatch(self._received)
         self.replies = SendBatch(self._fd, family=sock.family, with_control=is_wildcard)
-        self._is_ours = False
+        self._is_to_answer = False
         # Datagrams of this round that were not answered from the cache at once.
         self._left = 0
         # The packed address inside struct sockaddr_in and struct sockaddr_in6.
@@ -163,7 +163,7 @@ class UdpListener(OpenListener):
         count = received.receive(self._fd)
         if count <= 0:
             return 0
-        self._is_ours = self._ownership.take(count)
+        self._is_to_answer = self._ownership.count(count)
         self._answering.meter.count(self.queries, count)
         self._serve(count)
         return count
@@ -313,12 +313,16 @@ class UdpListener(OpenListener):
 
     def answer_passed(self, address: bytes, control: bytes, octets: bytes) -> None:
         """Answer a datagram that another worker passed here, with its sender."""
-        self._answering.query(octets, UdpWaiter(self, address, control, is_ours=True))
+        self._answering.query(
+            octets, UdpWaiter(self, address, control, is_to_answer=True)
+        )
 
     def _waiter(self, i: int) -> UdpWaiter:
         received = self._received
         control = received.control(i) if received.has_control else b""
-        return UdpWaiter(self, received.address(i), control, is_ours=self._is_ours)
+        return UdpWaiter(
+            self, received.address(i), control, is_to_answer=self._is_to_answer
+        )
 
     def _miss(
         self,

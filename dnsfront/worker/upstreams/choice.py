@@ -14,14 +14,14 @@ from dnsfront.worker.upstreams.server import Server
 
 #: Orders servers for a qname. One that answered the name before in a chain of aliases
 #: is preferred to its equals, so that one server sees the whole chain.
-Order = Callable[[bytes, Sequence[Server], Server | None], list[Server]]
+ServerOrder = Callable[[bytes, Sequence[Server], Server | None], list[Server]]
 
 #: Fewer than for workers: servers are few, and the table is built in every worker.
 _SLOTS: Final = 4096
 _VNODES: Final = 256
 
 
-def order_of(policy: str, servers: Sequence[UpstreamServer], key: bytes) -> Order:
+def order_of(policy: str, servers: Sequence[UpstreamServer], key: bytes) -> ServerOrder:
     """Return what orders *servers*, given in the same order, for a qname."""
     if policy == "least_outstanding":
         return _least_outstanding
@@ -46,7 +46,7 @@ def _least_outstanding(
     )
 
 
-def _chash(servers: Sequence[UpstreamServer], key: bytes) -> Order:
+def _chash(servers: Sequence[UpstreamServer], key: bytes) -> ServerOrder:
     """Return an order by the same ring as the workers', over the servers' addresses.
 
     So a server sees the same names for as long as it is there, and the caches of two
@@ -79,7 +79,7 @@ class Choice:
     def __init__(
         self,
         servers: Sequence[Server],
-        order: Order,
+        order: ServerOrder,
         health: Callable[[int], int],
     ) -> None:
         self._servers = servers

@@ -127,7 +127,7 @@ class Fetching:
                 if octets[5] == 0:
                     self._refused_barely(fetch, server, octets)
                 elif octets[2] & 2 == 0:
-                    self._take(fetch, server, octets)
+                    self._use(fetch, server, octets)
                 elif server is fetch.server:
                     self._ask_over_tcp(fetch, server)
             except Exception:  # noqa: BLE001 - one response, not the batch
@@ -142,7 +142,7 @@ class Fetching:
         fetch.candidates.clear()
         self.fail(fetch)
 
-    def _take(  # noqa: C901 - a call a response costs more than its parts
+    def _use(  # noqa: C901 - a call a response costs more than its parts
         self, fetch: Fetch, server: Server, octets: bytes
     ) -> None:
         """Deliver the response *octets* of *server*, or try the next one.
@@ -273,7 +273,7 @@ class Fetching:
                 self.fail(fetch)
                 return
             try:
-                self._take(fetch, server, octets)
+                self._use(fetch, server, octets)
             except Exception:  # noqa: BLE001 - one response, not the worker
                 self._survive(fetch)
 

@@ -115,12 +115,12 @@ class Forwarding:
             for waiter in fetch.waiters
         )
 
-    def take_back(self, is_wanted: Callable[[bytes], bool]) -> list[Fetch]:
+    def end(self, is_wanted: Callable[[bytes], bool]) -> list[Fetch]:
         """End the fetches whose question *is_wanted* takes, and return them.
 
         Who waits for them is the caller's to answer.
         """
-        return [fetch for pool in self._all for fetch in pool.take_back(is_wanted)]
+        return [fetch for pool in self._all for fetch in pool.end(is_wanted)]
 
     def expire(self) -> None:
         """Look at what may be overdue; once a round."""

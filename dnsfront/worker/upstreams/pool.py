@@ -145,7 +145,7 @@ class Pool:
         )
         return True
 
-    def take_back(self, is_wanted: Callable[[bytes], bool]) -> list[Fetch]:
+    def end(self, is_wanted: Callable[[bytes], bool]) -> list[Fetch]:
         """End the fetches whose question *is_wanted* takes, and return them.
 
         Who waits for them is the caller's to answer.
