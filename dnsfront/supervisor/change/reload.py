@@ -27,7 +27,7 @@ from dnsfront.supervisor.zones.files import ZoneFiles
 
 _LOG = logging.getLogger(__name__)
 
-_POLL_S: Final = 0.5
+_POLL_S: Final = 1.0
 
 
 class Reloader:
@@ -132,8 +132,10 @@ class Reloader:
     async def watch(self) -> None:
         """Reload whenever the config or a zone file was saved; runs until cancelled."""
         before: Mapping[Path, Stamp] | None = None
+        is_moving = False
         while True:
-            await next_beat(_POLL_S)
+            # Once something moves, it is soon looked whether it has come to rest.
+            await next_beat(_POLL_S / 2 if is_moving else _POLL_S)
             sources = self._sources
             now = sources.look()
             # Only what has come to rest: editors write in several steps.
@@ -142,6 +144,7 @@ class Reloader:
                 _LOG.info("config_saved path=%s", ",".join(map(str, saved)))
                 with suppress(DnsfrontError):  # logged and counted
                     await self.reload()
+            is_moving = now != before
             before = now
 
     async def close(self) -> None:
