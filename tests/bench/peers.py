@@ -260,9 +260,9 @@ def with_cache(peer: Peer, entries: int) -> Peer:
     return replace(peer, configure=partial(peer.configure, entries=entries))
 
 
-def with_kernel_answers(peer: Peer) -> Peer:
+def with_kernel_answers(peer: Peer, mode: str = "auto") -> Peer:
     """Return a form of the front end for which the kernel answers where it can."""
-    return replace(peer, configure=partial(peer.configure, kernel_mode="auto"))
+    return replace(peer, configure=partial(peer.configure, kernel_mode=mode))
 
 
 def _more_cache(checkout: Path) -> str:

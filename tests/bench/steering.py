@@ -44,7 +44,7 @@ def measure(lab: Lab) -> list[Round]:
         BenchError: the kernel does not let us count, or nothing is steered.
     """
     with ExitStack() as stack:
-        stack.enter_context(_counting())
+        stack.enter_context(counting())
         program_fd = _load_empty_program()
         stack.callback(os.close, program_fd)
 
@@ -78,7 +78,7 @@ def _one_round(lab: Lab, server: Server, holder_pid: int) -> Round:
 
 
 @contextmanager
-def _counting() -> Iterator[None]:
+def counting() -> Iterator[None]:
     """Have the kernel count runs and their time, and set it back afterwards."""
     try:
         before = _SWITCH.read_text()
@@ -100,12 +100,19 @@ def _load_empty_program() -> int:
 
 def _runs_of(pid: int) -> _Runs:
     """Return the count of the one reuseport program that process *pid* holds."""
+    for fields in programs_of(pid):
+        if fields["prog_type"] == str(SK_REUSEPORT):
+            return _Runs(int(fields["run_cnt"]), int(fields["run_time_ns"]))
+    raise BenchError(f"process {pid} holds no program; is steering in user space?")
+
+
+def programs_of(pid: int) -> Iterator[dict[str, str]]:
+    """Yield what the kernel tells of each program that process *pid* holds."""
     for info in Path(f"/proc/{pid}/fdinfo").iterdir():
         try:
             lines = info.read_text().splitlines()
         except FileNotFoundError:
             continue
         fields = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
-        if fields.get("prog_type") == str(SK_REUSEPORT):
-            return _Runs(int(fields["run_cnt"]), int(fields["run_time_ns"]))
-    raise BenchError(f"process {pid} holds no program; is steering in user space?")
+        if "prog_type" in fields:
+            yield fields
