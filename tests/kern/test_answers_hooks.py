@@ -185,6 +185,19 @@ def test_driver_without_xdp_is_named(answering: AnswerLab) -> None:
         answering.answers.attach("lo", "xdp")
 
 
+def test_link_with_packets_too_large_for_the_driver_is_named(
+    answering: AnswerLab, cable: str
+) -> None:
+    for end in (cable, "dnsf-b"):
+        ip("link", "set", end, "mtu", "9000")
+
+    with pytest.raises(KernelError, match=r"ERANGE; the MTU is too large for XDP"):
+        answering.answers.attach(cable, "xdp")
+
+    for mode in LO_MODES:
+        answering.answers.attach(cable, mode).close()
+
+
 @pytest.mark.parametrize("mode", ["xdp", "xdp_generic", "tc"])
 def test_missing_interface_is_named(answering: AnswerLab, mode: HookMode) -> None:
     with pytest.raises(

@@ -229,6 +229,25 @@ def test_server_hears_what_is_not_answered(
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=["ipv4", "ipv6"])
+def test_query_that_lies_in_pages_is_answered(
+    answering: AnswerLab, wire: Wire, family: socket.AddressFamily
+) -> None:
+    # Spliced, all but the headers stands beside the packet, as some drivers have it.
+    reader, writer = os.pipe()
+    try:
+        with (
+            wire.client(family) as client,
+            answering.counting(answered=1, is_alone=False),
+        ):
+            os.write(writer, WITH_OPT)
+            os.splice(reader, client.fileno(), len(WITH_OPT))
+            assert client.recv(4096)[12:].startswith(QUESTION)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=["ipv4", "ipv6"])
 def test_large_datagram_arrives_whole(wire: Wire, family: socket.AddressFamily) -> None:
     message = QUERY + bytes(20_000)
     with wire.server(family) as server, wire.client(family) as client:
