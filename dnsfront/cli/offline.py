@@ -120,7 +120,10 @@ def lookup(arguments: argparse.Namespace) -> int:
     for where in placed:
         owner = where["owner"]
         rest = [worker for worker in where["preference"] if worker != owner]
-        print(where["name"], where["slot"], "-" if owner is None else owner, *rest)
+        types = ",".join(where.get("in_kernel", ()))
+        by_kernel = [f"(in the kernel: {types})"] if types else []
+        shown = "-" if owner is None else owner
+        print(where["name"], where["slot"], shown, *rest, *by_kernel)
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.bar import Bar
@@ -146,6 +146,8 @@ def status_view(
         head.append(f" ({kernel['reason']})")
     if status.get("query_path") == "pure":
         head.append(", query path not compiled (pure Python)", style="yellow")
+    for line, style in _kernel_cache(status.get("kernel_cache", {})):
+        head.append(f"\n{line}", style=style)
     for reason in status.get("not_ready", ()):
         head.append(f"\nnot ready: {reason}", style="red")
     for note in status.get("config", {}).get("notes", ()):
@@ -153,6 +155,23 @@ def status_view(
     for line in progress_of(status):
         head.append(f"\n{line}", style="yellow")
     return Group(head, Text(), _workers(status, rates), Text(), _upstreams(status))
+
+
+def _kernel_cache(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what the kernel answers, and where it cannot; older servers tell none."""
+    if told.get("reason"):
+        yield f"nothing is answered in the kernel: {told['reason']}", "yellow"
+    attached = [x["name"] for x in told.get("interfaces", ()) if x["hook"]]
+    if attached:
+        size = f"{told['size_bytes'] / (1 << 20):.1f}"
+        most = f"{told['max_size_bytes'] / (1 << 20):.1f}"
+        where = (
+            f"{told['hits']} queries answered in the kernel at {', '.join(attached)}"
+        )
+        yield f"{where}: {told['entries']} responses, {size} of {most} MiB", ""
+    for interface in told.get("interfaces", ()):
+        if interface["reason"]:
+            yield f"not answered in the kernel: {interface['reason']}", "yellow"
 
 
 def _workers(

@@ -17,7 +17,7 @@ from typing import Final
 
 from dnsfront.errors import KernelError
 from dnsfront.ipc.spec import Endpoint
-from dnsfront.kernel.book import SET_OCTETS, WAYS, BookSize
+from dnsfront.kernel.book import SET_OCTETS, WAYS, Book, BookSize
 from dnsfront.kernel.clients import tries
 from dnsfront.kernel.hook import Hook, HookMode, program_type_of
 from dnsfront.kernel.layouts import layout
@@ -296,6 +296,18 @@ class KernelAnswers:
             )
             for worker_id in self._books
         }
+
+    def given(self, worker_id: int, tags: Iterable[int], now_s: int) -> list[bool]:
+        """Return which of *tags* are answered for the worker in the second *now_s*."""
+        if worker_id not in self._books:
+            return [False for _ in tags]
+        sets, answers = (x.map_memory() for x in self._books[worker_id])
+        with sets, answers, memoryview(sets) as of_sets:
+            book = Book(of_sets, memoryview(answers))
+            try:
+                return [book.is_given(tag, now_s) for tag in tags]
+            finally:
+                book.release()
 
     def passed(self) -> dict[str, int]:
         """Return why packets passed on, and how many, named as in `kern/maps.h`."""

@@ -36,6 +36,8 @@ _HITS_AT: Final = _ANSWER.word_at("hits")
 #: What the worker writes of a cell's head, in one piece, begins behind those two.
 _REST_AT: Final = 16
 _REST = struct.Struct(f"=II4sHH8sHBB{MAX_TTLS}HI")
+#: The first of these: `until_s`.
+_UNTIL = struct.Struct("=I")
 _MASK: Final = (1 << 64) - 1
 
 
@@ -201,6 +203,16 @@ class Book:
         at = WAYS + first
         ways = self._tags[at : at + WAYS].tolist()
         return first + ways.index(tag) if tag in ways else -1
+
+    def is_given(self, tag: int, now_s: int) -> bool:
+        """Return whether the kernel answers what has this *tag* in second *now_s*."""
+        cell = self.find(tag)
+        if cell < 0:
+            return False
+        [until_s] = _UNTIL.unpack_from(
+            self._octets, cell * self._cell_octets + _REST_AT
+        )
+        return bool(now_s < until_s)
 
     def remove(self, tag: int) -> bool:
         """Have the worker asked again, and return whether it was not before."""

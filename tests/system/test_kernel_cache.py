@@ -122,6 +122,17 @@ def test_hits_of_the_kernel_reach_no_worker(front: FrontEnd, mode: str) -> None:
     assert by_worker == Hits(20 * [owner for owner, *_ in owned.values()])
 
 
+def test_status_and_lookup_tell_what_the_kernel_answers(front: FrontEnd) -> None:
+    assert "(in the kernel" not in front.command("lookup", "--live", "a.test")[1]
+    bring_in(front, "a.test")
+
+    assert "(in the kernel: A)" in front.command("lookup", "--live", "a.test")[1]
+    assert "queries answered in the kernel at lo: " in front.command("status")[1]
+    told = front.status()
+    assert told["kernel_cache"]["hits"] == hits(front)
+    assert sum(worker["kernel_hits"] for worker in told["workers"]) == hits(front)
+
+
 def test_what_wants_a_worker_gets_one(front: FrontEnd) -> None:
     bring_in(front, "a.test")
     before = hits(front)
@@ -243,6 +254,7 @@ def test_interface_that_is_not_there_is_told_and_costs_nothing(
     assert told["none0"]["reason"] == (
         "answer at none0 (tc): there is no interface of that name"
     )
+    assert "not answered in the kernel: answer at none0" in front.command("status")[1]
     metrics = front.metrics()
     assert metrics.value("kernel_cache_attached", interface="none0") == 0
     assert metrics.value("kernel_cache_attached", interface="lo") == 1

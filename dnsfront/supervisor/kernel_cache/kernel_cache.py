@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import collections
 import logging
+import struct
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -19,14 +21,23 @@ from dnsfront.ipc.messages import CloseBook, KeepBook
 from dnsfront.ipc.packets import Descriptor
 from dnsfront.ipc.spec import Listener
 from dnsfront.kernel.answers import KernelAnswers
-from dnsfront.kernel.book import BookSize, book_size, room_octets_for
+from dnsfront.kernel.book import BookSize, book_size, room_octets_for, tag_of
 from dnsfront.kernel.hook import Hook
 from dnsfront.kernel.steering import BpfSteering, Steering
+from dnsfront.ring.qhash import qname_digest
 from dnsfront.supervisor.host.interfaces import ChangeNotice, Interface, interfaces
 from dnsfront.supervisor.kernel_cache.sites import Site, endpoints, sites
 
 _LOG = logging.getLogger(__name__)
 
+_CLASS_IN: Final = 1
+#: What people look a name up for.
+_TYPES: Final = {
+    "A": 1, "AAAA": 28, "HTTPS": 65, "SVCB": 64, "CNAME": 5, "MX": 15, "TXT": 16,
+    "NS": 2, "SOA": 6, "PTR": 12, "SRV": 33, "DS": 43, "DNSKEY": 48, "CAA": 257,
+}  # fmt: skip
+#: Without CD: with and without RD, and DO.
+_VIEWS: Final = (0, 1, 4, 5)
 #: Changes of addresses come in bursts; the last one counts.
 _SETTLE_S: Final = 0.2
 
@@ -282,6 +293,27 @@ class KernelCache:
             }
             for name in dict.fromkeys([*self._hooks, *self._refusals])
         ]
+
+    def types_of(self, qname: bytes, worker_id: int) -> list[str]:
+        """Return the types of a *qname* that the kernel answers for its owner now.
+
+        *qname* is lower-case wire form with the root label. Only types that are often
+        asked for are looked at, and queries without CD.
+        """
+        if self._answers is None:
+            return []
+        digest = qname_digest(qname[:-1], self._hash_key)
+        tags = {
+            (name, view): tag_of(digest, struct.pack("!HH", number, _CLASS_IN), view)
+            for name, number in _TYPES.items()
+            for view in _VIEWS
+        }
+        now_s = time.monotonic_ns() // 1_000_000_000
+        given = self._answers.given(worker_id, tags.values(), now_s)
+        found = [
+            name for (name, _), is_given in zip(tags, given, strict=True) if is_given
+        ]
+        return list(dict.fromkeys(found))
 
     def hits(self) -> dict[int, int]:
         """Return how many responses the kernel gave, by worker_id."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from dnsfront.dns.names import qname_from_text
 from dnsfront.errors import ControlError, WireError
 from dnsfront.ipc.stats import QUERIES, Counter, Upstream
 from dnsfront.ring.qhash import hash_key
@@ -66,6 +67,9 @@ class Reports:
             }
             for name in [*configured, *(running.keys() - configured.keys())]
         ]
+        in_kernel = self._roster.kernel_hits()
+        for worker in workers:
+            worker["kernel_hits"] = in_kernel.get(worker["name"], 0)
         return {
             "generation": self._datapath.publisher.generation,
             "phase": self._life.phase.value,
@@ -80,7 +84,7 @@ class Reports:
             },
             "kernel_cache": {
                 **self._kernel_cache.report(),
-                "hits": sum(self._roster.kernel_hits().values()),
+                "hits": sum(in_kernel.values()),
                 "entries": self._roster.tallies.sum_of(Counter.KERNEL_ENTRIES),
                 "size_bytes": self._roster.tallies.sum_of(Counter.KERNEL_OCTETS),
             },
@@ -130,9 +134,15 @@ class Reports:
         table = self._in_force.candidate.table
         key = hash_key(self._in_force.candidate.config.ring.seed)
         try:
-            return [look_up(name, table, key, live) for name in names]
+            placed = [look_up(name, table, key, live) for name in names]
+            worker_ids = self._roster.ids
+            for where in placed:
+                worker_id = worker_ids.get(where["owner"], 0)
+                qname = qname_from_text(where["name"])
+                where["in_kernel"] = self._kernel_cache.types_of(qname, worker_id)
         except WireError as exc:
             raise ControlError(f"lookup: {exc}") from exc
+        return placed
 
     def _process(self, name: str, worker: Worker | None) -> dict[str, Any]:
         if worker is None:
