@@ -104,11 +104,22 @@ def _is_measure(value: object) -> bool:
     return (type(value) is float and 0 <= value <= MAX_COUNT) or is_count(value)
 
 
+def _is_text(value: object) -> bool:
+    """Return whether *value* is a text that can be written anywhere."""
+    if not isinstance(value, str) or len(value) > MAX_TEXT:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False  # half a surrogate pair, which JSON can spell
+    return True
+
+
 _SIMPLE: Final[dict[Any, Callable[[Any], bool]]] = {
     int: is_count,
     float: _is_measure,
     bool: lambda value: isinstance(value, bool),
-    str: lambda value: isinstance(value, str) and len(value) <= MAX_TEXT,
+    str: _is_text,
 }
 
 
@@ -144,5 +155,6 @@ def _record(kind: type, readers: dict[str, _Reader], value: Any) -> Any:  # noqa
         except (KeyError, ShapeError) as exc:
             raise ShapeError(f"a wrong {name}") from exc
     if surplus := value.keys() - readers.keys():
-        raise ShapeError(f"a surplus {min(surplus)[:40]}")
+        name = min(surplus)[:40].encode("utf-8", "backslashreplace").decode()
+        raise ShapeError(f"a surplus {name}")
     return kind(**found)

@@ -66,6 +66,7 @@ def test_records_come_back_as_they_went(record: Outer) -> None:
         ({"text": 5}, "a wrong text"),
         ({"text": None}, "a wrong text"),
         ({"text": "x" * (records.MAX_TEXT + 1)}, "a wrong text"),
+        ({"text": "half a pair: \ud800"}, "a wrong text"),
         ({"is_true": 1}, "a wrong is_true"),
         ({"inner": {"count": True, "share": 1.0}}, "a wrong inner"),
         ({"inner": {"count": -1, "share": 1.0}}, "a wrong inner"),
@@ -80,6 +81,7 @@ def test_records_come_back_as_they_went(record: Outer) -> None:
         ({"pair": [1]}, "a wrong pair"),
         ({"pair": [1, "2"]}, "a wrong pair"),
         ({"more": 1}, "a surplus more"),
+        ({"more\ud800": 1}, r"a surplus more\\ud800"),
     ],
 )
 def test_what_a_class_does_not_say_is_no_record_of_it(

@@ -27,6 +27,7 @@ from dnsfront.supervisor.takeover.messages import (
     SendEntries,
     Serving,
 )
+from dnsfront.supervisor.takeover.predecessor import Predecessor
 
 LISTENER = Listener("192.0.2.1", 53, 2, "udp", is_wildcard=False, number=7)
 
@@ -163,6 +164,15 @@ def test_the_largest_message_arrives(message: Message) -> None:
         for fd in fds:
             os.close(fd)
         assert plain == pack(message)[0]
+
+    converse(story)
+
+
+def test_offer_of_more_listeners_than_sockets_is_refused_with_a_sentence() -> None:
+    async def story(conversation: Conversation, theirs: socket.socket) -> None:
+        say(theirs, OfferWorker("w1", 1, (LISTENER, LISTENER), (Descriptor(0),)))
+        with pytest.raises(UnavailableError, match="2 listeners and 1 sockets of w1"):
+            await Predecessor(conversation).receive_offer()
 
     converse(story)
 

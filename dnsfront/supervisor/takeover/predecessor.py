@@ -75,11 +75,15 @@ class Predecessor:
             raise ControlError(f"the running instance says: {exc}") from exc
         except UnavailableError:
             return None
+        if len(fds) != 1:
+            for fd in fds:
+                os.close(fd)
+            raise UnavailableError("the running instance sent no channel to talk over")
         [fd] = fds
         met = cls(Conversation(socket.socket(fileno=fd)))
         try:
             async with asyncio.timeout(_OFFER_TIMEOUT_S):
-                await met._take_offer()
+                await met.receive_offer()
         except TimeoutError as exc:
             met.close()
             raise UnavailableError("take-over: the running instance is busy") from exc
@@ -88,7 +92,12 @@ class Predecessor:
             raise
         return met
 
-    async def _take_offer(self) -> None:
+    async def receive_offer(self) -> None:
+        """Keep what the other one offers, down to the last of its messages.
+
+        Raises:
+            UnavailableError: it is gone, or offers what makes no sense.
+        """
         while True:
             message = await self._conversation.receive()
             match message:
@@ -104,6 +113,13 @@ class Predecessor:
                     return
 
     def _take_worker(self, offered: OfferWorker) -> None:
+        if len(offered.socket_fds) != len(offered.listeners):
+            for fd in offered.socket_fds:
+                os.close(fd)
+            raise UnavailableError(
+                f"the running instance offers {len(offered.listeners)} listeners and "
+                f"{len(offered.socket_fds)} sockets of {offered.name}"
+            )
         sockets = [socket.socket(fileno=fd) for fd in offered.socket_fds]
         keys = [listener.key for listener in offered.listeners]
         self.ids[offered.name] = offered.worker_id
