@@ -240,6 +240,24 @@ def test_without_a_book_nothing_is_kept() -> None:
     assert len(desk.written()) == 1  # of the book that nobody reads any more
 
 
+def test_those_asked_for_in_one_round_are_put_into_the_book_in_several() -> None:
+    desk = Desk(sets=40, max_entries=300)
+    names = [name_of(number) for number in range(150)]
+    for second in (1, 2):
+        desk.set_time(second)
+        for name in names:
+            if second == 1:
+                put(desk.cache, address(300), name=name)
+            assert ask(desk.cache, second, name=name)
+    rounds = 0
+    while desk.keeper.has_work:
+        desk.keeper.work()
+        rounds += 1
+
+    assert rounds == 3
+    assert len(desk.written()) == 150
+
+
 def test_another_book_gets_what_the_one_of_before_had() -> None:
     desk = Desk(sets=40, max_entries=300)
     for number in range(100):

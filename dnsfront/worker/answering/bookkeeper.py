@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 #: What depends on more than the question and the view, or is not for UDP as it is.
 _NOT_FOR_THE_KERNEL: Final = ODD_ERRORS | ODD_ANY | ODD_ROTATES | ODD_STUB
-#: Entries put into the book in one round: a millisecond's work. The others are asked
-#: for again.
+#: Entries put into the book in one round: some tenths of a millisecond's work.
 _AT_ONCE: Final = 64
+#: Entries that wait for it; others are put there when they are asked for again.
+_MOST_WAITING: Final = 4096
 #: Parts in which the hits of the book are read, one a tick: all of it in four seconds.
 _HARVESTS: Final = 16
 
@@ -105,7 +106,7 @@ class Bookkeeper:
     # -- what the cache tells
 
     def _asked_again(self, entry: Entry) -> None:
-        if len(self._asked) < _AT_ONCE and entry not in self._tags:
+        if len(self._asked) < _MOST_WAITING and entry not in self._tags:
             self._asked.append(entry)
 
     def _changed(self, entry: Entry) -> None:
