@@ -17,12 +17,20 @@ from typing import Final
 
 from dnsfront.errors import KernelError
 from dnsfront.ipc.spec import Endpoint
-from dnsfront.kernel.book import SET_OCTETS, WAYS, Book, BookSize
+from dnsfront.kernel.book import SET_OCTETS, WAYS, BookReader, BookSize
 from dnsfront.kernel.clients import tries
 from dnsfront.kernel.hook import Hook, HookMode, program_type_of
 from dnsfront.kernel.layouts import layout
 from dnsfront.kernel.loader import Job, Loading
-from dnsfront.kernel.maps import ANY_SIZE, MMAPABLE, UNALLOCATED, Map, MapForm, MapKind
+from dnsfront.kernel.maps import (
+    ANY_SIZE,
+    MMAPABLE,
+    UNALLOCATED,
+    Map,
+    MapForm,
+    MapKind,
+    new_map,
+)
 from dnsfront.kernel.pages import MAX_WORKER_ID
 from dnsfront.kernel.programs import ANSWER
 
@@ -123,12 +131,7 @@ class KernelAnswers:
 
     def _create(self, name: str, form: MapForm, holds: MapForm | None = None) -> Map:
         """Return a new map that closes with this object; *holds* is the inner form."""
-        inner = Map(f"{name}_inner", holds) if holds else None
-        try:
-            created = Map(name, form, inner=inner)
-        finally:
-            if inner:
-                inner.close()
+        created = new_map(name, form, holds)
         self._resources.callback(created.close)
         return created
 
@@ -301,23 +304,22 @@ class KernelAnswers:
         """Return which of *tags* are answered for the worker in the second *now_s*."""
         if worker_id not in self._books:
             return [False for _ in tags]
-        sets, answers = (x.map_memory() for x in self._books[worker_id])
-        with sets, answers, memoryview(sets) as of_sets:
-            book = Book(of_sets, memoryview(answers))
+        sets_map, answers_map = self._books[worker_id]
+        count = sets_map.form.entries - 1
+        with (
+            sets_map.map_memory() as sets,
+            answers_map.map_memory() as answers,
+            memoryview(sets) as of_sets,
+        ):
+            reader = BookReader(of_sets, memoryview(answers), count)
             try:
-                return [book.is_given(tag, now_s) for tag in tags]
+                return [reader.is_given(tag, now_s) for tag in tags]
             finally:
-                book.release()
+                reader.release()
 
     def passed(self) -> dict[str, int]:
         """Return why packets passed on, and how many, named as in `kern/maps.h`."""
-        fields = _PASSED.fields
-        values = (
-            struct.unpack(f"={len(fields)}Q", octets)
-            for octets in self._passed.lookup_per_cpu(_FIRST_KEY)
-        )
-        sums = map(sum, zip(*values, strict=True))
-        return dict(zip(fields, sums, strict=True))
+        return self._passed.sums(_FIRST_KEY, _PASSED.fields)
 
     def close(self) -> None:
         """Detach everywhere and give up programs, maps and books."""

@@ -12,6 +12,7 @@ kernel has not given for the longest time makes room.
 from __future__ import annotations
 
 import struct
+import sys
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -102,7 +103,47 @@ def tag_of(digest: int, tail: bytes, view: int) -> int:
     return word ^ word >> 33 or 1
 
 
-class Book:
+class BookReader:
+    """What the kernel is told to answer, for whoever does not write there."""
+
+    def __init__(self, sets: memoryview, answers: memoryview, count: int) -> None:
+        """Read *sets*, of which there are *count*, and *answers*, both of octets.
+
+        What `sets` itself says of their number is a worker's word.
+        """
+        self._tags = sets.cast("Q")
+        self._octets = answers
+        self.sets = count
+        self.cells = WAYS * count
+        self._cell_octets = len(answers) // self.cells // 8 * 8
+
+    def find(self, tag: int) -> int:
+        """Return the cell of the answer with this *tag*, -1 if there is none."""
+        first = self._first_cell(tag)
+        at = WAYS + first
+        ways = self._tags[at : at + WAYS].tolist()
+        return first + ways.index(tag) if tag in ways else -1
+
+    def is_given(self, tag: int, now_s: int) -> bool:
+        """Return whether the kernel answers what has this *tag* in second *now_s*."""
+        cell = self.find(tag)
+        if cell < 0:
+            return False
+        [until_s] = _UNTIL.unpack_from(
+            self._octets, cell * self._cell_octets + _REST_AT
+        )
+        return bool(now_s < until_s)
+
+    def release(self) -> None:
+        """Give up the memory; nothing here works afterwards."""
+        self._tags.release()
+        self._octets.release()
+
+    def _first_cell(self, tag: int) -> int:
+        return ((tag >> 32) * self.sets >> 32) * WAYS
+
+
+class Book(BookReader):
     """The worker's side of its book: the only one who writes there.
 
     A cell goes by its number. Whoever puts something keeps the number, as hits are told
@@ -111,12 +152,8 @@ class Book:
 
     def __init__(self, sets: memoryview, answers: memoryview) -> None:
         """Write to *sets* and *answers*, both of octets; what is there stays."""
-        self._tags = sets.cast("Q")
-        self._octets = answers
+        super().__init__(sets, answers, int.from_bytes(sets[:8], sys.byteorder))
         self._words = answers.cast("Q")
-        self.sets = self._tags[0]
-        self.cells = WAYS * self.sets
-        self._cell_octets = len(answers) // self.cells // 8 * 8
         self._cell_words = self._cell_octets // 8
         self._room_octets = self._cell_octets - _HEAD_OCTETS
         self._count = sum(map(bool, self._tags[WAYS : WAYS * (self.sets + 1)]))
@@ -197,23 +234,6 @@ class Book:
             self._count += 1
         return cell
 
-    def find(self, tag: int) -> int:
-        """Return the cell of the answer with this *tag*, -1 if there is none."""
-        first = self._first_cell(tag)
-        at = WAYS + first
-        ways = self._tags[at : at + WAYS].tolist()
-        return first + ways.index(tag) if tag in ways else -1
-
-    def is_given(self, tag: int, now_s: int) -> bool:
-        """Return whether the kernel answers what has this *tag* in second *now_s*."""
-        cell = self.find(tag)
-        if cell < 0:
-            return False
-        [until_s] = _UNTIL.unpack_from(
-            self._octets, cell * self._cell_octets + _REST_AT
-        )
-        return bool(now_s < until_s)
-
     def remove(self, tag: int) -> bool:
         """Have the worker asked again, and return whether it was not before."""
         cell = self.find(tag)
@@ -253,18 +273,14 @@ class Book:
 
     def release(self) -> None:
         """Give up the memory; nothing here works afterwards."""
-        self._tags.release()
         self._words.release()
-        self._octets.release()
+        super().release()
 
     def _hits_from(self, first: int, end: int) -> list[int]:
         if first >= end:
             return []
         step = self._cell_words
         return self._words[first * step + _HITS_AT : end * step : step].tolist()
-
-    def _first_cell(self, tag: int) -> int:
-        return ((tag >> 32) * self.sets >> 32) * WAYS
 
     def _empty(self, cell: int) -> None:
         self._tags[WAYS + cell] = 0

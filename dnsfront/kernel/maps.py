@@ -12,6 +12,8 @@ import errno
 import mmap
 import os
 import platform
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -201,6 +203,12 @@ class Map:
         assert values is not None, "an array has every key below its size"
         return [values[at : at + size] for at in range(0, len(values), stride)]
 
+    def sums(self, key: bytes, fields: Sequence[str]) -> dict[str, int]:
+        """Return what all CPUs counted under *key*, in words named by *fields*."""
+        form = f"={len(fields)}Q"
+        values = (struct.unpack(form, octets) for octets in self.lookup_per_cpu(key))
+        return dict(zip(fields, map(sum, zip(*values, strict=True)), strict=True))
+
     def delete(self, key: bytes) -> bool:
         """Remove *key* and return whether it was there."""
         try:
@@ -255,6 +263,21 @@ class Map:
             flags=flags,
         )
         bpf(command, request, f"{verb} {self.name}[{key.hex()}]")
+
+
+def new_map(name: str, form: MapForm, holds: MapForm | None = None) -> Map:
+    """Return a new map; *holds* is the form of what a map of maps may hold.
+
+    Raises:
+        PrivilegeError, KernelError: as :class:`Map` does.
+    """
+    if holds is None:
+        return Map(name, form)
+    inner = Map(f"{name}_inner", holds)
+    try:
+        return Map(name, form, inner=inner)
+    finally:
+        inner.close()
 
 
 def load_program(

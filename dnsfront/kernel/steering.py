@@ -25,6 +25,7 @@ from dnsfront.kernel.maps import (
     MapKind,
     Update,
     load_program,
+    new_map,
 )
 from dnsfront.kernel.pages import (
     LIVE_OCTETS,
@@ -91,12 +92,7 @@ class BpfSteering(Pages):
 
     def _create(self, name: str, form: MapForm, holds: MapForm | None = None) -> Map:
         """Return a new map that closes with this object; *holds* is the inner form."""
-        inner = Map(f"{name}_inner", holds) if holds else None
-        try:
-            created = Map(name, form, inner=inner)
-        finally:
-            if inner:
-                inner.close()
+        created = new_map(name, form, holds)
         self._resources.callback(created.close)
         return created
 
@@ -211,13 +207,7 @@ class BpfSteering(Pages):
 
     def counters(self) -> dict[str, int]:
         """Return the outcomes so far, summed over CPUs, named as in `kern/maps.h`."""
-        fields = _COUNTERS.fields
-        values = (
-            struct.unpack(f"={len(fields)}Q", octets)
-            for octets in self._counters.lookup_per_cpu(_FIRST_KEY)
-        )
-        sums = map(sum, zip(*values, strict=True))
-        return dict(zip(fields, sums, strict=True))
+        return self._counters.sums(_FIRST_KEY, _COUNTERS.fields)
 
     @property
     def tables_fd(self) -> int:

@@ -253,3 +253,20 @@ def test_leaving_workers_answer_from_the_address_that_was_asked(
 
     assert over_ipv6.sent
     assert over_ipv6.lost == at_wildcard.lost == []
+
+
+def test_kernel_cache_is_told_to_be_off_and_workers_answer(
+    front: FrontEnd, listen: list[Address]
+) -> None:
+    front.configure(kernel_cache={"mode": "auto"})
+    try:
+        assert front.command("reload")[0] == 0
+        status = front.status()
+        assert ask(listen[0], "www.example.test").answer
+    finally:
+        front.configure(kernel_cache={"mode": "off"})
+        assert front.command("reload")[0] == 0
+
+    assert status["kernel"]["answers"] == "off"
+    assert status["kernel_cache"]["reason"] == "names are steered in user space"
+    assert front.log().count("kernel_cache_off reason=") == 1

@@ -10,6 +10,7 @@ from dnsfront.kernel.book import (
     FOREVER,
     WAYS,
     Book,
+    BookReader,
     BookSize,
     book_size,
     room_octets_for,
@@ -121,6 +122,20 @@ def test_what_is_removed_has_no_tag_any_more() -> None:
     assert shelf.tags()[cell] == 0
     assert len(shelf.book) == 0
     assert shelf.book.find(5) == -1
+
+
+def test_reader_goes_by_its_own_count_and_not_by_the_workers() -> None:
+    shelf = Shelf(sets=4)
+    shelf.put(7 << 60 | 5)
+    sets = bytearray(shelf.sets)
+    for said in (0, 1 << 40):
+        struct.pack_into("=Q", sets, 0, said)
+
+        reader = BookReader(memoryview(sets), memoryview(shelf.answers), 4)
+
+        assert reader.is_given(7 << 60 | 5, 159)
+        assert not reader.is_given(7 << 60 | 5, 160)
+        assert not reader.is_given(7 << 60 | 6, 159)
 
 
 def test_set_is_found_by_the_upper_half_of_the_tag() -> None:

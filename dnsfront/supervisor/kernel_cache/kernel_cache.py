@@ -26,6 +26,7 @@ from dnsfront.kernel.hook import Hook
 from dnsfront.kernel.steering import BpfSteering, Steering
 from dnsfront.ring.qhash import qname_digest
 from dnsfront.supervisor.host.interfaces import ChangeNotice, Interface, interfaces
+from dnsfront.supervisor.host.tasks import watched
 from dnsfront.supervisor.kernel_cache.sites import Site, endpoints, sites
 
 _LOG = logging.getLogger(__name__)
@@ -219,7 +220,7 @@ class KernelCache:
         self._is_due = self._attaching is not None
         if missing and self._attaching is None and self._answers is not None:
             attaching = self._attach(self._answers, missing)
-            self._attaching = asyncio.create_task(attaching)
+            self._attaching = watched("attach kernel answers", attaching)
 
     async def _attach(self, answers: KernelAnswers, missing: Iterable[Site]) -> None:
         """Attach at each of *missing*; close *answers* if they were given up."""

@@ -79,7 +79,9 @@ class Reports:
             "upstreams": self._servers(),
             "kernel": {
                 "steering": self._datapath.steering.mode,
-                "answers": self._kernel_cache.mode,
+                "answers": (
+                    self._kernel_cache.mode if self._kernel_cache.is_on else "off"
+                ),
                 "reason": self._datapath.degraded,
             },
             "kernel_cache": {
