@@ -15,6 +15,7 @@ from tests.waiting import eventually, tried_on_a_busy_machine
 PER_SECOND = 1000
 SECONDS = 2
 NAMES = 500
+CONNECTIONS = 4
 
 
 @pytest.fixture
@@ -34,17 +35,20 @@ def test_dnsperf_loses_nothing(front: FrontEnd, tmp_path: Path, mode: str) -> No
 
     printed = output_of(
         *(needed("dnsperf"), "-s", host, "-p", str(port), "-d", str(questions)),
-        *("-Q", str(PER_SECOND), "-l", str(SECONDS), "-m", mode, "-c", "4"),
+        *("-Q", str(PER_SECOND), "-l", str(SECONDS), "-m", mode),
+        *("-c", str(CONNECTIONS)),
     )
 
     sent, completed, lost = (
         int(re.search(rf"Queries {what}: +(\d+)", printed)[1])  # type: ignore[index]  # dnsperf prints each
         for what in ("sent", "completed", "lost")
     )
-    assert lost == 0, printed
-    assert sent == completed > PER_SECOND * SECONDS * 0.9
-    assert f"NOERROR {sent} (100.00%)" in printed
-    eventually(lambda: responses(front, mode) == {sent})
+    # Over TCP dnsperf counts a query as sent while its connection is still being made,
+    # and may never send it. What came here is counted here, and has its response.
+    assert lost <= (CONNECTIONS if mode == "tcp" else 0), printed
+    assert sent - lost == completed > PER_SECOND * SECONDS * 0.9
+    assert f"NOERROR {completed} (100.00%)" in printed
+    eventually(lambda: responses(front, mode) == {completed})
 
 
 def responses(front: FrontEnd, mode: str) -> set[int]:
