@@ -28,6 +28,7 @@ from dnsfront.supervisor.host import form, heap, notify, spawning
 from dnsfront.supervisor.host.beat import next_beat
 from dnsfront.supervisor.host.phase import Phase
 from dnsfront.supervisor.host.tasks import watched
+from dnsfront.supervisor.host.users import users
 from dnsfront.supervisor.sockets.listeners import check_free
 from dnsfront.supervisor.start import start, start_after
 from dnsfront.supervisor.takeover.intake import Intake
@@ -120,6 +121,7 @@ class _Supervisor:
         for number in signals.WITHOUT_MEANING:
             loop.add_signal_handler(number, self._ignore, number)
         path = self._wanted.config.admin.socket
+        users()  # said before a port is bound, since workers come last
         predecessor = await Predecessor.meet(path) if is_takeover else None
         if predecessor is None:
             check_free(self._wanted.listeners())

@@ -16,7 +16,13 @@ from tests.system.clients import ask, ask_all, nsid_of
 from tests.system.front import DEMO_ZONE, Address, FrontEnd, free_address, owners
 from tests.system.load import under_load
 from tests.system.metrics import missed, responded
-from tests.system.processes import AS_NOBODY, ROOT, skip_unless_nobody_may_run
+from tests.system.processes import (
+    AS_NOBODY,
+    DNSFRONT,
+    ROOT,
+    run,
+    skip_unless_nobody_may_run,
+)
 from tests.system.remains import bound_sockets
 from tests.system.upstream import FakeUpstream
 
@@ -161,6 +167,21 @@ def uid_of(pid: int) -> int:
         return os.stat(f"/proc/{pid}").st_uid  # noqa: PTH116 - a number is no path
     except FileNotFoundError:
         return 0  # it has ended meanwhile
+
+
+def test_root_that_can_be_nobody_else_does_not_start(tmp_path: Path) -> None:
+    rights = rights_of_the_unit() - {"setgid"}
+    config = tmp_path / "dnsfront.yaml"
+    servers = '[{address: "127.0.0.1:9"}]'
+    listen = f'listen: ["{free_address()}"]'
+    config.write_text(f"{listen}\nupstreams: {{servers: {servers}}}\n")
+
+    done = run(*DNSFRONT, "run", "-c", str(config), rights=with_rights(rights))
+
+    assert done.returncode == os.EX_NOPERM
+    last = done.stderr.splitlines()[-1]
+    assert "without CAP_SETGID," in last
+    assert "Traceback" not in done.stderr
 
 
 def test_rights_of_the_unit_are_enough_for_the_kernel(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dnsfront.errors import PrivilegeError
 from dnsfront.kernel.pages import MAX_WORKER_ID
 
 _LOG = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ _LAST: Final = 65519
 _BLOCK: Final = MAX_WORKER_ID + 1
 #: The overflow user of every Linux, where a user namespace has none of the others.
 _NOBODY: Final = 65534
+#: What it takes to become another user, by its bit in include/uapi/linux/capability.h.
+_RIGHTS: Final = {"CAP_SETGID": 6, "CAP_SETUID": 7}
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,13 @@ def users() -> Users | None:
     """Return who workers of this process become, None if it has no right to say so.
 
     Chosen once, so that every process of a worker_id is the same user.
+
+    Raises:
+        PrivilegeError: this is root, and lacks what workers need to be somebody else.
     """
     if os.geteuid() != 0:
         return None
+    _check_rights()
     try:
         entry = pwd.getpwnam(NAME)
     except KeyError:
@@ -66,6 +73,21 @@ def users() -> Users | None:
         str(chosen.is_shared).lower(),
     )
     return chosen
+
+
+def _check_rights() -> None:
+    status = Path("/proc/self/status").read_text("ascii", errors="replace")
+    [rights] = [
+        int(line.split()[1], 16)
+        for line in status.splitlines()
+        if line.startswith("CapEff:")
+    ]
+    missing = [name for name, bit in _RIGHTS.items() if not rights >> bit & 1]
+    if missing:
+        raise PrivilegeError(
+            f"run as root without {' and '.join(missing)}, by which workers become"
+            f" another user; want {' and '.join(_RIGHTS)}, or another user than root"
+        )
 
 
 def unused(in_use: Collection[int], start: int, mapped: Iterable[range]) -> Users:
