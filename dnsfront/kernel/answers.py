@@ -96,9 +96,10 @@ class KernelAnswers:
         self._room_octets = room_octets
         self._books: dict[int, tuple[Map, Map]] = {}
         self._addresses_now: set[bytes] = set()
-        self._own: frozenset[str] = frozenset()
         self._networks: tuple[str, ...] = ()
-        self._but: frozenset[str] = frozenset()
+        #: Addresses of this host, and broadcasts of its networks.
+        self._own: frozenset[str] = frozenset()
+        self._broadcasts: frozenset[str] = frozenset()
         self._loadings: dict[HookMode, Loading] = {}
         self._programs: dict[HookMode, int] = {}
         self._hooks: list[Hook] = []
@@ -187,33 +188,39 @@ class KernelAnswers:
         Raises:
             KernelError: there are more than the map holds.
         """
-        served = set(endpoints)
-        wanted = {_address_key(endpoint) for endpoint in served}
+        wanted = {_address_key(endpoint) for endpoint in endpoints}
         for key in self._addresses_now - wanted:
             self._addresses.delete(key)
         for key in wanted - self._addresses_now:
             self._addresses.update(key, struct.pack("=I", 1))
         self._addresses_now = wanted
-        own = frozenset(host for host, _port, _family in served)
-        if own != self._own:
-            self._own = own
-            self._publish_clients()
 
-    def set_clients(self, networks: Sequence[str], but: Iterable[str] = ()) -> None:
+    def set_clients(self, networks: Sequence[str]) -> None:
         """Answer clients of *networks*, each with its prefix, and no others.
 
-        *but* are addresses in them that no packet may claim to come from, such as
-        broadcasts; the addresses that are answered at may send over lo alone. On return
-        no packet is judged by what was said before.
+        On return no packet is judged by what was said before.
 
         Raises:
             KernelError: there are more networks than the map holds.
         """
-        self._networks, self._but = tuple(networks), frozenset(but)
+        self._networks = tuple(networks)
         self._publish_clients()
 
+    def set_host(self, own: Iterable[str], broadcasts: Iterable[str]) -> None:
+        """Answer no packet that claims to come from a broadcast of this host's.
+
+        Addresses of its own send over lo alone.
+
+        Raises:
+            KernelError: there are more than the map of clients holds.
+        """
+        before = self._own, self._broadcasts
+        self._own, self._broadcasts = frozenset(own), frozenset(broadcasts)
+        if (self._own, self._broadcasts) != before:
+            self._publish_clients()
+
     def _publish_clients(self) -> None:
-        entries = tries(self._networks, self._own, self._but)
+        entries = tries(self._networks, self._own, self._broadcasts)
         for family, name in _FAMILIES.items():
             trie = Map("clients", _trie_form(name, MAX_NETWORKS))
             try:

@@ -83,6 +83,8 @@ class AnswerLab:
         self.answers.set_addresses(
             [("127.0.0.1", PORT, socket.AF_INET), ("::1", PORT, socket.AF_INET6)]
         )
+        self._own = ["127.0.0.1", "::1"]
+        self.answers.set_host(self._own, [])
         if not self._has_all_clients:
             self.serve(["0.0.0.0/0", "::/0"])
         self._has_all_clients = True
@@ -95,9 +97,10 @@ class AnswerLab:
         return 1 in books and books[1] is self._own_book
 
     def serve(self, networks: list[str], but: list[str] | None = None) -> None:
-        """Answer these clients until the test ends."""
+        """Answer these clients until the test ends, *but* for broadcasts."""
         self._has_all_clients = False
-        self.answers.set_clients(networks, but or [])
+        self.answers.set_host(self._own, but or [])
+        self.answers.set_clients(networks)
 
     def new_book(self, worker_id: int, sets: int = 512) -> Book:
         """Give a worker an empty book."""

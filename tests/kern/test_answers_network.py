@@ -148,6 +148,8 @@ def answered_at(answering: AnswerLab, interface: str, mode: HookMode) -> Iterato
         for addresses in (OURS, LOOPBACK)
         for family, address in addresses.items()
     )
+    own = [*OURS.values(), *LOOPBACK.values()]
+    answering.answers.set_host(own, [])
     answering.keep(entry_for(QUESTION))
     hook = answering.answers.attach(interface, mode)
     try:

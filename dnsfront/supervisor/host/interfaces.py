@@ -18,19 +18,22 @@ _MESSAGES_OCTETS: Final = 1 << 16
 #: Where an address stands in the `struct sockaddr` of its family, and its octets.
 _FAMILIES: Final = {int(socket.AF_INET): (4, 4), int(socket.AF_INET6): (8, 16)}
 _IFF_UP: Final = 0x1
+_IFF_BROADCAST: Final = 0x2
 
 
 @dataclass(frozen=True)
 class Interface:
-    """An interface that is up; *addresses* are packed, of 4 or 16 octets.
+    """An interface that is up; its addresses are packed, of 4 or 16 octets.
 
-    *is_device* tells that there is a device behind it, and no software alone.
+    *broadcasts* are those of its networks. *is_device* tells that there is a device
+    behind it, and no software alone.
     """
 
     name: str
     index: int
     addresses: frozenset[bytes]
     is_device: bool = False
+    broadcasts: frozenset[bytes] = frozenset()
 
 
 class _IfAddrs(ctypes.Structure):
@@ -55,14 +58,22 @@ def interfaces() -> tuple[Interface, ...]:
         OSError: the kernel does not tell.
     """
     addresses: dict[str, set[bytes]] = {}
+    broadcasts: dict[str, set[bytes]] = {}
     with _listed() as entries:
         for entry in entries:
             if entry.flags & _IFF_UP:
-                known = addresses.setdefault(os.fsdecode(entry.name), set())
-                if entry.address:
-                    known.update(_packed(entry.address))
+                name = os.fsdecode(entry.name)
+                addresses.setdefault(name, set()).update(_packed(entry.address))
+                if entry.flags & _IFF_BROADCAST:
+                    broadcasts.setdefault(name, set()).update(_packed(entry.other))
     return tuple(
-        Interface(name, index, frozenset(addresses[name]), _has_device(name))
+        Interface(
+            name,
+            index,
+            frozenset(addresses[name]),
+            _has_device(name),
+            frozenset(broadcasts.get(name, ())),
+        )
         for index, name in sorted(socket.if_nameindex())
         if name in addresses
     )
@@ -92,8 +103,10 @@ def _chained(entry: ctypes._Pointer[_IfAddrs]) -> Iterator[_IfAddrs]:
         entry = entry.contents.next
 
 
-def _packed(address: int) -> Iterator[bytes]:
-    """Yield the address behind a `struct sockaddr`, if it is one of IP."""
+def _packed(address: int | None) -> Iterator[bytes]:
+    """Yield the address behind a `struct sockaddr`, if there is one of IP."""
+    if address is None:
+        return
     family = ctypes.c_uint16.from_address(address).value
     if family in _FAMILIES:
         at, octets = _FAMILIES[family]

@@ -27,7 +27,13 @@ from dnsfront.kernel.steering import BpfSteering, Steering
 from dnsfront.ring.qhash import qname_digest
 from dnsfront.supervisor.host.interfaces import ChangeNotice, Interface, interfaces
 from dnsfront.supervisor.host.tasks import watched
-from dnsfront.supervisor.kernel_cache.sites import Site, endpoints, sites
+from dnsfront.supervisor.kernel_cache.sites import (
+    Site,
+    broadcasts,
+    endpoints,
+    own_addresses,
+    sites,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -195,6 +201,7 @@ class KernelCache:
             return
         try:
             host = interfaces()
+            self._answers.set_host(own_addresses(host), broadcasts(host))
             self._answers.set_addresses(endpoints(self._listeners, host))
             self._place(host)
         except (DnsfrontError, OSError) as exc:
