@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 packages=(
   python3-venv                                               # to run
-  iproute2 unbound nsd bind9-dnsutils knot-dnsutils prometheus   # to test
+  iproute2 nftables unbound nsd bind9-dnsutils knot-dnsutils prometheus   # to test
   gcc libc6-dev python3-dev                                  # to compile the query path
   python3-bpfcc clang-format dnsperf                         # to change kern/, check and measure
 )

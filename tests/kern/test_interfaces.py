@@ -8,7 +8,8 @@ import subprocess
 
 import pytest
 
-from dnsfront.supervisor.host.interfaces import ChangeNotice, interfaces
+from dnsfront.supervisor.host.change_notice import ChangeNotice
+from dnsfront.supervisor.host.interfaces import CHANGES, interfaces
 from tests.namespaces import private_network
 
 
@@ -46,7 +47,7 @@ def test_broadcasts_are_those_of_the_networks() -> None:
 @pytest.mark.parametrize("change", ["addr add 192.0.2.7/32 dev lo", "link set lo down"])
 def test_changes_are_told_and_cleared(change: str) -> None:
     with private_network():
-        notice = ChangeNotice()
+        notice = ChangeNotice(*CHANGES)
         try:
             notice.clear()
             _ip(change)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections import Counter as Hits
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from tests.system.clients import ask
 from tests.system.front import FrontEnd
+from tests.system.processes import needed
 from tests.system.upstream import Asked, FakeUpstream, Response
 from tests.waiting import eventually
 
@@ -259,3 +261,53 @@ def test_interface_that_is_not_there_is_told_and_costs_nothing(
     assert metrics.value("kernel_cache_attached", interface="none0") == 0
     assert metrics.value("kernel_cache_attached", interface="lo") == 1
     assert "kernel_cache_not_attached" in front.log()
+
+
+@pytest.fixture
+def filtered() -> Iterator[str]:
+    """Yield an interface that is up, of a host whose packet filter has a rule."""
+    needed("nft")
+    name = "filtered0"
+    _run("ip", "link", "add", name, "type", "veth", "peer", "name", "filtered1")
+    try:
+        _run("ip", "link", "set", name, "up")
+        _filter("input")
+        yield name
+    finally:
+        _run("nft", "flush", "ruleset")
+        _run("ip", "link", "delete", name)
+
+
+def test_auto_stays_behind_a_packet_filter(front: FrontEnd, filtered: str) -> None:
+    both = ["lo", filtered]
+    front.configure(kernel_cache={"mode": "auto", "interfaces": both})
+
+    assert front.command("reload")[0] == 0
+    bring_in(front, "a.test")
+    assert hooks(front) == {"lo": "tc", filtered: None}
+    told = {x["name"]: x for x in front.status()["kernel_cache"]["interfaces"]}
+    assert "filters packets (nftables inet t input)" in told[filtered]["reason"]
+
+    _run("nft", "flush", "ruleset")
+    eventually(lambda: hooks(front) == {"lo": "tc", filtered: "tc"})
+    _filter("output")
+    eventually(lambda: hooks(front) == {"lo": "tc", filtered: None})
+
+    front.configure(kernel_cache={"mode": "tc", "interfaces": both})
+    assert front.command("reload")[0] == 0
+    eventually(lambda: hooks(front) == {"lo": "tc", filtered: "tc"})
+
+
+def hooks(front: FrontEnd) -> dict[str, str | None]:
+    """Return the hook at each interface, None where there is none."""
+    return {x["name"]: x["hook"] for x in front.status()["kernel_cache"]["interfaces"]}
+
+
+def _filter(hook: str) -> None:
+    _run("nft", "add table inet t")
+    _run("nft", f"add chain inet t {hook} {{ type filter hook {hook} priority 0; }}")
+    _run("nft", f"add rule inet t {hook} accept")
+
+
+def _run(*argv: str) -> None:
+    subprocess.run(argv, check=True)

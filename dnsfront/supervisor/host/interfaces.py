@@ -1,4 +1,4 @@
-"""The network interfaces of this host, their addresses, and word of their changes."""
+"""The network interfaces of this host, and their addresses."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-#: Groups of rtnetlink that tell of interfaces and of addresses, `RTMGRP_*` in
-#: include/uapi/linux/rtnetlink.h: links, IPv4 addresses, IPv6 addresses.
-_TOLD_OF: Final = 0x1 | 0x10 | 0x100
-_MESSAGES_OCTETS: Final = 1 << 16
+#: Protocol and groups, for `ChangeNotice`, that tell of interfaces and of addresses:
+#: `RTMGRP_*` in include/uapi/linux/rtnetlink.h: links, IPv4 addresses, IPv6 addresses.
+CHANGES: Final = (socket.NETLINK_ROUTE, 0x1 | 0x10 | 0x100)
 #: Where an address stands in the `struct sockaddr` of its family, and its octets.
 _FAMILIES: Final = {int(socket.AF_INET): (4, 4), int(socket.AF_INET6): (8, 16)}
 _IFF_UP: Final = 0x1
@@ -25,14 +23,12 @@ _IFF_BROADCAST: Final = 0x2
 class Interface:
     """An interface that is up; its addresses are packed, of 4 or 16 octets.
 
-    *broadcasts* are those of its networks. *is_device* tells that there is a device
-    behind it, and no software alone.
+    *broadcasts* are those of its networks.
     """
 
     name: str
     index: int
     addresses: frozenset[bytes]
-    is_device: bool = False
     broadcasts: frozenset[bytes] = frozenset()
 
 
@@ -71,17 +67,11 @@ def interfaces() -> tuple[Interface, ...]:
             name,
             index,
             frozenset(addresses[name]),
-            _has_device(name),
             frozenset(broadcasts.get(name, ())),
         )
         for index, name in sorted(socket.if_nameindex())
         if name in addresses
     )
-
-
-def _has_device(name: str) -> bool:
-    # A link to the device, see Documentation/ABI/testing/sysfs-class-net.
-    return Path("/sys/class/net", name, "device").exists()
 
 
 @contextmanager
@@ -111,42 +101,3 @@ def _packed(address: int | None) -> Iterator[bytes]:
     if family in _FAMILIES:
         at, octets = _FAMILIES[family]
         yield ctypes.string_at(address + at, octets)
-
-
-class ChangeNotice:
-    """A descriptor that is readable when an interface or an address has changed."""
-
-    def __init__(self) -> None:
-        """Listen from now on.
-
-        Raises:
-            OSError: the kernel refuses.
-        """
-        self._socket = socket.socket(
-            socket.AF_NETLINK,
-            socket.SOCK_RAW | socket.SOCK_NONBLOCK,
-            socket.NETLINK_ROUTE,
-        )
-        try:
-            self._socket.bind((0, _TOLD_OF))
-        except OSError:
-            self._socket.close()
-            raise
-
-    def fileno(self) -> int:
-        """Return the descriptor, owned by this object."""
-        return self._socket.fileno()
-
-    def clear(self) -> None:
-        """Take what is told: that something changed is all there is to know."""
-        while True:
-            try:
-                self._socket.recv(_MESSAGES_OCTETS)
-            except BlockingIOError:
-                return
-            except OSError:
-                continue  # more changes than the buffer holds: they all mean the same
-
-    def close(self) -> None:
-        """Listen no more."""
-        self._socket.close()

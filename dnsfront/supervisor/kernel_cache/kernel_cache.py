@@ -22,13 +22,12 @@ from dnsfront.ipc.packets import Descriptor
 from dnsfront.ipc.spec import Listener
 from dnsfront.kernel.answers import KernelAnswers
 from dnsfront.kernel.book import BookSize, book_size, room_octets_for, tag_of
-from dnsfront.kernel.hook import Hook
 from dnsfront.kernel.steering import BpfSteering, Steering
 from dnsfront.ring.qhash import qname_digest
-from dnsfront.supervisor.host.interfaces import ChangeNotice, Interface, interfaces
-from dnsfront.supervisor.host.tasks import watched
+from dnsfront.supervisor.host import interfaces, packet_filter
+from dnsfront.supervisor.host.change_notice import ChangeNotice
+from dnsfront.supervisor.kernel_cache.hooks import Hooks
 from dnsfront.supervisor.kernel_cache.sites import (
-    Site,
     broadcasts,
     endpoints,
     own_addresses,
@@ -60,14 +59,10 @@ class KernelCache:
         self._listeners: tuple[Listener, ...] = ()
         self._answers: KernelAnswers | None = None
         self._size = BookSize(1, 0)
-        self._hooks: dict[str, Hook] = {}
-        self._refusals: dict[str, str] = {}
+        self._hooks = Hooks(self._look_at_host)
         self._reason: str | None = None
-        self._is_open = False
-        self._notice: ChangeNotice | None = None
+        self._notices: list[ChangeNotice] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._attaching: asyncio.Task[None] | None = None
-        self._is_due = False
         #: Hits of programs that are gone, by worker_id.
         self._carried: collections.Counter[int] = collections.Counter()
         self._carried_passed: collections.Counter[str] = collections.Counter()
@@ -165,28 +160,32 @@ class KernelCache:
             self._answers.remove_book(worker_id)
         return hits
 
-    # -- hooks
+    # -- the host
 
     def open(self) -> None:
         """Attach where the config wants it, from now on."""
-        self._is_open = True
-        self._look_at_host()
+        self._hooks.open()
 
     def suspend(self) -> None:
         """Attach nowhere until :meth:`open`: somebody else may be about to."""
-        self._is_open = False
-        self._detach()
+        self._hooks.suspend()
 
     def _watch_host(self) -> None:
-        if self._notice is None:
-            self._notice = ChangeNotice()
-            asyncio.get_running_loop().add_reader(
-                self._notice.fileno(), self._on_notice
-            )
+        if self._notices:
+            return
+        loop = asyncio.get_running_loop()
+        for kind in (interfaces.CHANGES, packet_filter.CHANGES):
+            try:
+                notice = ChangeNotice(*kind)
+            except OSError as exc:
+                # Who may not be told may not attach either, which says more.
+                _LOG.debug("no_change_notice kind=%s reason=%s", kind, exc)
+                continue
+            self._notices.append(notice)
+            loop.add_reader(notice.fileno(), self._on_notice, notice)
 
-    def _on_notice(self) -> None:
-        assert self._notice is not None
-        self._notice.clear()
+    def _on_notice(self, notice: ChangeNotice) -> None:
+        notice.clear()
         if self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(_SETTLE_S, self._on_settled)
@@ -196,76 +195,21 @@ class KernelCache:
         self._look_at_host()
 
     def _look_at_host(self) -> None:
-        """Answer at the addresses that the host has now."""
-        if self._answers is None:
+        """Answer at the addresses that the host has now, where it lets us."""
+        config, answers = self._config, self._answers
+        if answers is None or config is None:
             return
+        wanted = config.kernel_cache
         try:
-            host = interfaces()
-            self._answers.set_host(own_addresses(host), broadcasts(host))
-            self._answers.set_addresses(endpoints(self._listeners, host))
-            self._place(host)
+            host = interfaces.interfaces()
+            served = endpoints(self._listeners, host)
+            answers.set_host(own_addresses(host), broadcasts(host))
+            answers.set_addresses(served)
+            filters = packet_filter.filters() if wanted.mode == "auto" else ()
+            chosen = sites(wanted.mode, wanted.interfaces, served, host, filters)
+            self._hooks.place(answers, chosen, host)
         except (DnsfrontError, OSError) as exc:
             self._give_up(str(exc))
-
-    def _place(self, host: tuple[Interface, ...]) -> None:
-        """Detach where it is not wanted, and have a task attach where it is."""
-        if not self._is_open or self._config is None:
-            return
-        wanted = self._config.kernel_cache
-        chosen = sites(
-            wanted.mode, wanted.interfaces, endpoints(self._listeners, host), host
-        )
-        here = {site.interface: site for site in chosen}
-        indices = {interface.name: interface.index for interface in host}
-        for name, hook in list(self._hooks.items()):
-            is_same = indices.get(name) == hook.interface_index
-            if not is_same or name not in here or hook.mode not in here[name].modes:
-                self._hooks.pop(name).close()
-                _LOG.info("kernel_cache_detached interface=%s", name)
-        self._refusals = {n: why for n, why in self._refusals.items() if n in here}
-        missing = [site for site in chosen if site.interface not in self._hooks]
-        self._is_due = self._attaching is not None
-        if missing and self._attaching is None and self._answers is not None:
-            attaching = self._attach(self._answers, missing)
-            self._attaching = watched("attach kernel answers", attaching)
-
-    async def _attach(self, answers: KernelAnswers, missing: Iterable[Site]) -> None:
-        """Attach at each of *missing*; close *answers* if they were given up."""
-        try:
-            for site in missing:
-                await self._attach_at(answers, site)
-        finally:
-            self._attaching = None
-            if answers is not self._answers:
-                answers.close()
-            if self._is_due:
-                self._look_at_host()
-
-    async def _attach_at(self, answers: KernelAnswers, site: Site) -> None:
-        refusal = ""
-        for mode in site.modes:
-            try:
-                # Verifying, or even compiling, takes tenths of a second.
-                await asyncio.to_thread(answers.program_fd, mode)
-                if answers is not self._answers or not self._is_open:
-                    return
-                hook = answers.attach(site.interface, mode)
-            except DnsfrontError as exc:
-                refusal = refusal or str(exc)
-                continue
-            self._hooks[site.interface] = hook
-            self._refusals.pop(site.interface, None)
-            _LOG.info(
-                "kernel_cache_attached interface=%s hook=%s", site.interface, mode
-            )
-            return
-        if self._refusals.get(site.interface) != refusal:
-            self._refusals[site.interface] = refusal
-            _LOG.warning("kernel_cache_not_attached reason=%s", refusal)
-
-    def _detach(self) -> None:
-        while self._hooks:
-            self._hooks.popitem()[1].close()
 
     # -- what is told
 
@@ -293,14 +237,7 @@ class KernelCache:
 
     def interfaces(self) -> list[dict[str, Any]]:
         """Return where the kernel answers, or cannot, and why."""
-        return [
-            {
-                "name": name,
-                "hook": self._hooks[name].mode if name in self._hooks else None,
-                "reason": self._refusals.get(name),
-            }
-            for name in dict.fromkeys([*self._hooks, *self._refusals])
-        ]
+        return self._hooks.report()
 
     def types_of(self, qname: bytes, worker_id: int) -> list[str]:
         """Return the types of a *qname* that the kernel answers for its owner now.
@@ -340,28 +277,24 @@ class KernelCache:
     # -- the end
 
     def _end(self) -> None:
-        self._detach()
-        self._refusals.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._notice is not None:
-            asyncio.get_running_loop().remove_reader(self._notice.fileno())
-            self._notice.close()
-            self._notice = None
+        while self._notices:
+            notice = self._notices.pop()
+            asyncio.get_running_loop().remove_reader(notice.fileno())
+            notice.close()
         self._carried = collections.Counter(self.hits())
         self._carried_passed = collections.Counter(self.passed())
         self._old_hits.clear()
         answers, self._answers = self._answers, None
         if answers is not None:
-            if self._attaching is None:
-                answers.close()
+            self._hooks.retire(answers)
             self._size = BookSize(1, 0)
             self.on_new_books()
 
     def close(self) -> None:
         """Detach everywhere and give everything up."""
-        self._is_open = False
         self.on_new_books = _ignore
         self._end()
 

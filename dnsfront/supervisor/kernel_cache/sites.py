@@ -9,18 +9,28 @@ import ipaddress
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from dnsfront.ipc.spec import Endpoint, Listener
 from dnsfront.kernel.hook import HookMode
 from dnsfront.supervisor.host.interfaces import Interface
 
+#: Where packets of this host alone come in, which its own output has let out.
+_LOOPBACK: Final = "lo"
+_TC_OR_ELSE: Final[tuple[HookMode, ...]] = ("tc", "xdp_generic")
+_XDP: Final[tuple[HookMode, ...]] = ("xdp", "xdp_generic")
+
 
 @dataclass(frozen=True)
 class Site:
-    """An interface, and the hooks to be tried there, the best first."""
+    """An interface, and the hooks to be tried there, the best first.
+
+    Or a *refusal*: why it is better not to.
+    """
 
     interface: str
     modes: tuple[HookMode, ...]
+    refusal: str = ""
 
 
 def endpoints(
@@ -65,26 +75,28 @@ def sites(
     names: Sequence[str],
     served: Iterable[Endpoint],
     host: Iterable[Interface],
+    filters: Sequence[str] = (),
 ) -> tuple[Site, ...]:
     """Return where to answer, for the keys `mode` and `interfaces` of the config.
 
     Without *names*, at those that carry an address of *served*; a name that *host* does
-    not have is returned all the same, for whoever attaches to tell.
+    not have is returned all the same, for whoever attaches to tell. Where *filters*
+    have a say of packets, only `auto` cares: an answer comes before they are asked.
     """
-    known = {interface.name: interface for interface in host}
     packed = {socket.inet_pton(family, address) for address, _, family in served}
-    wanted = names or [
-        name for name, interface in known.items() if interface.addresses & packed
-    ]
-    return tuple(Site(name, _modes(mode, known.get(name))) for name in wanted)
-
-
-def _modes(mode: str, interface: Interface | None) -> tuple[HookMode, ...]:
+    wanted = names or [x.name for x in host if x.addresses & packed]
     if mode == "tc":
-        return ("tc",)
+        return tuple(Site(name, ("tc",)) for name in wanted)
     if mode == "xdp":
-        return ("xdp", "xdp_generic")
-    # A device's own driver is the cheapest place of all. Where there is none, generic
-    # XDP has a packet no sooner than TC, and hides it from packet taps.
-    is_device = interface is not None and interface.is_device
-    return ("xdp", "tc", "xdp_generic") if is_device else ("tc", "xdp_generic")
+        return tuple(Site(name, _XDP) for name in wanted)
+    return tuple(Site(name, _TC_OR_ELSE, _refusal(name, filters)) for name in wanted)
+
+
+def _refusal(name: str, filters: Sequence[str]) -> str:
+    if name == _LOOPBACK or not filters:
+        return ""
+    more = f" and {len(filters) - 1} more" if filters[1:] else ""
+    return (
+        f"answer at {name} (auto): this host filters packets ({filters[0]}{more}), and"
+        ' an answer in the kernel comes before that; say "mode: tc" to have it anyway'
+    )
