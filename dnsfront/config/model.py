@@ -16,7 +16,7 @@ from dnsfront.config.sections.protocol import Edns, Identity
 from dnsfront.config.sections.ring import Ring
 from dnsfront.config.sections.section import Fault, Section, as_written, repeated
 from dnsfront.config.sections.upstreams import Upstreams
-from dnsfront.config.sections.zones import Zone
+from dnsfront.config.sections.zones import SpecialNames, Zone
 from dnsfront.config.values import Address
 from dnsfront.errors import Mistake
 
@@ -38,6 +38,9 @@ class Config(Section):
         as_written({}), description="Where misses are forwarded to."
     )
     zones: tuple[Zone, ...] = Field((), description="Zones answered from files.")
+    special_names: SpecialNames = Field(
+        as_written({}), description="Names that no upstream is asked for."
+    )
     cache: Cache = Field(as_written({}), description="The cache of each worker.")
     kernel_cache: KernelCache = Field(
         as_written({}), description="Answers inside the kernel."

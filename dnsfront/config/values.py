@@ -24,6 +24,7 @@ from dnsfront.config.units import (
     size_octets_to_text,
 )
 from dnsfront.dns.names import qname_from_text, qname_to_text
+from dnsfront.dns.zones import special
 from dnsfront.errors import WireError
 
 #: Key of the validation context: the directory that relative paths start from.
@@ -142,6 +143,17 @@ def _origin(value: Any) -> str:  # noqa: ANN401 - whatever YAML held
     return origin
 
 
+def _special_name(value: Any) -> str:  # noqa: ANN401 - whatever YAML held
+    name = _name(value)
+    if name in special.NAMES or name in special.GROUPS:
+        return name
+    words = [name for name in special.NAMES if not name.endswith("arpa")]
+    raise ValueError(
+        f"want a special name: {', '.join(words)}, one of private addresses like "
+        f"10.in-addr.arpa, or {', '.join(special.GROUPS)} for all of those"
+    )
+
+
 def _path(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - YAML
     text = _text(value)
     if not text or "\0" in text:
@@ -199,6 +211,7 @@ WorkerName = Annotated[
 InterfaceName = Annotated[str, BeforeValidator(_interface), _TEXT_SCHEMA]
 Network = Annotated[str, BeforeValidator(_network), _TEXT_SCHEMA]
 Name = Annotated[str, BeforeValidator(_name), _TEXT_SCHEMA]
+SpecialName = Annotated[str, BeforeValidator(_special_name), _TEXT_SCHEMA]
 Origin = Annotated[str, BeforeValidator(_origin), _TEXT_SCHEMA]
 ZoneFile = Annotated[Path, BeforeValidator(_zone_file), _TEXT_SCHEMA]
 SocketPath = Annotated[Path, BeforeValidator(_socket_path), _TEXT_SCHEMA]

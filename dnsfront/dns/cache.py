@@ -70,6 +70,7 @@ class Cache:
         self.views: tuple[dict[bytes, Entry], ...] = tuple({} for _ in range(VIEWS))
         self.due: list[Entry] = []
         self._is_local: Callable[[bytes], bool] | None = None
+        self._tops: tuple[bytes, ...] = ()
         self._observer: Observer | None = None
         self._heads: dict[bytes, bytes] = {}
         self._offsets: dict[tuple[int, ...], tuple[int, ...]] = {}
@@ -91,13 +92,18 @@ class Cache:
                 for entry in tuple(view.values()):
                     observer.came(entry)
 
-    def know_zones(self, is_local: Callable[[bytes], bool] | None) -> None:
+    def know_zones(
+        self,
+        is_local: Callable[[bytes], bool] | None,
+        tops: tuple[bytes, ...] = (b"\0",),
+    ) -> None:
         """Let no response in, from now on, to a question that *is_local* is true of.
 
-        A zone of ours answers those. What was let in before goes by
-        :meth:`forgetting_zones`.
+        A zone of ours answers those; their names end with one of *tops*. What was let
+        in before goes by :meth:`forgetting_zones`.
         """
         self._is_local = is_local
+        self._tops = () if is_local is None else tops
 
     def resize(self, settings: CacheSettings) -> None:
         """Apply other settings to what comes; what is there follows by :meth:`trim`."""
@@ -172,7 +178,11 @@ class Cache:
         entry of the same key and view is replaced. None says that this is for a zone of
         ours to answer.
         """
-        if self._is_local is not None and self._is_local(key[:-4] + tail):
+        if (
+            key.endswith(self._tops, 0, -4)
+            and self._is_local is not None
+            and self._is_local(key[:-4] + tail)
+        ):
             return None
         settings = self._settings
         low, high = settings.min_ttl_s, settings.max_ttl_s

@@ -165,6 +165,7 @@ class WorkerSpec:
     steering: str  # "ebpf" or "userspace"
     upstreams: PoolSettings
     zones: tuple[ZoneImage, ...]
+    special_names: tuple[str, ...]
     cache: CacheSettings
     edns: EdnsSettings
     identity: IdentitySettings

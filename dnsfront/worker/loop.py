@@ -133,7 +133,7 @@ class WorkerLoop:
             faults=self._faults,
             is_steered=spec.steering == "ebpf",
         )
-        self._answering.serve(images.zones(spec.zones))
+        self._answering.serve(images.zones(spec.zones, spec.special_names))
         images.keep(spec.zones)
         identify(shapes, local, spec)
         forward(self._forwarding, spec)

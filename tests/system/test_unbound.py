@@ -16,6 +16,7 @@ import dns.rcode
 import dns.rrset
 import pytest
 
+from dnsfront.dns.zones import special
 from tests.kern.queries import qname_of
 from tests.system.clients import ask, nsid_query, receive
 from tests.system.front import Address, FrontEnd
@@ -24,6 +25,15 @@ from tests.system.resolver import Unbound
 from tests.waiting import eventually
 
 RD_CD = dns.flags.RD | dns.flags.CD
+#: Special names that unbound 1.17 does not know.
+NOT_OF_UNBOUND = {
+    "local",
+    "alt",
+    "resolver.arpa",
+    "ipv4only.arpa",
+    "170.0.0.192.in-addr.arpa",
+    "171.0.0.192.in-addr.arpa",
+}
 Shown = tuple[str, str, list[set[object]]]
 
 
@@ -273,3 +283,35 @@ def test_questions_that_differ_in_type_do_or_cd_are_fetched_each(
             ask(empty.address, "www.test", "AAAA")
             ask(empty.address, "www.test", dnssec=True)
             ask(empty.address, "www.test", flags=RD_CD)
+
+
+def test_special_names_say_what_unbound_says_of_them(
+    front: FrontEnd, unbound: Unbound
+) -> None:
+    # Those that it does not know, or asks the world for here, are left to unit tests.
+    names = [x for x in special.in_force((), ()) if x not in NOT_OF_UNBOUND]
+    questions = [
+        Question(prefix + name, rtype, dnssec=is_signed)
+        for name in names
+        for prefix, rtype, is_signed in (
+            ("", "SOA", False),
+            ("", "NS", True),
+            ("x.", "AAAA", False),
+        )
+        # Here the addresses of the server named go along, which is localhost itself.
+        if (name, rtype) != ("localhost", "NS")
+    ]
+    for name in ("localhost", "1.0.0.127.in-addr.arpa", "1." + "0." * 31 + "ip6.arpa"):
+        questions += [Question(name, rtype) for rtype in ("A", "AAAA", "PTR", "TXT")]
+    questions.append(Question("home.arpa", "DS"))
+    asked = unbound.queries()
+
+    for at, question in enumerate(questions):
+        ours = question.put_to(front.address, over_tcp=at % 2 == 1)
+        theirs = question.put_to(unbound.address)
+
+        assert (shown(ours), ttls(ours)) == (shown(theirs), ttls(theirs)), question
+    # Each once, from here: of all these only one has gone on from the front end.
+    assert unbound.queries() - asked == Counter(
+        {(f"{x.qname}.", x.rdtype): 1 for x in questions} | {("home.arpa.", "DS"): 2}
+    )

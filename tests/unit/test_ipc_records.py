@@ -24,6 +24,7 @@ SPEC = WorkerSpec(
         "ordered", 0.8, (spec.UpstreamServer(0, "192.0.2.53", 53, 2, 1),)
     ),
     zones=(spec.ZoneImage("example.test.", "d", "p", 0, 9),),
+    special_names=("localhost",),
     cache=CacheSettings(1, 2, 3, 4, 5, 6, prefetch=True),
     edns=spec.EdnsSettings(1232),
     identity=spec.IdentitySettings("{worker}", ""),

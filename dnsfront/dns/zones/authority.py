@@ -53,13 +53,16 @@ Find = Callable[[bytes], "Zone | None"]
 class Zone:
     """The records of one zone, answered with authority."""
 
-    def __init__(self, image: Image) -> None:
+    def __init__(self, image: Image, *, only: bytes = b"") -> None:
         """Answer from *image*, in place.
+
+        Where there are upstreams it is for questions that end with *only*.
 
         Raises:
             ZoneError: it lacks the SOA record.
         """
         self.origin: Final = image.origin
+        self.only: Final = only
         self._image = image
         apex = image.get(image.origin)
         soa = None if apex is None else apex.get(SOA)

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from dnsfront.dns.zones.authority import Zone
 
+#: Last labels that are looked for one by one.
+_MAX_TOPS: Final = 32
+
 
 class ZoneSet:
-    """The zones that are served, by origin."""
+    """The zones that are served, by origin.
+
+    A name that :attr:`tops` has no end of is in none: to know that of nearly every name
+    costs one call.
+    """
 
     def __init__(self, zones: Iterable[Zone]) -> None:
         self._zones = {zone.origin: zone for zone in zones}
+        tops = {_top(origin) for origin in self._zones}
+        self.tops: Final = tuple(tops) if len(tops) <= _MAX_TOPS else (b"\0",)
 
     @property
     def origins(self) -> frozenset[bytes]:
@@ -39,3 +49,11 @@ class ZoneSet:
             if zone is not None or not qname[at]:
                 return zone
             at += qname[at] + 1
+
+
+def _top(name: bytes) -> bytes:
+    """Return the last label of *name*, with the root's."""
+    at = 0
+    while name[at] and name[at + name[at] + 1]:
+        at += name[at] + 1
+    return name[at:]

@@ -78,6 +78,7 @@ class Candidate:
             steering=steering,
             upstreams=config.upstreams.record(PoolSettings, servers=tuple(servers)),
             zones=tuple(zone.image for zone in self.zones),
+            special_names=self.config.special_names.in_force,
             cache=config.cache.record(CacheSettings),
             edns=config.edns.record(EdnsSettings),
             identity=config.identity.record(

@@ -188,7 +188,7 @@ class Answering:
         if not waiter.is_to_answer and self._handed_over(qname, octets, waiter):
             return
         local = self.local
-        if (tail not in PLAIN or local.has_zones) and local.answer(
+        if (tail not in PLAIN or qname.endswith(local.tops)) and local.answer(
             canonical, key, waiter
         ):
             return

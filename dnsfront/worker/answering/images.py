@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 from dnsfront.dns.zones.authority import Zone
 from dnsfront.dns.zones.image import Image
+from dnsfront.dns.zones.special import zone_of
 from dnsfront.dns.zones.zone_set import ZoneSet
 from dnsfront.errors import ZoneError
 from dnsfront.ipc import memory
@@ -31,18 +32,24 @@ class Images:
         """Return whether memory that the images *wanted* lie in has not come yet."""
         return any(image.pack not in self._packs for image in wanted)
 
-    def zones(self, wanted: Collection[ZoneImage]) -> ZoneSet | None:
+    def zones(
+        self, wanted: Collection[ZoneImage], special: Sequence[str] = ()
+    ) -> ZoneSet | None:
         """Return the zones in the images *wanted*, None without any.
+
+        Those of *special* names are made here. A zone in an image goes before one of
+        them with the same origin.
 
         Raises:
             ZoneError: an image is missing, or of another version.
         """
-        if not wanted:
+        if not wanted and not special:
             return None
         for image in wanted:
             if image not in self._zones:
                 self._zones[image] = self._zone(image)
-        return ZoneSet([self._zones[image] for image in wanted])
+        made = [zone_of(name) for name in special]
+        return ZoneSet([*made, *(self._zones[image] for image in wanted)])
 
     def keep(self, wanted: Collection[ZoneImage]) -> None:
         """Give up what holds none of the images *wanted*."""

@@ -40,7 +40,7 @@ PLAIN: Final = frozenset(bytes((0, t)) + _IN for t in (1, 2, 15, 16, 28, 33, 65)
 class Local:
     """The zones of this worker, and what else it answers itself.
 
-    `zones` is None without any, which `has_zones` says for those who only ask that.
+    `zones` is None without any; a name that does not end with one of `tops` is in none.
     `identity` has the record for each qname of class CHAOS that is answered.
     """
 
@@ -54,7 +54,7 @@ class Local:
         faults: Faults,
     ) -> None:
         self.zones: ZoneSet | None = None
-        self.has_zones = False
+        self.tops: tuple[bytes, ...] = ()
         self.identity: dict[bytes, bytes] = {}
         self._cache = cache
         self._delivery = delivery
@@ -72,8 +72,9 @@ class Local:
         """
         self.zones = zones
         self._is_forwarded = is_forwarded
-        self.has_zones = zones is not None
-        self._cache.know_zones(None if zones is None else self.has_zone_for)
+        self.tops = () if zones is None else zones.tops
+        is_local = None if zones is None else self.has_zone_for
+        self._cache.know_zones(is_local, self.tops)
 
     def has_zone_for(self, canonical: bytes) -> bool:
         """Return whether a zone of ours answers the question *canonical*."""
@@ -83,9 +84,15 @@ class Local:
         """Return the zone that answers a question, None where an upstream does."""
         if self.zones is None or self._is_forwarded is None:
             return None
-        if canonical.endswith(_DS_IN) and self._is_forwarded(canonical[:-4]):
-            return self.zones.find_for_ds(canonical[:-4])
-        return self.zones.find(canonical[:-4])
+        qname = canonical[:-4]
+        if not qname.endswith(self.tops):
+            return None
+        if canonical.endswith(_DS_IN) and self._is_forwarded(qname):
+            return self.zones.find_for_ds(qname)
+        zone = self.zones.find(qname)
+        if zone is None or not zone.only or canonical.endswith(zone.only):
+            return zone
+        return None if self._is_forwarded(qname) else zone
 
     def message(self, canonical: bytes) -> bytes | None:
         """Return what a zone of ours says to a question, None where no zone is asked.

@@ -70,7 +70,7 @@ class ConfigOrders:
         spec = records.from_json(WorkerSpec, memory.content(order.spec_fd))
         os.close(order.spec_fd)
         try:
-            zones = self._images.zones(spec.zones)
+            zones = self._images.zones(spec.zones, spec.special_names)
         except DnsfrontError as exc:
             self._images.keep(self._spec.zones)
             return Refused(str(exc)[:MAX_REASON])
@@ -82,9 +82,7 @@ class ConfigOrders:
         if (spec.upstreams, spec.edns) != (before.upstreams, before.edns):
             forward(self._forwarding, spec)
             self._failures.forget()
-        # Without upstreams a zone says of its origin what is its parent's to say.
-        is_alone, was_alone = not spec.upstreams.servers, not before.upstreams.servers
-        if spec.zones != before.zones or is_alone != was_alone:
+        if _has_other_zones(before, spec):
             self._images.keep(spec.zones)
             yield from self._answering.change_zones(zones)
         if spec.cache.max_ttl_s < before.cache.max_ttl_s:
@@ -99,6 +97,14 @@ class ConfigOrders:
             self._streams.keep_out(self._gate)
         self._streams.configure(spec.limits, client_descriptors(self._free, spec))
         self._forwarding.bound(spec.limits)
+
+
+def _has_other_zones(before: WorkerSpec, spec: WorkerSpec) -> bool:
+    """Return whether zones answer otherwise under *spec* than they did *before*."""
+    # Without upstreams a zone says of its origin what is its parent's to say.
+    is_alone, was_alone = not spec.upstreams.servers, not before.upstreams.servers
+    names = (spec.zones, spec.special_names)
+    return names != (before.zones, before.special_names) or is_alone != was_alone
 
 
 def identify(shapes: Shapes, local: Local, spec: WorkerSpec) -> None:
