@@ -274,6 +274,11 @@ class Upstream(Word):
         "TCP connections opened, for answers that did not fit a datagram.",
         _UPSTREAM,
     )
+    TCP_RETRIES = Metric(
+        "upstream_tcp_retries",
+        "Queries sent over TCP as well, for nothing came over UDP.",
+        _UPSTREAM,
+    )
     PORTS_ERROR = _PORTS, "error"
     PORTS_SILENT = _PORTS, "silent"
     PORTS_AGE = _PORTS, "age"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import socket
 import time
+import zlib
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
+import dns.rcode
 import pytest
 
 from tests.kern.queries import qname_of
-from tests.system.clients import nsid_query, receive
+from tests.system.clients import ask, nsid_query, receive
 from tests.system.front import FrontEnd
 from tests.system.upstream import Asked, FakeUpstream, Response
 from tests.waiting import tried_on_a_busy_machine
@@ -60,3 +64,35 @@ def test_lost_datagrams_do_not_show_to_clients(tmp_path: Path, timeout: str) -> 
             sent_in_all = sum(counts[f"{name} {upstream.address}"] for name in queries)
             assert sent_in_all >= _NAMES + 30
     assert counts["responses SERVFAIL"] == 0
+
+
+@tried_on_a_busy_machine
+def test_names_whose_every_datagram_is_lost_are_answered_over_tcp(
+    tmp_path: Path,
+) -> None:
+    """Every fourth datagram is lost, whatever it asks, and some names lose all."""
+
+    def lossy(asked: Asked) -> list[Response]:
+        lost.update([asked.qname])
+        is_lost = asked.qname.startswith("lost") or not (
+            zlib.crc32(f"{asked.qname}{lost[asked.qname]}".encode()) % 4
+        )
+        return [] if is_lost and not asked.is_tcp else [asked.address()]
+
+    lost: Counter[str] = Counter()
+    names = [*(f"n{n}.loss.test" for n in range(60)), "lost1.test", "lost2.test"]
+    with FakeUpstream(lossy) as upstream:
+        servers = [{"address": str(upstream.address)}]
+        upstreams = {"servers": servers, "timeout": "250ms"}
+        with (
+            FrontEnd(tmp_path, upstreams=upstreams, ring={"workers": 1}) as front,
+            ThreadPoolExecutor(len(names)) as pool,
+        ):
+            responses = list(pool.map(partial(ask, front.address), names))
+
+            rcodes = Counter(dns.rcode.to_text(x.rcode()) for x in responses)
+            counts = front.metrics().counts()
+    assert rcodes == {"NOERROR": len(names)}
+    assert counts[f"upstream_tcp_retries {upstream.address}"] >= 2
+    assert 1 <= counts[f"upstream_tcp_connections {upstream.address}"] <= 4
+    assert [asked.is_tcp for asked in upstream.asked].count(True) >= 2

@@ -30,6 +30,10 @@ _IDLE_NS: Final = 5_000_000_000
 #: For so long a server that closed a connection with queries under way gets no more
 #: queries over one connection than it had answered over that one.
 _BUDGET_NS: Final = 60_000_000_000
+#: For so long a connection may take to be opened: the kernel asks for it four times.
+_OPENING_NS: Final = 10_000_000_000
+#: For so long none is opened for what UDP could serve, where one was of no use.
+_SHY_NS: Final = 10_000_000_000
 
 Done = Callable[[bytes | None], None]
 
@@ -72,7 +76,9 @@ class Exchange:
 class Link:
     """One connection; `asked` and `answers` count what went and came over it."""
 
-    def __init__(self, links: Links, server: UpstreamServer, reactor: Reactor) -> None:
+    def __init__(
+        self, links: Links, server: UpstreamServer, reactor: Reactor, now_ns: int
+    ) -> None:
         self.pending: dict[bytes, Exchange] = {}
         self.asked = self.answers = 0
         self.idle_at_ns = 0
@@ -84,6 +90,7 @@ class Link:
         self._unsent = bytearray()
         self._received = bytearray()
         self._is_open = False
+        self._opening_until_ns = now_ns + _OPENING_NS
         self._socket = socket.socket(
             server.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK
         )
@@ -108,12 +115,15 @@ class Link:
     def forget(self, exchange: Exchange) -> None:
         """Pass over the response to *exchange*, should it come.
 
-        If nothing came over the connection since it was asked, it may be broken.
+        If nothing came over the connection since it was asked, it may be broken; but
+        where datagrams get lost, it takes its time until it is open.
         """
         del self.pending[exchange.identity]
         self._forgotten.add(exchange.identity)
         exchange.link = None
-        if exchange.seen == self.answers or len(self._forgotten) >= _MAX_FORGOTTEN:
+        is_opening = not self._is_open and self._links.now_ns < self._opening_until_ns
+        is_silent = exchange.seen == self.answers and not is_opening
+        if is_silent or len(self._forgotten) >= _MAX_FORGOTTEN:
             self.is_leaving = True
         self._links.left(self)
 
@@ -194,6 +204,12 @@ class Links:
         self._now_ns = 0
         self._budget = 0
         self._budget_deadline_ns = 0
+        self._shy_until_ns = 0
+
+    @property
+    def now_ns(self) -> int:
+        """When they were last asked for something, or swept."""
+        return self._now_ns
 
     def __len__(self) -> int:
         """How many connections there are."""
@@ -216,6 +232,30 @@ class Links:
             self._ask(link, exchange)
         return exchange
 
+    def ask_if_easy(self, rest: bytes, done: Done, now_ns: int) -> Exchange | None:
+        """Send a query over a connection that is there, or the first one.
+
+        None says that there is no room, or that the server takes no connections; one
+        that is down is asked for one at a time, and left alone for a while after it.
+
+        Raises:
+            OSError: no connection can be had.
+        """
+        self._now_ns = now_ns
+        if self._waiting or now_ns < self._shy_until_ns:
+            return None
+        links = [link for link in self._links if not link.is_leaving]
+        link = min(links, key=lambda link: len(link.pending), default=None)
+        if link is None:
+            if self._links:
+                return None
+            link = self._open()
+        if len(link.pending) >= _DEPTH:
+            return None
+        exchange = Exchange(self, rest, done)
+        self._ask(link, exchange)
+        return exchange
+
     def _ask(self, link: Link, exchange: Exchange) -> None:
         link.ask(exchange, self._identities)
         if self._now_ns < self._budget_deadline_ns and link.asked >= self._budget:
@@ -236,7 +276,7 @@ class Links:
         return best if best is not None and len(best.pending) < _DEPTH else None
 
     def _open(self) -> Link:
-        link = Link(self, self._server, self._reactor)
+        link = Link(self, self._server, self._reactor, self._now_ns)
         self._links.append(link)
         self._meter.upstream_count(self._server.index, Upstream.TCP_CONNECTIONS)
         return link
@@ -250,6 +290,8 @@ class Links:
         self._serve()
 
     def _drop(self, link: Link) -> None:
+        if not link.answers:
+            self._shy_until_ns = self._now_ns + _SHY_NS
         link.close()
         if link in self._links:
             self._links.remove(link)

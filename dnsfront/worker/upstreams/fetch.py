@@ -10,12 +10,15 @@ from typing import Final
 
 from dnsfront.dns import edns, wire
 from dnsfront.dns.entry import Entry
+from dnsfront.ipc.stats import MAX_UPSTREAMS
 from dnsfront.worker.clients.waiter import Waiter
 from dnsfront.worker.upstreams.server import Server
 from dnsfront.worker.upstreams.shares import Share
 
 #: RFC 9520, 3.1: at most three queries for one question to one server over UDP.
 MAX_ASKED: Final = 3
+#: The bit of `Fetch.queried` above the counts of all servers.
+_OVER_TCP: Final = 1 << 2 * MAX_UPSTREAMS
 
 #: What stands before and behind the question of a query, by view.
 Forms = tuple[tuple[bytes, bytes], ...]
@@ -67,7 +70,8 @@ class Fetch:
 
     A try is a server and a time-out, `tries` how many of them are over. Within one the
     query may leave several times: first at `sent_at_ns`, last at `asked_at_ns`, and
-    `repeats` times in between; `queried` counts the queries to each server.
+    `repeats` times in between; `queried` counts the queries to each server, and
+    whether one of them was asked over TCP for its silence.
     `sends` changes with every turn to a server or to TCP. A try ends at `deadline_ns`,
     or a time-out after it began where that is 0; one that only waits for what was asked
     before `is_waiting`. *shares* are those that it counts for (`shares.py`).
@@ -165,6 +169,20 @@ class Fetch:
     def count_query(self, server: Server) -> None:
         """Count a query to *server*; two bits each are enough, and cost the least."""
         self.queried += 1 << 2 * server.position
+
+    @property
+    def was_asked_over_tcp(self) -> bool:
+        """Whether a server that was silent over UDP was asked over TCP."""
+        return self.queried >= _OVER_TCP
+
+    @property
+    def is_over_udp(self) -> bool:
+        """Whether what is sent over UDP is what counts; over TCP it may be too."""
+        return self.abandon_tcp is None or self.queried >= _OVER_TCP
+
+    def count_query_over_tcp(self) -> None:
+        """Note that a server that was silent over UDP is asked over TCP."""
+        self.queried |= _OVER_TCP
 
     def last_sent(self, server: Server) -> tuple[Port, bytes] | None:
         """Return the latest port and id that a response of *server* is awaited at."""

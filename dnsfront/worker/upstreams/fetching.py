@@ -100,7 +100,7 @@ class Fetching:
             self._unheard.extend(
                 (fetch, fetch.sends)
                 for fetch in pending.values()
-                if fetch.server is server and fetch.abandon_tcp is None
+                if fetch.server is server and fetch.is_over_udp
             )
             return
         port.heard_ns = self._clock.now_ns
@@ -128,7 +128,7 @@ class Fetching:
                     self._refused_barely(fetch, server, octets)
                 elif octets[2] & 2 == 0:
                     self._use(fetch, server, octets)
-                elif server is fetch.server:
+                elif server is fetch.server and fetch.abandon_tcp is None:
                     self._ask_over_tcp(fetch, server)
             except Exception:  # noqa: BLE001 - one response, not the batch
                 self._survive(fetch)
@@ -265,23 +265,40 @@ class Fetching:
         """Ask again over TCP, because the response did not fit a datagram."""
 
         def done(octets: bytes | None) -> None:
-            if octets is not None and is_bare_error(octets):
-                self._refused_barely(fetch, server, octets)
-                return
-            # Truncated over TCP, the whole response is not whole (RFC 2181, 9).
-            if octets is None or octets[2] & 2 or not is_response(octets, fetch.asked):
+            if octets is None or not self._use_stream(fetch, server, octets):
                 self.fail(fetch)
-                return
-            try:
-                self._use(fetch, server, octets)
-            except Exception:  # noqa: BLE001 - one response, not the worker
-                self._survive(fetch)
 
         self.tries.begin_over_tcp(fetch, self._clock.now_ns)
         if self.sending.ask_over_tcp(fetch, done):
             self._timers.look(fetch, self.tries.look_ns(fetch))
         else:
             self.fail(fetch)
+
+    def _ask_over_tcp_too(self, fetch: Fetch) -> None:
+        """Ask over TCP as well, because nothing came over UDP, which still may."""
+        server = fetch.server
+
+        def done(octets: bytes | None) -> None:
+            fetch.abandon_tcp = None
+            if octets is not None:
+                self._use_stream(fetch, server, octets)
+
+        if self.sending.ask_over_tcp_too(fetch, done):
+            fetch.count_query_over_tcp()
+
+    def _use_stream(self, fetch: Fetch, server: Server, octets: bytes) -> bool:
+        """Take what came over TCP; return whether it was a response to the question."""
+        if is_bare_error(octets):
+            self._refused_barely(fetch, server, octets)
+            return True
+        # Truncated over TCP, the whole response is not whole (RFC 2181, 9).
+        if octets[2] & 2 or not is_response(octets, fetch.asked):
+            return False
+        try:
+            self._use(fetch, server, octets)
+        except Exception:  # noqa: BLE001 - one response, not the worker
+            self._survive(fetch)
+        return True
 
     def fail(self, fetch: Fetch) -> None:
         """Go on without a response of the server that was asked last."""
@@ -304,6 +321,8 @@ class Fetching:
             self.begin(fetch)
         elif act is Act.GIVE_UP:
             self._give_up(fetch)
+        if step.is_over_tcp and not fetch.is_done and fetch.abandon_tcp is None:
+            self._ask_over_tcp_too(fetch)
 
     def _send_stale(self, fetch: Fetch) -> None:
         """Answer from stale data while the fetch goes on (RFC 8767, 5)."""
@@ -340,7 +359,7 @@ class Fetching:
         turns = _TURNS
         while self._unheard and turns:
             unheard, sends = self._unheard.popleft()
-            if unheard.sends == sends and unheard.abandon_tcp is None:
+            if unheard.sends == sends and unheard.is_over_udp:
                 self.fail(unheard)
                 turns -= 1
         while turns:

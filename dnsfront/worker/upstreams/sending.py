@@ -101,6 +101,20 @@ class Sending:
             return False
         return True
 
+    def ask_over_tcp_too(self, fetch: Fetch, done: Done) -> bool:
+        """Ask its server over TCP besides, if a connection has room for that."""
+        server, now_ns = fetch.server, self._clock.now_ns
+        links = self.ports[server.position].links
+        try:
+            exchange = links.ask_if_easy(message(b"", fetch), done, now_ns)
+        except OSError:
+            return False
+        if exchange is None:
+            return False
+        self._meter.upstream_count(server.index, Upstream.TCP_RETRIES)
+        fetch.abandon_tcp = exchange.abandon
+        return True
+
     def distrust_port(self, fetch: Fetch) -> None:
         """Give up the port of an overdue *fetch*, if nothing comes to it any more."""
         server = fetch.server

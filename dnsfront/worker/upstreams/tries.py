@@ -3,7 +3,9 @@
 A try is a server and a time-out. Within it the query is repeated by the round trip that
 was measured, and when a client asks again: three times at most a server and question.
 After it the next server is tried, or more time given to a server that was asked often
-enough.
+enough. One that nothing came from, and that there is no other for, is asked over TCP as
+well: what is lost there is sent again by the kernel (RFC 7766, 5; RFC 9520, 3.1 counts
+the queries over each transport).
 
 Pure: no socket, no meter, no clock. Each rule takes the state of a fetch and what has
 happened, changes that state and returns what is to be done; its caller does it.
@@ -46,13 +48,15 @@ class Step:
     """What is to be done, and what else follows from what has happened.
 
     *is_failure* says that the server failed a query, *is_silence* that the port of that
-    query may be to blame, *may_be_stale* that expired data may be sent meanwhile.
+    query may be to blame, *may_be_stale* that expired data may be sent meanwhile,
+    *is_over_tcp* that the server is to be asked over TCP besides.
     """
 
     act: Act
     is_failure: bool = False
     is_silence: bool = False
     may_be_stale: bool = False
+    is_over_tcp: bool = False
 
 
 _WAIT: Final = Step(Act.WAIT)
@@ -201,7 +205,7 @@ class Tries:
         may_be_stale = fetch.tries > 0
         fetch.tries += 1
         server = fetch.server
-        if fetch.abandon_tcp is not None:
+        if not fetch.is_over_udp:
             return self._go_on(fetch, is_silence=False, may_be_stale=may_be_stale)
         is_silence = not fetch.is_waiting
         if is_silence:
@@ -224,6 +228,7 @@ class Tries:
             is_failure=is_silence,
             is_silence=is_silence,
             may_be_stale=may_be_stale,
+            is_over_tcp=not fetch.was_asked_over_tcp,
         )
 
     def _go_on(self, fetch: Fetch, *, is_silence: bool, may_be_stale: bool) -> Step:
