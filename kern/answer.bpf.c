@@ -72,10 +72,10 @@ static inline void count(enum outcome outcome)
 static inline void count_answered(const struct response *response)
 {
 	u32 worker_id = response->worker_id;
-	u64 *answered = bpf_map_lookup_elem(ANSWERED_BY, &worker_id);
+	struct answered *answered = bpf_map_lookup_elem(ANSWERED_BY, &worker_id);
 
 	if (answered)
-		(*answered)++;
+		answered->responses[response->kind % ANSWER_KINDS]++;
 	__sync_fetch_and_add(&response->cell->hits, 1);
 }
 

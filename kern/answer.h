@@ -39,6 +39,7 @@
 struct response {
 	struct answer *cell;
 	u32 worker_id;
+	u32 kind;
 	u32 at;     /* of the packet in the frame */
 	u32 octets; /* of the packet */
 };
@@ -315,6 +316,7 @@ static inline enum outcome respond(void *ctx, void *data, void *data_end, u32 if
 		records_sum +=
 			0xffff * ANSWER_TTLS - age_records(cell, frame, end, age_s);
 	head = *(u64 *)cell->head;
+	response->kind = cell->kind;
 	asm volatile("" : : : "memory");
 	if (*(volatile u64 *)&cell->serial != serial)
 		return TORN;

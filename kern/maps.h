@@ -18,6 +18,7 @@
 #define PREFERENCES 4     /* worker ids per slot, best first */
 #define ANSWER_WAYS 8     /* answers whose questions share a set of a book */
 #define ANSWER_TTLS 8     /* TTLs that one answer can have */
+#define ANSWER_KINDS 32   /* as what a response counts: its code, and 16 if of a zone */
 #define FRAME_REST_OCTETS 1552
 
 /* Key of `groups`: what the kernel calls a reuseport group, as its sockets were bound. */
@@ -76,7 +77,12 @@ struct answer {
 	u8 view;       /* which of RD, CD and DO a query has to have: 1, 2, 4 */
 	u8 ttls;       /* how many of the following are used */
 	u16 ttl_at[8]; /* ANSWER_TTLS; octets from the first record */
-	u32 unused;
+	u32 kind;      /* below ANSWER_KINDS: as what a response is counted */
+};
+
+/* Value of `answered`, per CPU, one element a worker_id: its responses by their kind. */
+struct answered {
+	u64 responses[32]; /* ANSWER_KINDS */
 };
 
 /* Value of `answering`, one element. */

@@ -11,13 +11,14 @@ import os
 import platform
 import socket
 import struct
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from typing import Final
 
 from dnsfront.errors import KernelError
 from dnsfront.ipc.spec import Endpoint
-from dnsfront.kernel.book import SET_OCTETS, WAYS, BookReader, BookSize
+from dnsfront.kernel.book import KINDS, SET_OCTETS, WAYS, BookReader, BookSize
 from dnsfront.kernel.clients import tries
 from dnsfront.kernel.hook import Hook, HookMode, program_type_of
 from dnsfront.kernel.layouts import layout
@@ -41,6 +42,9 @@ MAX_NETWORKS: Final = 1 << 20
 
 _FRAME: Final = layout("frame")
 _PASSED: Final = layout("passed")
+_ANSWERED: Final = layout("answered")
+#: The responses of a worker by their kind, of one CPU.
+_BY_KIND: Final = struct.Struct(f"={KINDS}Q")
 _ADDRESSES: Final = MapForm(
     MapKind.HASH, 4, MAX_ADDRESSES, key_octets=layout("listener").size_octets
 )
@@ -59,6 +63,10 @@ _FUNCTIONS: Final[dict[HookMode, str]] = {
     "xdp_generic": "answer_generic",
     "tc": "answer_tc",
 }
+
+
+#: How many responses the kernel gave, by worker_id and kind.
+Hits = Counter[tuple[int, int]]
 
 
 class KernelAnswers:
@@ -120,7 +128,8 @@ class KernelAnswers:
                 MapForm(MapKind.ARRAY, layout("answering").size_octets, 1),
             )
             self._answered = self._create(
-                "answered", MapForm(MapKind.PERCPU_ARRAY, 8, _WORKERS)
+                "answered",
+                MapForm(MapKind.PERCPU_ARRAY, _ANSWERED.size_octets, _WORKERS),
             )
             self._passed = self._create(
                 "passed", MapForm(MapKind.PERCPU_ARRAY, _PASSED.size_octets, 1)
@@ -292,20 +301,18 @@ class KernelAnswers:
 
     # -- counters
 
-    def hits(self) -> dict[int, int]:
-        """Return how many responses were given in the name of each worker with a book.
+    def hits(self) -> Hits:
+        """Return the responses given in the name of each worker with a book.
 
         They do not fall when a worker gets another book.
         """
-        return {
-            worker_id: sum(
-                int.from_bytes(octets, "little")
-                for octets in self._answered.lookup_per_cpu(
-                    struct.pack("=I", worker_id)
-                )
-            )
-            for worker_id in self._books
-        }
+        found = Hits()
+        for worker_id in self._books:
+            of_cpus = self._answered.lookup_per_cpu(struct.pack("=I", worker_id))
+            by_kind = zip(*map(_BY_KIND.unpack, of_cpus), strict=True)
+            for kind, counts in enumerate(by_kind):
+                found[worker_id, kind] = sum(counts)
+        return +found
 
     def given(self, worker_id: int, tags: Iterable[int], now_s: int) -> list[bool]:
         """Return which of *tags* are answered for the worker in the second *now_s*."""

@@ -23,6 +23,10 @@ from dnsfront.kernel.layouts import constant, layout
 WAYS: Final = constant("ANSWER_WAYS")
 #: TTLs that an answer can have; one with more is for the worker.
 MAX_TTLS: Final = constant("ANSWER_TTLS")
+#: How many kinds of responses are told apart, and what is added for one of a zone to
+#: its code, which is the kind.
+KINDS: Final = constant("ANSWER_KINDS")
+OF_ZONE: Final = KINDS // 2
 #: The `until_s` of what never expires.
 FOREVER: Final = 0xFFFFFFFF
 
@@ -190,14 +194,16 @@ class Book(BookReader):
         ttl_offsets: Sequence[int],
         aged_at_s: int,
         until_s: int,
+        kind: int,
         now_s: int,
     ) -> int:
         """Have the kernel give this answer from now on, and return its cell.
 
         *key* is the question in lower case, *tail* its true type and class, *head* the
         flags and counts, *body* the records, whose TTLs were true in *aged_at_s*. From
-        *until_s* on the worker is asked. It must fit. An answer of the same tag is
-        replaced; else, in a full set, the one that was not asked for the longest.
+        *until_s* on the worker is asked. It counts as *kind*. It must fit. An answer
+        of the same tag is replaced; else, in a full set, the one that was not asked for
+        the longest.
         """
         cell = self.find(tag)
         if cell < 0:
@@ -216,7 +222,7 @@ class Book(BookReader):
                 count,
                 *ttl_offsets,
                 *_NO_TTLS[count:],
-                0,
+                kind,
             )
             + key
             + bytes(-len(key) % 8)

@@ -169,17 +169,17 @@ def _asked(
             seen = lab.load(names, len(part) / rate + 10, *arguments).run(server.port)
         before, after = counts[-1], _counted(lab, server)
     asked = {key: after[key] - before.get(key, 0) for key in after}
-    by_worker = _by_worker(asked, "queries ")
+    owned = _by_worker(asked, "queries ")
     in_kernel = _by_worker(asked, "kernel ")
-    queries = asked["requests"] + sum(in_kernel.values())
-    owned = [asked_of + in_kernel.get(w, 0) for w, asked_of in by_worker.items()]
+    queries = asked["requests"]
+    woken = [asked_of - in_kernel.get(w, 0) for w, asked_of in owned.items()]
     return {
         "queries": queries,
-        "hit_ratio": (asked["hits"] + sum(in_kernel.values())) / queries,
+        "hit_ratio": asked["hits"] / queries,
         "kernel_ratio": sum(in_kernel.values()) / queries,
         "upstream_ratio": asked["upstream"] / queries,
-        "largest_share": max(owned) / sum(owned),
-        "largest_woken_share": max(by_worker.values()) / sum(owned),
+        "largest_share": max(owned.values()) / sum(owned.values()),
+        "largest_woken_share": max(woken) / sum(owned.values()),
         "lost": seen["lost"],
         "overflow": asked["overflow"],
     }

@@ -123,6 +123,7 @@ class AnswerLab:
             ttl_offsets=entry.ttl_offsets,
             aged_at_s=entry.aged_at,
             until_s=min(entry.expires_at, FOREVER),
+            kind=entry.head[1] & 0xF,
             now_s=now_s(),
         )
 

@@ -49,8 +49,8 @@ def count(world: World) -> Counted:
         udp.sent + world.own_sent,
         udp.answered + world.own_answered,
         in_kernel,
-        in_kernel + sum(_values(metrics, "dnsfront_queries_total", transport="udp")),
-        in_kernel + sum(_values(metrics, "dnsfront_responses_total")) - tcp.answered,
+        sum(_values(metrics, "dnsfront_queries_total", transport="udp")),
+        sum(_values(metrics, "dnsfront_responses_total")) - tcp.answered,
         {
             (x.name, frozenset(x.labels.items())): x.value
             for x in metrics.samples

@@ -100,7 +100,9 @@ def bring_in(front: FrontEnd, *qnames: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["tc", "xdp"])
-def test_hits_of_the_kernel_reach_no_worker(front: FrontEnd, mode: str) -> None:
+def test_hits_of_the_kernel_reach_no_worker_and_count_as_its_own(
+    front: FrontEnd, mode: str
+) -> None:
     front.configure(kernel_cache={"mode": mode})
     assert front.command("reload")[0] == 0
     bring_in(front, "a.test", "www.zone.test")
@@ -117,6 +119,10 @@ def test_hits_of_the_kernel_reach_no_worker(front: FrontEnd, mode: str) -> None:
     changed = {name: n for name in after if (n := after[name] - before[name])}
     assert changed == {
         "kernel_cache_hits": 40,
+        "queries udp": 40,
+        "responses NOERROR": 40,
+        "cache_requests": 20,
+        "cache_hits": 20,
         # Responses on their way to the client come by lo, too.
         "kernel_cache_passed not_ours": changed["kernel_cache_passed not_ours"],
     }

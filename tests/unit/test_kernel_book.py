@@ -50,6 +50,7 @@ class Shelf:
             ttl_offsets=(TTL_AT,),
             aged_at_s=now_s,
             until_s=now_s + 60,
+            kind=3,
             now_s=now_s,
         )
 
@@ -94,7 +95,7 @@ def test_cell_has_the_layout_of_the_header() -> None:
         "view": 1,
         "ttls": 1,
         "ttl_at": [TTL_AT, 0, 0, 0, 0, 0, 0, 0],
-        "unused": 0,
+        "kind": 3,
     }
     padded = KEY + bytes(-len(KEY) % 8)
     assert room.startswith(padded + BODY)

@@ -20,7 +20,7 @@ from dnsfront.errors import DnsfrontError
 from dnsfront.ipc.messages import CloseBook, KeepBook
 from dnsfront.ipc.packets import Descriptor
 from dnsfront.ipc.spec import Listener
-from dnsfront.kernel.answers import KernelAnswers
+from dnsfront.kernel.answers import Hits, KernelAnswers
 from dnsfront.kernel.book import BookSize, book_size, room_octets_for, tag_of
 from dnsfront.kernel.steering import BpfSteering, Steering
 from dnsfront.ring.qhash import qname_digest
@@ -63,11 +63,11 @@ class KernelCache:
         self._reason: str | None = None
         self._notices: list[ChangeNotice] = []
         self._timer: asyncio.TimerHandle | None = None
-        #: Hits of programs that are gone, by worker_id.
-        self._carried: collections.Counter[int] = collections.Counter()
+        #: Hits of programs that are gone.
+        self._carried = Hits()
         self._carried_passed: collections.Counter[str] = collections.Counter()
         #: Hits of the present programs that were for workers who are gone.
-        self._old_hits: dict[int, int] = {}
+        self._old_hits = Hits()
         #: Called when every worker is to get another book, or none.
         self.on_new_books: Callable[[], None] = _ignore
 
@@ -146,17 +146,18 @@ class KernelCache:
             size.sets_octets, size.answers_octets, *(Descriptor(fd) for fd in fds)
         )
 
-    def forget(self, worker_id: int) -> int:
-        """Answer no more for a worker that is gone for good; return its hits.
+    def forget(self, worker_id: int) -> collections.Counter[int]:
+        """Answer no more for a worker that is gone for good; return its hits, by kind.
 
         The next one with its worker_id begins at 0.
         """
-        hits = self.hits().get(worker_id, 0)
-        del self._carried[worker_id]
+        hits = self.hits()[worker_id]
+        for key in [key for key in self._carried if key[0] == worker_id]:
+            del self._carried[key]
         if self._answers is not None:
-            self._old_hits.update(
-                {k: v for k, v in self._answers.hits().items() if k == worker_id}
-            )
+            now = self._answers.hits()
+            for key in [key for key in now if key[0] == worker_id]:
+                self._old_hits[key] = now[key]
             self._answers.remove_book(worker_id)
         return hits
 
@@ -260,13 +261,17 @@ class KernelCache:
         ]
         return list(dict.fromkeys(found))
 
-    def hits(self) -> dict[int, int]:
-        """Return how many responses the kernel gave, by worker_id."""
-        hits = collections.Counter(self._carried)
-        if self._answers is not None:
-            for worker_id, count in self._answers.hits().items():
-                hits[worker_id] += count - self._old_hits.get(worker_id, 0)
-        return hits
+    def hits(self) -> collections.defaultdict[int, collections.Counter[int]]:
+        """Return how many responses the kernel gave, by worker_id and kind."""
+        found: collections.defaultdict[int, collections.Counter[int]]
+        found = collections.defaultdict(collections.Counter)
+        for (worker_id, kind), count in self._all_hits().items():
+            found[worker_id][kind] = count
+        return found
+
+    def _all_hits(self) -> Hits:
+        now = Hits() if self._answers is None else self._answers.hits()
+        return self._carried + (now - self._old_hits)
 
     def passed(self) -> dict[str, int]:
         """Return how many packets passed on, by the reason."""
@@ -284,7 +289,7 @@ class KernelCache:
             notice = self._notices.pop()
             asyncio.get_running_loop().remove_reader(notice.fileno())
             notice.close()
-        self._carried = collections.Counter(self.hits())
+        self._carried = self._all_hits()
         self._carried_passed = collections.Counter(self.passed())
         self._old_hits.clear()
         answers, self._answers = self._answers, None

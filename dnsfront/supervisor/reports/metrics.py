@@ -31,6 +31,7 @@ from dnsfront.supervisor.admin.http import AdminCounts
 from dnsfront.supervisor.change.in_force import InForce
 from dnsfront.supervisor.change.outcome import Outcome
 from dnsfront.supervisor.kernel_cache.kernel_cache import KernelCache
+from dnsfront.supervisor.reports.counted import Read, counted
 from dnsfront.supervisor.reports.readiness import DRAINED, Readiness
 from dnsfront.supervisor.sockets.datapath import Datapath
 from dnsfront.supervisor.upstreams.registry import UpstreamRegistry
@@ -59,8 +60,6 @@ def _by_metric(words: Iterable[Word]) -> dict[stats.Metric, list[Word]]:
 _OF_WORKERS: Final = _by_metric(stats.PAGE_WORDS)
 _OF_UPSTREAMS: Final = _by_metric(stats.Upstream)
 
-#: From the index of a word to what it holds.
-_Read = Callable[[int], int]
 Exposition = Callable[[str], tuple[bytes, str]]
 
 
@@ -127,7 +126,8 @@ class _FrontCollector(Collector):
 
     def _page_metrics(self) -> Iterator[Metric]:
         pages = {name: tally.words for name, tally in self.roster.tallies.items()}
-        readers: dict[str, _Read] = {name: x.__getitem__ for name, x in pages.items()}
+        in_kernel = self.roster.kernel_hits()
+        readers = {name: counted(x, in_kernel[name]) for name, x in pages.items()}
 
         def read_all(at: int) -> int:
             return sum(page[at] for page in pages.values())
@@ -235,7 +235,7 @@ class _FrontCollector(Collector):
             "kernel_cache_hits",
             "Queries answered in the kernel, in the name of the owner.",
             "worker",
-            self.roster.kernel_hits(),
+            {name: hits.total() for name, hits in self.roster.kernel_hits().items()},
         )
         yield GaugeMetricFamily(
             "dnsfront_kernel_cache_entries",
@@ -315,7 +315,7 @@ def _family(metric: stats.Metric) -> _Family:
     return family(f"dnsfront_{metric.name}", metric.text, labels=metric.labels)
 
 
-def _add(family: _Family, owner: tuple[str, ...], word: Word, read: _Read) -> None:
+def _add(family: _Family, owner: tuple[str, ...], word: Word, read: Read) -> None:
     """Add what one line of `ipc/stats.py` declares, of one worker or upstream."""
     labels = (*owner, word.label) if word.label else owner
     indices = range(word, word + word.metric.words)

@@ -16,12 +16,13 @@ from dnsfront.supervisor.change.progress import Progress
 from dnsfront.supervisor.host import form
 from dnsfront.supervisor.host.phase import Life
 from dnsfront.supervisor.kernel_cache.kernel_cache import KernelCache
+from dnsfront.supervisor.reports.counted import counted
 from dnsfront.supervisor.reports.lookup import look_up
 from dnsfront.supervisor.reports.readiness import Readiness
 from dnsfront.supervisor.sockets.datapath import Datapath
 from dnsfront.supervisor.upstreams.registry import UpstreamRegistry
 from dnsfront.supervisor.workers.roster import Roster
-from dnsfront.supervisor.workers.tally import Tally
+from dnsfront.supervisor.workers.tally import KernelHits, Tally
 from dnsfront.supervisor.workers.worker import Worker
 
 
@@ -55,6 +56,7 @@ class Reports:
         config, table = self._in_force.candidate.config, self._in_force.candidate.table
         owned = table.slots_of()
         running = {worker.name: worker for worker in self._roster}
+        in_kernel = self._roster.kernel_hits()
         configured = {worker.name: worker for worker in config.ring.workers}
         workers = [
             {
@@ -63,13 +65,10 @@ class Reports:
                 "share": owned.get(name, 0) / table.slots,
                 "standby": name in configured and configured[name].standby,
                 **self._process(name, running.get(name)),
-                **_traffic(self._roster.tallies.of(name)),
+                **_traffic(self._roster.tallies.of(name), in_kernel[name]),
             }
             for name in [*configured, *(running.keys() - configured.keys())]
         ]
-        in_kernel = self._roster.kernel_hits()
-        for worker in workers:
-            worker["kernel_hits"] = in_kernel.get(worker["name"], 0)
         return {
             "generation": self._datapath.publisher.generation,
             "phase": self._life.phase.value,
@@ -86,7 +85,7 @@ class Reports:
             },
             "kernel_cache": {
                 **self._kernel_cache.report(),
-                "hits": sum(in_kernel.values()),
+                "hits": sum(hits.total() for hits in in_kernel.values()),
                 "entries": self._roster.tallies.sum_of(Counter.KERNEL_ENTRIES),
                 "size_bytes": self._roster.tallies.sum_of(Counter.KERNEL_OCTETS),
             },
@@ -185,17 +184,13 @@ class Reports:
         ]
 
 
-def hit_ratio(tally: Tally) -> float | None:
-    """Return hits over cache requests, None before the first request."""
-    requests = tally.words[Counter.CACHE_REQUESTS]
-    return tally.words[Counter.CACHE_HITS] / requests if requests else None
-
-
-def _traffic(tally: Tally) -> dict[str, Any]:
-    words = tally.words
+def _traffic(tally: Tally, in_kernel: KernelHits) -> dict[str, Any]:
+    words, read = tally.words, counted(tally.words, in_kernel)
+    requests = read(Counter.CACHE_REQUESTS)
     return {
-        "queries": sum(words[word] for word in QUERIES.values()),
-        "hit_ratio": hit_ratio(tally),
+        "queries": sum(read(word) for word in QUERIES.values()),
+        "hit_ratio": read(Counter.CACHE_HITS) / requests if requests else None,
+        "kernel_hits": in_kernel.total(),
         "cache_entries": words[Counter.CACHE_ENTRIES],
         "cache_bytes": words[Counter.CACHE_OCTETS],
         "pending": words[Counter.PENDING],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from dnsfront.errors import ControlError, UnavailableError
@@ -12,7 +13,7 @@ from dnsfront.kernel.pages import MAX_WORKER_ID
 from dnsfront.supervisor.workers.peering import Peering
 from dnsfront.supervisor.workers.state import Ended, State
 from dnsfront.supervisor.workers.surroundings import Surroundings
-from dnsfront.supervisor.workers.tally import Tallies
+from dnsfront.supervisor.workers.tally import KernelHits, Tallies
 from dnsfront.supervisor.workers.worker import Worker
 
 
@@ -142,12 +143,13 @@ class Roster:
         for worker in self:
             worker.give_book()
 
-    def kernel_hits(self) -> dict[str, int]:
+    def kernel_hits(self) -> defaultdict[str, KernelHits]:
         """Return how many responses the kernel gave in each name, whoever bears it."""
-        hits = {name: tally.kernel_hits for name, tally in self.tallies.items()}
+        hits: defaultdict[str, KernelHits] = defaultdict(KernelHits)
+        hits.update({name: tally.kernel_hits for name, tally in self.tallies.items()})
         now = self._around.kernel_cache.hits()
         for worker in self:
-            hits[worker.name] += now.get(worker.worker_id, 0)
+            hits[worker.name] = hits[worker.name] + now[worker.worker_id]
         return hits
 
     # -- going

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection
 from typing import Final
 
@@ -11,6 +12,9 @@ from dnsfront.ipc import stats
 #: Names whose workers are gone and whose counters are still shown: as many as there
 #: may be workers, so that a whole ring can be renamed. Each takes a page of 56 KiB.
 MAX_GONE: Final = 64
+
+#: Responses that the kernel gave, by their kind (`kernel/book.py`).
+KernelHits = Counter[int]
 
 
 class Tally:
@@ -27,7 +31,7 @@ class Tally:
         self.restarts = 0
         self.steered = 0
         self.dropped = 0
-        self.kernel_hits = 0
+        self.kernel_hits = KernelHits()
 
     def reset_gauges(self) -> None:
         """Forget the state of a process that is no more."""

@@ -15,11 +15,12 @@ from dnsfront.dns.entry import (
     ODD_ERRORS,
     ODD_ROTATES,
     ODD_STUB,
+    ODD_ZONE,
     Entry,
 )
 from dnsfront.dns.observer import Observer
 from dnsfront.ipc.stats import Counter
-from dnsfront.kernel.book import FOREVER, Book, tag_of
+from dnsfront.kernel.book import FOREVER, OF_ZONE, Book, tag_of
 from dnsfront.ring.qhash import qname_digest
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 #: What depends on more than the question and the view, or is not for UDP as it is.
 _NOT_FOR_THE_KERNEL: Final = ODD_ERRORS | ODD_ANY | ODD_ROTATES | ODD_STUB
+#: The response code, in the second octet of a response's flags.
+_RCODE: Final = 0xF
 #: Entries put into the book in one round: some tenths of a millisecond's work.
 _AT_ONCE: Final = 64
 #: Entries that wait for it; others are put there when they are asked for again.
@@ -146,6 +149,7 @@ class Bookkeeper:
             ttl_offsets=entry.ttl_offsets,
             aged_at_s=entry.aged_at,
             until_s=min(entry.due_at, FOREVER),
+            kind=entry.head[1] & _RCODE | (OF_ZONE if entry.odd & ODD_ZONE else 0),
             now_s=now_s,
         )
         other = self._entries[cell]
