@@ -20,6 +20,7 @@
  *   --timeout S       a query without a response after S seconds is lost
  * (default 1)
  *   --records FILE    write what became of each query, as record.h says
+ *   --hold            stop (SIGSTOP) before the first query and after the last response
  *
  * SIGTERM ends the sending early; what is on its way is still waited for.
  *
@@ -404,6 +405,8 @@ int main(int argc, char **argv)
 		}
 	}
 
+	if (options.hold)
+		raise(SIGSTOP);
 	start = now_ns();
 	end = start + options.seconds * 1e9;
 	if (options.rate)
@@ -415,6 +418,8 @@ int main(int argc, char **argv)
 		sleep_ns(TICK_NS);
 		receive_all();
 	}
+	if (options.hold)
+		raise(SIGSTOP);
 	if (records && fclose(records)) {
 		perror(options.records);
 		return 1;

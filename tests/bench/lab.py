@@ -44,8 +44,15 @@ class Settings:
 class Lab:
     """Owns all that a benchmark starts; leaving it leaves nothing behind."""
 
-    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        say: Callable[[str], None],
+        peers: Sequence[Peer] = MEASURED,
+    ) -> None:
+        """Begin with *peers*, those of which cannot take part being left out."""
         self.settings = settings
+        self._wanted = peers
         self.say = say
         self._stack = ExitStack()
 
@@ -76,7 +83,7 @@ class Lab:
         self.peers: list[Peer] = []
         self.left_out: dict[str, str] = {}
         older = self.settings.before
-        for peer in (*MEASURED, *(before(Path(older)) if older else ())):
+        for peer in (*self._wanted, *(before(Path(older)) if older else ())):
             if not peer.is_installed():
                 self.left_out[peer.name] = f"not installed; {peer.remedy}"
                 continue
@@ -165,7 +172,7 @@ class Lab:
         port = free_port()
         command = peer.configure(directory, port, self._upstream_port)
         log = directory / "log"
-        return Server(peer.name, command, port=port, log=log, cpus=cpus)
+        return Server(peer.name, command, port=port, log=log, host=peer.host, cpus=cpus)
 
     # -- load
 
@@ -178,7 +185,7 @@ class Lab:
         """Have *server* cache all *count* names; the second pass gets what was lost."""
         in_turn = self.load(names, 60, "--limit", str(count), "--window", "128")
         for _ in range(2):
-            done = in_turn.run(server.port)
+            done = in_turn.run(server.port, server.host)
             if done["answered"] == done["sent"] == count:
                 return
         raise BenchError(f"{server.name} lost {done['lost']} of {count} names twice")
@@ -188,7 +195,7 @@ class Lab:
         busy_s = machine_busy_s()
         upstream = self.upstream.cpu()
         before = server.cpu()
-        seen = load.run(server.port)
+        seen = load.run(server.port, server.host)
         used = server.cpu() - before
         upstream_s = (self.upstream.cpu() - upstream).total_s
         busy_s = machine_busy_s() - busy_s

@@ -17,6 +17,7 @@ struct options {
 	const char *server, *names, *records;
 	int port, sockets, window;
 	double seconds, timeout, rate, zipf;
+	bool hold;
 	uint64_t limit;
 	struct query_form form;
 };
@@ -42,6 +43,7 @@ static bool parse(int argc, char **argv)
 		{"zipf", 1, NULL, 'z'},
 		{"random-label", 0, NULL, 'R'},
 		{"edns", 0, NULL, 'e'},
+		{"hold", 0, NULL, 'h'},
 		{"nsid", 0, NULL, 'N'},
 		{"timeout", 1, NULL, 't'},
 		{"records", 1, NULL, 'F'},
@@ -83,6 +85,9 @@ static bool parse(int argc, char **argv)
 			break;
 		case 'e':
 			options.form.edns = true;
+			break;
+		case 'h':
+			options.hold = true;
 			break;
 		case 'N':
 			options.form.nsid = true;

@@ -23,6 +23,9 @@ CACHE_ENTRIES: Final = 1_000_000
 #: Makes a response of 100 octets to a qname of 24: 12 + 24 + 4 + 12 + 1 + 47.
 _FILLER: Final = "m" * 47
 
+#: Networks of clients: of lo, and of `tests/bench/wires.py`.
+_CLIENTS: Final = '"127.0.0.0/8", "10.80.0.0/24"'
+
 #: Returns the command, having written what it needs into the directory.
 Configure = Callable[[Path, int, int], Sequence[str]]
 
@@ -36,6 +39,8 @@ class Peer:
     remedy: str
     version_command: Sequence[str]
     configure: Configure
+    #: The address that it serves.
+    host: str = HOST
 
     def is_installed(self) -> bool:
         return shutil.which(self.program) is not None
@@ -64,26 +69,31 @@ def _dnsfront(
     workers: int = 1,
     entries: int = CACHE_ENTRIES,
     kernel_mode: str = "off",
+    host: str = HOST,
+    more: str = "",
 ) -> Sequence[str]:
     config = directory / "dnsfront.yaml"
     config.write_text(f"""\
-listen: ["{HOST}:{port}"]
+listen: ["{host}:{port}"]
+access: {{allow: [{_CLIENTS}]}}
 ring: {{seed: bench, workers: {workers}}}
 upstreams: {{servers: [{{address: "{HOST}:{upstream_port}"}}]}}
 cache: {{max_entries: {entries}{more_cache}}}
 kernel_cache: {{mode: {kernel_mode}}}
 admin: {{listen: "{HOST}:{free_port()}", socket: {directory}/control.sock}}
-""")
+{more}""")
     return [*command, "run", "-c", str(config)]
 
 
-def _dnsdist(directory: Path, port: int, upstream_port: int) -> Sequence[str]:
+def _dnsdist(
+    directory: Path, port: int, upstream_port: int, *, host: str = HOST
+) -> Sequence[str]:
     config = directory / "dnsdist.conf"
     config.write_text(f"""\
-setLocal("{HOST}:{port}")
+setLocal("{host}:{port}")
 newServer({{address="{HOST}:{upstream_port}", checkName="health.bench."}})
 getPool(""):setCache(newPacketCache({CACHE_ENTRIES}))
-setACL({{"127.0.0.0/8"}})
+setACL({{{_CLIENTS}}})
 setSecurityPollSuffix("")
 """)
     return ["dnsdist", "--supervised", "--disable-syslog", "-C", str(config)]
@@ -258,6 +268,11 @@ def with_workers(peer: Peer, workers: int) -> Peer:
 def with_cache(peer: Peer, entries: int) -> Peer:
     """Return a form of the front end with room for so many *entries* a worker."""
     return replace(peer, configure=partial(peer.configure, entries=entries))
+
+
+def at(peer: Peer, host: str) -> Peer:
+    """Return dnsdist, or a form of the front end, serving another address."""
+    return replace(peer, host=host, configure=partial(peer.configure, host=host))
 
 
 def with_kernel_answers(peer: Peer, mode: str = "auto") -> Peer:

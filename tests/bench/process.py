@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 _TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
 _PROC: Final = Path("/proc")
+#: The process whose children are the kernel's threads.
+_KERNEL_THREADS: Final = 2
+_TIMERS: Final = _PROC / "timer_list"
+_IDLE: Final = re.compile(r"\.(?:idle|iowait)_sleeptime\s*: (\d+) nsecs")
 
 
 @dataclass(frozen=True)
@@ -92,8 +98,56 @@ def activity_of(pids: Iterable[int]) -> Activity:
     return Activity(ran_ns / 1e9, switches)
 
 
+@dataclass(frozen=True)
+class Others:
+    """How long each process ran that is neither ours nor the kernel's own."""
+
+    ran_ns: Mapping[int, int]
+
+    @classmethod
+    def now(cls) -> Others:
+        own = {*tree(os.getpid()), *tree(_KERNEL_THREADS)}
+        pids = {int(x.name) for x in _PROC.iterdir() if x.name.isdigit()} - own
+        ran_ns = {}
+        for pid in pids:
+            with suppress(FileNotFoundError, ProcessLookupError):
+                ran_ns[pid] = int(activity_of([pid]).ran_s * 1e9)
+        return cls(ran_ns)
+
+    def __sub__(self, other: Others) -> float:
+        """Return the seconds since *other*, less what has ended meanwhile."""
+        changes = (ns - other.ran_ns.get(pid, 0) for pid, ns in self.ran_ns.items())
+        return sum(max(0, change) for change in changes) / 1e9
+
+
 def machine_busy_s() -> float:
-    """Return the CPU time that the whole machine has used so far, interrupts too."""
+    """Return the CPU time that the whole machine has used so far, interrupts too.
+
+    As root it is the time in which no CPU was idle, to the microsecond. Otherwise it is
+    what ticks found running: work that begins or ends with a tick is counted badly.
+    """
+    with suppress(OSError):
+        return sum(map(_busy_ns, sorted(os.sched_getaffinity(0)))) / 1e9
+    return _sampled_busy_s()
+
+
+def _busy_ns(cpu: int) -> int:
+    """Return how long *cpu* was not idle, since the start and by an unknown amount.
+
+    Its idle time is added up when it leaves that state, so we go there to read.
+    """
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {cpu})
+        text = _TIMERS.read_text()
+    finally:
+        os.sched_setaffinity(0, allowed)
+    now = int(text.partition("now at ")[2].partition(" ")[0])
+    own = text.partition(f"\ncpu: {cpu}\n")[2].partition("\ncpu: ")[0]
+    return now - sum(map(int, _IDLE.findall(own)))
+
+
+def _sampled_busy_s() -> float:
     with (_PROC / "stat").open() as file:
         fields = file.readline().split()[1:]
     user, nice, system, _idle, _iowait, irq, softirq = map(int, fields[:7])

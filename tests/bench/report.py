@@ -22,7 +22,7 @@ from tests.bench.under_load import median_of
 
 _RESULTS: Final = Path(__file__).resolve().parent / "results"
 #: What others did on the machine is told from this share of its busy time on.
-_OTHERS_SHARE: Final = 0.05
+OTHERS_SHARE: Final = 0.05
 
 #: Per measurement: column title, key of the round, digits after the point.
 _COLUMNS: Final[dict[str, Sequence[tuple[str, str, int]]]] = {
@@ -116,7 +116,7 @@ def remarks(rounds: dict[str, list[Round]]) -> Iterator[str]:
     yield from doubts()
     for what, seen in rounds.items():
         shares = [each["others_share"] for each in seen if "others_share" in each]
-        if shares and (worst := max(shares)) > _OTHERS_SHARE:
+        if shares and (worst := max(shares)) > OTHERS_SHARE:
             yield f"{what}: other programs used up to {worst:.0%} of the busy CPU time"
         for server in dict.fromkeys(each["server"] for each in seen):
             mine = [each for each in seen if each["server"] == server]

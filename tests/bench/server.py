@@ -46,11 +46,13 @@ class Server:
         *,
         port: int,
         log: Path,
+        host: str = HOST,
         pass_fds: Sequence[int] = (),
         cpus: Sequence[int] = (),
     ) -> None:
         """Execute *command*, whose output goes to *log*; it may use *cpus* or all."""
         self.name = name
+        self.host = host
         self.port = port
         self._log = log
         self._is_closed = False
@@ -90,7 +92,7 @@ class Server:
     def wait_first_answer(self, within_s: float = 30) -> float:
         """Ask until there is an answer, and return the seconds since the start."""
         with socket.socket(type=socket.SOCK_DGRAM) as sock:
-            sock.connect((HOST, self.port))
+            sock.connect((self.host, self.port))
             sock.settimeout(_RETRY_S)
             while time.monotonic() < self.started_at + within_s:
                 asked_at = time.monotonic()
