@@ -26,7 +26,7 @@ from dnsfront.errors import (
 )
 from dnsfront.ring.qhash import hash_key
 from dnsfront.ring.table import moves
-from dnsfront.supervisor.reports.lookup import MAX_NAMES, look_up
+from dnsfront.supervisor.reports.lookup import MAX_NAMES, Destined, look_up
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -54,6 +54,7 @@ def check(arguments: argparse.Namespace) -> int:
         _counted(len(config.listen), "address", "es"),
         _counted(len(config.ring.workers), "worker"),
         _counted(len(config.upstreams.servers), "upstream"),
+        *([_counted(len(config.pools), "pool")] if config.pools else []),
         _counted(len(config.zones), "zone"),
     )
     print(f"{arguments.config}: OK, {', '.join(counts)}")
@@ -123,16 +124,28 @@ def lookup(arguments: argparse.Namespace) -> int:
         types = ",".join(where.get("in_kernel", ()))
         by_kernel = [f"(in the kernel: {types})"] if types else []
         shown = "-" if owner is None else owner
-        print(where["name"], where["slot"], shown, *rest, *by_kernel)
+        to = forward_text(where.get("forward"))
+        print(where["name"], where["slot"], shown, *rest, *to, *by_kernel)
     return 0
+
+
+def forward_text(forward: dict[str, Any] | None) -> list[str]:
+    """Return in brackets where a name goes to, nothing where all names go there."""
+    if not forward or forward["by"] is None:
+        return []
+    server = f" {forward['server']}" if forward["server"] else ""
+    return [f"(to {forward['to']}{server} by {forward['by']})"]
 
 
 def _computed(
     arguments: argparse.Namespace, names: Iterable[str]
 ) -> Iterator[dict[str, Any]]:
-    section = load(arguments.config).ring
-    table, key = section.table(), hash_key(section.seed)
-    return (look_up(name, table, key) for name in names)
+    config = load(arguments.config)
+    table, key = config.ring.table(), hash_key(config.ring.seed)
+    destined = Destined(config)
+    return (
+        {**look_up(name, table, key), "forward": destined.of(name)} for name in names
+    )
 
 
 def _asked(

@@ -21,7 +21,7 @@ from dnsfront.config.model import Config
 from dnsfront.dns import messages
 from dnsfront.errors import PrivilegeError, UnavailableError, UsageError, WireError
 from dnsfront.ring.qhash import hash_key
-from dnsfront.supervisor.reports.lookup import look_up
+from dnsfront.supervisor.reports.lookup import Destined, look_up
 
 #: Datagrams get lost; each try has an equal part of the time.
 _TRIES: Final = 3
@@ -54,6 +54,7 @@ def query(arguments: argparse.Namespace) -> int:
         "slots": placed["slots"],
         "owner": placed["owner"],
         "owner_by": placed["by"],
+        "forward": placed.get("forward"),
         "answered_by": message.nsid,
         **asdict(message),
     }
@@ -80,7 +81,9 @@ def _placed(arguments: argparse.Namespace, config: Config) -> dict[str, Any]:
     except (UnavailableError, PrivilegeError) as exc:
         tell(f"query: the owner is the one that {arguments.config} has: {exc}")
         table, key = config.ring.table(), hash_key(config.ring.seed)
-        return {**look_up(arguments.name, table, key), "by": "file"}
+        forward = Destined(config).of(arguments.name)
+        placed = look_up(arguments.name, table, key)
+        return {**placed, "by": "file", "forward": forward}
     return {"by": "server", "slots": None, **placed}
 
 
@@ -185,6 +188,11 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
     else:
         standing = "" if answered_by == owner else f", not the owner{by}"
         yield f"answered by: {answered_by}{standing}"
+    forward = told["forward"]
+    if forward is not None:
+        suffix = f", by {forward['by']}" if forward["by"] else ""
+        server = f", server {forward['server']}" if forward["server"] else ""
+        yield f"goes to: {forward['to'] or 'nobody'}{suffix}{server}"
     for error in told["errors"]:
         parts = (f"error {error['code']}", error["name"], error["text"])
         yield ": ".join(filter(None, parts))

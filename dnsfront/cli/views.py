@@ -200,12 +200,16 @@ def _workers(
 def _upstreams(status: Mapping[str, Any]) -> RenderableType:
     if not status["upstreams"]:
         return Text("no upstreams")
-    table = _table("UPSTREAM", "STATE", left=2)
+    # The servers of several pools are told apart; with one there is nothing to tell.
+    has_pools = len(status.get("pools", ())) > 1
+    pool = ["POOL"] if has_pools else []
+    table = _table("UPSTREAM", *pool, "STATE", left=2 + has_pools)
     for upstream in status["upstreams"]:
         state = Text("up", style="green")
         if not upstream["up"]:
             state = Text(_down(upstream), style="red")
-        table.add_row(upstream["address"], state)
+        of_pool = [upstream["pool"]] if has_pools else []
+        table.add_row(upstream["address"], *of_pool, state)
     return table
 
 

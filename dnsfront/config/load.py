@@ -7,7 +7,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -22,10 +22,12 @@ from dnsfront.errors import ConfigError
 Inspection = Callable[[Config], Iterable[Fault]]
 
 _MAX_SHOWN: Final = 60
+_OF_A_KEY: Final = "[key]"
 
 #: What is wanted, by pydantic's type of error; filled in from the error's context.
 _WANTED: Final = {
     "bool_type": "true or false",
+    "dict_type": "a mapping of names",
     "finite_number": "a number",
     "float_type": "a number",
     "greater_than_equal": "at least {ge}",
@@ -102,7 +104,7 @@ def _validate(
             return Config.model_validate(rest, context=context), faults
         except ValidationError as exc:
             errors = exc.errors(include_url=False)
-        paths = [_original(error["loc"], removed) for error in errors]
+        paths = [_original(_place(error), removed) for error in errors]
         if not removed:
             faults = [
                 _fault(path, error) for path, error in zip(paths, errors, strict=True)
@@ -114,6 +116,12 @@ def _validate(
         if len(removed) == count:
             return None, faults
         rest = {"listen": [], **_without(removed, (), data)}
+
+
+def _place(error: ErrorDetails) -> KeyPath:
+    """Return where *error* stands: pydantic has a word behind keys that are wrong."""
+    place = error["loc"]
+    return place[:-1] if place[-1] == _OF_A_KEY else place
 
 
 def _without(removed: set[KeyPath], path: KeyPath, value: Any) -> Any:  # noqa: ANN401 - YAML
@@ -169,13 +177,18 @@ def _likely_key(path: KeyPath) -> str:
 def _keys_beside(path: KeyPath) -> dict[str, str]:
     """Return the keys of the section that *path* is in, with their descriptions."""
     model: type[BaseModel] = Config
+    is_name = False
     for part in path[:-1]:
-        if isinstance(part, str):
-            model = next(
-                _model_in(field.annotation)
+        if isinstance(part, str) and not is_name:
+            annotation = next(
+                field.annotation
                 for name, field in model.model_fields.items()
                 if part == (field.alias or name)
             )
+            model = _model_in(annotation)
+            is_name = get_origin(annotation) is dict  # its keys are the operator's
+        else:
+            is_name = False
     return {
         field.alias or name: field.description or ""
         for name, field in model.model_fields.items()
@@ -183,9 +196,10 @@ def _keys_beside(path: KeyPath) -> dict[str, str]:
 
 
 def _model_in(annotation: Any) -> type[BaseModel]:  # noqa: ANN401 - a type expression
-    """Return the model itself, or that of a tuple's entries."""
+    """Return the model itself, or that of a tuple's or a mapping's entries."""
     inner = get_args(annotation)
-    found: type[BaseModel] = inner[0] if inner else annotation
+    is_mapping = get_origin(annotation) is dict
+    found: type[BaseModel] = inner[1 if is_mapping else 0] if inner else annotation
     return found
 
 

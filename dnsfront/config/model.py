@@ -9,16 +9,20 @@ from typing import Any, Final
 from pydantic import Field
 from pydantic.json_schema import GenerateJsonSchema
 
+from dnsfront.config.document import KeyPath
 from dnsfront.config.sections.cache import Cache, KernelCache
 from dnsfront.config.sections.clients import Access, Limits
+from dnsfront.config.sections.forward import forward_mistakes, forward_warnings
 from dnsfront.config.sections.operators import Admin, Log
 from dnsfront.config.sections.protocol import Edns, Identity
 from dnsfront.config.sections.ring import Ring
 from dnsfront.config.sections.section import Fault, Section, as_written, repeated
 from dnsfront.config.sections.upstreams import Upstreams
 from dnsfront.config.sections.zones import SpecialNames, Zone
-from dnsfront.config.values import Address
+from dnsfront.config.values import Address, PoolName, Suffix
+from dnsfront.dns.names import qname_from_text, qname_to_text
 from dnsfront.errors import Mistake
+from dnsfront.ipc.spec import DEFAULT_POOL
 
 #: The kernel passes 253 descriptors at once, one for each transport of an address; old
 #: and new listeners together share the 256 entries of the program's groups.
@@ -36,6 +40,17 @@ class Config(Section):
     ring: Ring = Field(as_written({}), description="Which worker owns which names.")
     upstreams: Upstreams = Field(
         as_written({}), description="Where misses are forwarded to."
+    )
+    pools: dict[PoolName, Upstreams] = Field(
+        as_written({}),
+        description="Other resolvers, for names that forward sends there: by name, "
+        "with the keys of upstreams.",
+    )
+    forward: dict[Suffix, str] = Field(
+        as_written({}),
+        description="Where a name and all below it go to; the longest that fits wins. "
+        "A name of pools; default: upstreams. Or a word. refuse: REFUSED. nxdomain: "
+        "no such name. local: what zones here do not have does not exist.",
     )
     zones: tuple[Zone, ...] = Field((), description="Zones answered from files.")
     special_names: SpecialNames = Field(
@@ -79,35 +94,56 @@ class Config(Section):
         """Remember *warnings*, which only the loader can give their lines."""
         self._told = tuple(warnings)
 
-    def _sections(self) -> Iterator[tuple[str, Section]]:
+    def _sections(self) -> Iterator[tuple[KeyPath, Section]]:
         for name, field in type(self).model_fields.items():
             section = getattr(self, name)
             if isinstance(section, Section):
-                yield field.alias or name, section
+                yield (field.alias or name,), section
+        for name, pool in self.pools.items():
+            yield ("pools", name), pool
+
+    @property
+    def used_pools(self) -> dict[str, Upstreams]:
+        """The default pool, and those with names that something goes to."""
+        used = set(self.forward.values())
+        named = {name: pool for name, pool in self.pools.items() if name in used}
+        return {DEFAULT_POOL: self.upstreams, **named}
+
+    @property
+    def destinations(self) -> dict[str, str]:
+        """What `forward` says, by names in lower case and in order."""
+        return {
+            qname_to_text(qname_from_text(suffix)): destination
+            for suffix, destination in sorted(self.forward.items())
+        }
 
     def warnings(self) -> Iterator[Fault]:
         """Yield what is allowed and hardly ever meant."""
         for key, section in self._sections():
             for path, text, _ in section.warnings():
-                yield Fault((key, *path), text)
+                yield Fault((*key, *path), text)
+        origins = [zone.origin for zone in self.zones]
+        yield from forward_warnings(self.pools, self.forward, origins)
 
     def mistakes(self) -> Iterator[Fault]:
         """Yield what is wrong inside sections, and then between them."""
         for key, section in self._sections():
             for path, text, depends_on in section.mistakes():
-                paths = tuple((key, *other) for other in depends_on)
-                yield Fault((key, *path), text, paths)
+                paths = tuple((*key, *other) for other in depends_on)
+                yield Fault((*key, *path), text, paths)
         yield from self._address_mistakes()
+        yield from forward_mistakes(self.upstreams, self.pools, self.forward)
         origins = [zone.origin for zone in self.zones]
         for index in repeated(origins):
             text = f"got {origins[index]} again, want each zone once"
             yield Fault(("zones", index, "origin"), text)
-        if not self.zones and not self.upstreams.servers:
+        if not self.zones and not any(x.servers for x in self.used_pools.values()):
             # It would start, and refuse every query that it was started for.
             text = (
                 "got none and no zones either, want a server or a zone to answer from"
             )
-            yield Fault(("upstreams", "servers"), text, (("zones",), ("upstreams",)))
+            others = (("zones",), ("upstreams",), ("forward",))
+            yield Fault(("upstreams", "servers"), text, others)
 
     def _address_mistakes(self) -> Iterator[Fault]:
         if not self.listen:
@@ -118,17 +154,21 @@ class Config(Section):
         for index in repeated(self.listen):
             text = f"got {self.listen[index]} again, want it once"
             yield Fault(("listen", index), text)
-        for index, server in enumerate(self.upstreams.servers):
-            if any(own.reaches(server.socket_address) for own in self.listen):
-                text = f"got {server.text}, where we listen ourselves, want another"
-                path = ("upstreams", "servers", index, "address")
-                yield Fault(path, f"{text} resolver (queries would go in circles)")
-            elif server.socket_address.is_wildcard:
-                path = ("upstreams", "servers", index, "address")
-                yield Fault(path, f"got {server.text}, want the address of one host")
+        yield from self._server_mistakes(("upstreams",), self.upstreams)
+        for name, pool in self.pools.items():
+            yield from self._server_mistakes(("pools", name), pool)
         if any(own.overlaps(self.admin.listen) for own in self.listen):
             text = f"got {self.admin.listen}, which listen serves, want another port"
             yield Fault(("admin", "listen"), text)
+
+    def _server_mistakes(self, key: KeyPath, pool: Upstreams) -> Iterator[Fault]:
+        for index, server in enumerate(pool.servers):
+            path = (*key, "servers", index, "address")
+            if any(own.reaches(server.socket_address) for own in self.listen):
+                text = f"got {server.text}, where we listen ourselves, want another"
+                yield Fault(path, f"{text} resolver (queries would go in circles)")
+            elif server.socket_address.is_wildcard:
+                yield Fault(path, f"got {server.text}, want the address of one host")
 
 
 class _Schema(GenerateJsonSchema):

@@ -26,6 +26,7 @@ from dnsfront.config.units import (
 from dnsfront.dns.names import qname_from_text, qname_to_text
 from dnsfront.dns.zones import special
 from dnsfront.errors import WireError
+from dnsfront.ipc.spec import DEFAULT_POOL, WORDS
 
 #: Key of the validation context: the directory that relative paths start from.
 BASE: Final = "base"
@@ -154,6 +155,20 @@ def _special_name(value: Any) -> str:  # noqa: ANN401 - whatever YAML held
     )
 
 
+def _suffix(value: Any) -> str:  # noqa: ANN401 - whatever YAML held
+    _name(value)
+    return _text(value)  # as it is written, since mistakes are told at it
+
+
+def _pool_name(value: Any) -> str:  # noqa: ANN401 - whatever YAML held
+    name = _worker_name(value)
+    if name in WORDS:
+        raise ValueError("want another name: in forward this word is no pool")
+    if name == DEFAULT_POOL:
+        raise ValueError("want another name: this is what upstreams is called")
+    return name
+
+
 def _path(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - YAML
     text = _text(value)
     if not text or "\0" in text:
@@ -212,6 +227,8 @@ InterfaceName = Annotated[str, BeforeValidator(_interface), _TEXT_SCHEMA]
 Network = Annotated[str, BeforeValidator(_network), _TEXT_SCHEMA]
 Name = Annotated[str, BeforeValidator(_name), _TEXT_SCHEMA]
 SpecialName = Annotated[str, BeforeValidator(_special_name), _TEXT_SCHEMA]
+Suffix = Annotated[str, BeforeValidator(_suffix), _TEXT_SCHEMA]
+PoolName = Annotated[str, BeforeValidator(_pool_name), _TEXT_SCHEMA]
 Origin = Annotated[str, BeforeValidator(_origin), _TEXT_SCHEMA]
 ZoneFile = Annotated[Path, BeforeValidator(_zone_file), _TEXT_SCHEMA]
 SocketPath = Annotated[Path, BeforeValidator(_socket_path), _TEXT_SCHEMA]

@@ -32,6 +32,23 @@ def at_or_below(origin: bytes) -> Test:
     return lambda entry: is_under(entry.key[:-4], origin)
 
 
+def led_to(is_wanted: Callable[[bytes], bool]) -> Test:
+    """Take the entries of questions that *is_wanted* takes, and what leads there.
+
+    A question has the name, type and class; aliases make others of it.
+    """
+
+    def is_led_to(entry: Entry) -> bool:
+        if is_wanted(entry.canonical):
+            return True
+        if not may_lead_on(entry.body):
+            return False
+        chain = follow(entry.to_message(), wire.HEADER_OCTETS + len(entry.key))
+        return any(is_wanted(name + entry.tail) for name in chain.names[1:])
+
+    return is_led_to
+
+
 def outdated(
     origins: AbstractSet[bytes], is_local: Callable[[bytes], bool] | None
 ) -> Test:

@@ -18,6 +18,12 @@ Endpoint = tuple[str, int, int]
 ListenerKey = tuple[str, int, int, str]
 #: How a pool chooses among its servers.
 Policy = Literal["chash", "ordered", "least_outstanding"]
+#: What the pool of the section `upstreams` is called among those with names.
+DEFAULT_POOL: Final = "default"
+#: What `forward` may have in place of a pool.
+WORDS: Final = ("refuse", "nxdomain", "local")
+#: Those that tell nothing, not even which DS records there are.
+REFUSING: Final = frozenset(("refuse", "nxdomain"))
 #: What clients get that are not let in.
 Denial = Literal["refuse", "drop"]
 #: The least that is logged.
@@ -118,6 +124,15 @@ class PoolSettings:
     policy: Policy
     timeout_s: float
     servers: tuple[UpstreamServer, ...]
+    name: str = DEFAULT_POOL
+
+
+@dataclass(frozen=True)
+class ForwardRule:
+    """An entry of `forward`: a name and all below it, and a pool or one of `WORDS`."""
+
+    suffix: str
+    destination: str
 
 
 @dataclass(frozen=True)
@@ -172,6 +187,9 @@ class WorkerSpec:
     limits: Limits
     access: AccessSettings
     log: LogSettings
+    #: The pools with names that `forward` uses.
+    pools: tuple[PoolSettings, ...] = ()
+    forward: tuple[ForwardRule, ...] = ()
 
     @property
     def hash_key(self) -> bytes:
@@ -181,6 +199,11 @@ class WorkerSpec:
     @property
     def drain_timeout_s(self) -> float:
         """How long a query may be pending that no upstream answers, and no less."""
-        pool = self.upstreams
-        waits_s = pool.timeout_s * MAX_TRIES if pool.servers else 0
+        timeouts_s = [x.timeout_s for x in self.all_pools if x.servers]
+        waits_s = max(timeouts_s, default=0) * MAX_TRIES
         return max(_LEAST_DRAIN_S, waits_s + _DRAIN_SPARE_S)
+
+    @property
+    def all_pools(self) -> tuple[PoolSettings, ...]:
+        """The default pool, and those with names."""
+        return (self.upstreams, *self.pools)

@@ -27,10 +27,10 @@ BUCKET_BOUNDS_S: Final = (
 )  # fmt: skip
 BUCKETS: Final = len(BUCKET_BOUNDS_S) + 1
 
-#: How many upstreams have a block: several times what one config may have, so that
-#: those that come and those that go have one each, and the block of an upstream that is
-#: gone is not soon used again.
-MAX_UPSTREAMS: Final = 256
+#: How many upstreams have a block, one for each pool that they are in: several times
+#: what one config may have, so that those that come and those that go have one each,
+#: and the block of an upstream that is gone is not soon used again.
+MAX_UPSTREAMS: Final = 1024
 #: Response codes 0 to 16, by their mnemonics of RFC 6895, 2.3; any higher code counts
 #: as the last of them.
 RCODE_NAMES: Final = (
@@ -127,6 +127,11 @@ _HANDOVER: Final = Metric(
     "Queries passed to their owner in user space, or failed to be.",
     ("reason",),
 )
+_WORDS: Final = Metric(
+    "forward_words",
+    "Queries answered by a word that forward has in place of a pool.",
+    ("worker", "word"),
+)
 _LIMIT: Final = Metric(
     "limit_reached",
     "How often a bound on what strangers may cost took effect.",
@@ -189,6 +194,9 @@ class Counter(Word):
     HANDOVER_REFUSED = _HANDOVER, "refused"
     #: Responses for another worker that was gone, or had no room.
     HANDOVER_LOST = _HANDOVER, "lost"
+    WORD_REFUSE = _WORDS, "refuse"
+    WORD_NXDOMAIN = _WORDS, "nxdomain"
+    WORD_LOCAL = _WORDS, "local"
 
 
 #: What counts the queries of each transport.

@@ -37,6 +37,7 @@ from dnsfront.worker.answering.failures import Failures
 from dnsfront.worker.answering.images import Images
 from dnsfront.worker.answering.local import Local
 from dnsfront.worker.answering.stale import Stale
+from dnsfront.worker.answering.words import Words
 from dnsfront.worker.clients.gate import Gate
 from dnsfront.worker.counts import Counts
 from dnsfront.worker.orders.book import BookOrders
@@ -128,15 +129,16 @@ class WorkerLoop:
             failures=failures,
             stale=stale,
             local=local,
+            words=Words(delivery, self._meter),
             clock=self._clock,
             meter=self._meter,
             faults=self._faults,
             is_steered=spec.steering == "ebpf",
         )
+        forward(self._forwarding, spec)
         self._answering.serve(images.zones(spec.zones, spec.special_names))
         images.keep(spec.zones)
         identify(shapes, local, spec)
-        forward(self._forwarding, spec)
         self._peers = Peers(spec.worker_id)
         free = descriptors.left()
         self._streams = Streams(

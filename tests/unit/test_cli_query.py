@@ -110,6 +110,7 @@ def test_query_shows_owner_who_answered_and_the_answer(
     assert rest[0].startswith("owner: w1, slot ")
     assert rest[1:] == [
         "answered by: w1",
+        "goes to: default, server 192.0.2.53:53",
         "answer:",
         "  www.example.test. 300 A 192.0.2.80",
     ]
@@ -150,6 +151,7 @@ def test_query_for_programs_has_all_that_people_see(
         "transport": "udp",
         "owner": "w1",
         "owner_by": "file",
+        "forward": {"to": "default", "by": None, "server": "192.0.2.53:53"},
         "answered_by": "w1",
         "rcode": "NOERROR",
         "flags": ["aa", "rd", "ra"],

@@ -19,6 +19,8 @@ EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 
 #: What cannot have a default, and what `make run` has to show.
 EXAMPLES = {"listen", "zones"}
+#: Mappings whose keys are the operator's own.
+MAPPINGS = {"pools", "forward"}
 
 
 def keys_of(title: str | None = None) -> dict[str, Any]:
@@ -50,7 +52,8 @@ def test_no_default_differs() -> None:
     for key, title in sections().items():
         defaults = {name: x["default"] for name, x in keys_of(title).items()}
         assert data[key] == defaults
-    assert data.keys() - sections() == EXAMPLES
+    assert data.keys() - sections() == EXAMPLES | MAPPINGS
+    assert all(data[key] == keys_of()[key]["default"] == {} for key in MAPPINGS)
 
 
 @pytest.mark.parametrize("entry", [WorkerEntry, ServerEntry, Zone])
@@ -66,6 +69,9 @@ def test_what_is_commented_out_is_valid(tmp_path: Path) -> None:
     text = EXAMPLE.read_text("utf-8")
     text = re.sub(r"^  (workers|servers): (4|\[\])\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"^  # (workers:|servers:|  - \{)", r"  \1", text, flags=re.MULTILINE)
+    text = re.sub(r"^(pools|forward): \{\}\n", "", text, flags=re.MULTILINE)
+    mapping = r"^# (pools:\n|forward:\n|  [\w.-]+: .+\n)"
+    text = re.sub(mapping, r"\1", text, flags=re.MULTILINE)
     (tmp_path / "deploy").mkdir()
     (tmp_path / "deploy/example.test.zone").touch()
     (tmp_path / "conf.yaml").write_text(text)
@@ -74,6 +80,8 @@ def test_what_is_commented_out_is_valid(tmp_path: Path) -> None:
 
     assert [worker.name for worker in found.ring.workers] == ["w1", "w2", "spare"]
     assert len(found.upstreams.servers) == 2
+    assert [*found.pools] == ["corp"]
+    assert len(found.forward) == 4
 
 
 def test_it_is_what_make_run_serves() -> None:

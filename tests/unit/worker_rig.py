@@ -34,6 +34,7 @@ from dnsfront.worker.answering.delivery import Delivery
 from dnsfront.worker.answering.failures import Failures
 from dnsfront.worker.answering.local import Local
 from dnsfront.worker.answering.stale import Stale
+from dnsfront.worker.answering.words import Words
 from dnsfront.worker.clients.gate import Gate
 from dnsfront.worker.peers.handover import Peers
 from dnsfront.worker.peers.inbox import Inbox
@@ -169,6 +170,7 @@ class Rig:
             failures=failures,
             stale=stale,
             local=local,
+            words=Words(delivery, self.meter),
             clock=self.clock,
             meter=self.meter,
             faults=self.faults,

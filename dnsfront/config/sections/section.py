@@ -65,6 +65,7 @@ class Section(BaseModel):
             field.alias or name
             for name, field in cls.model_fields.items()
             if _is_section(field.annotation)
+            or get_origin(field.annotation) is dict
             or (get_origin(field.annotation) is tuple and not field.metadata)
         }
 

@@ -53,16 +53,20 @@ Find = Callable[[bytes], "Zone | None"]
 class Zone:
     """The records of one zone, answered with authority."""
 
-    def __init__(self, image: Image, *, only: bytes = b"") -> None:
+    def __init__(
+        self, image: Image, *, only: bytes = b"", is_special: bool = False
+    ) -> None:
         """Answer from *image*, in place.
 
-        Where there are upstreams it is for questions that end with *only*.
+        Where there are upstreams it is for questions that end with *only*. One that
+        *is_special* nobody asked for: it gives way to what the config says of its name.
 
         Raises:
             ZoneError: it lacks the SOA record.
         """
         self.origin: Final = image.origin
         self.only: Final = only
+        self.is_special: Final = is_special
         self._image = image
         apex = image.get(image.origin)
         soa = None if apex is None else apex.get(SOA)

@@ -154,4 +154,4 @@ def zone_of(name: str) -> Zone:
         for owner in in_buckets(nodes)
     )
     image = b"".join(encode(origin, len(nodes), encoded, 0))
-    return Zone(Image(memoryview(image)), only=_ONLY.get(name, b""))
+    return Zone(Image(memoryview(image)), only=_ONLY.get(name, b""), is_special=True)

@@ -6,7 +6,7 @@ before anything is touched.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ from dnsfront.errors import ControlError
 from dnsfront.ipc.spec import (
     AccessSettings,
     EdnsSettings,
+    ForwardRule,
     IdentitySettings,
     Limits,
     Listener,
@@ -65,18 +66,25 @@ class Candidate:
     def spec(
         self,
         listeners: Sequence[Listener],
-        servers: Sequence[UpstreamServer],
+        servers: Mapping[str, tuple[UpstreamServer, ...]],
         steering: str,
     ) -> WorkerSpec:
-        """Return what all workers act on; the name and the worker_id are still open."""
+        """Return what all workers act on; the name and the worker_id are still open.
+
+        *servers* has those of each pool that is used.
+        """
         config = self.config
+        default, *pools = (
+            pool.record(PoolSettings, servers=servers[name], name=name)
+            for name, pool in config.used_pools.items()
+        )
         return WorkerSpec(
             worker_id=0,
             name="",
             listeners=tuple(listeners),
             hash_key_hex=hash_key(config.ring.seed).hex(),
             steering=steering,
-            upstreams=config.upstreams.record(PoolSettings, servers=tuple(servers)),
+            upstreams=default,
             zones=tuple(zone.image for zone in self.zones),
             special_names=self.config.special_names.in_force,
             cache=config.cache.record(CacheSettings),
@@ -88,6 +96,11 @@ class Candidate:
             limits=config.limits.record(Limits),
             access=config.access.record(AccessSettings),
             log=config.log.record(LogSettings),
+            pools=tuple(pools),
+            forward=tuple(
+                ForwardRule(suffix, destination)
+                for suffix, destination in config.destinations.items()
+            ),
         )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Final
 
 from dnsfront import logs
+from dnsfront.config.sections.upstreams import ServerEntry, Upstreams
 from dnsfront.ipc.spec import WorkerSpec
 from dnsfront.supervisor.change.candidate import Candidate
 from dnsfront.supervisor.kernel_cache.kernel_cache import KernelCache
@@ -44,21 +46,19 @@ class Settings:
         self._datapath.steering.set_bound(permille, _BACKLOG_FLOOR)
         listeners = self._datapath.groups.numbered(candidate.listeners())
         self._kernel_cache.apply(config, listeners)
-        servers = self._upstreams.assign(config.upstreams.servers)
-        check = config.upstreams.health
-        form = ProbeForm(
-            name=check.name,
-            type=check.type,
-            interval_s=check.interval_s,
-            rise=check.rise,
-            fall=check.fall,
-            timeout_s=config.upstreams.timeout_s,
+        pools = config.used_pools
+        forms = {name: _probe_form(name, pool) for name, pool in pools.items()}
+        assigned = self._upstreams.assign_all(_servers(pools))
+        self._health.watch(
+            (server, forms[name])
+            for name, servers in assigned.items()
+            for server in servers
         )
-        self._health.watch(servers, form)
 
     def spec(self, candidate: Candidate) -> WorkerSpec:
         """Return what all workers act on when *candidate* is in force."""
-        servers = self._upstreams.assign(candidate.config.upstreams.servers)
+        pools = candidate.config.used_pools
+        servers = self._upstreams.assign_all(_servers(pools))
         listeners = self._datapath.groups.numbered(candidate.listeners())
         return candidate.spec(listeners, servers, self._datapath.steering.mode)
 
@@ -72,3 +72,20 @@ class Settings:
                     candidate.config.path, warning.line, *what,
                 )  # fmt: skip
         self._warned = frozenset(told)
+
+
+def _servers(pools: Mapping[str, Upstreams]) -> dict[str, tuple[ServerEntry, ...]]:
+    return {name: pool.servers for name, pool in pools.items()}
+
+
+def _probe_form(name: str, pool: Upstreams) -> ProbeForm:
+    check = pool.health
+    return ProbeForm(
+        name=check.name,
+        type=check.type,
+        interval_s=check.interval_s,
+        rise=check.rise,
+        fall=check.fall,
+        timeout_s=pool.timeout_s,
+        pool=name,
+    )

@@ -60,6 +60,20 @@ def _by_metric(words: Iterable[Word]) -> dict[stats.Metric, list[Word]]:
 _OF_WORKERS: Final = _by_metric(stats.PAGE_WORDS)
 _OF_UPSTREAMS: Final = _by_metric(stats.Upstream)
 
+#: What is told of pools too, and the word that it is made from.
+_OF_POOLS: Final = {
+    stats.Metric(
+        word.metric.name.replace("upstream_", "pool_"),
+        word.metric.text,
+        ("pool",),
+        word.metric.kind,
+    ): word
+    for word in (
+        stats.Upstream.REQUESTS,
+        stats.Upstream.FAILURES,
+        stats.Upstream.DURATION,
+    )
+}
 Exposition = Callable[[str], tuple[bytes, str]]
 
 
@@ -194,24 +208,43 @@ class _FrontCollector(Collector):
         yield family
 
     def _upstream_metrics(self) -> Iterator[Metric]:
-        known = self.upstreams.texts()
-        servers = self.in_force.candidate.config.upstreams.servers
-        counts = {text: self.upstreams.counts(index) for text, index in known.items()}
-
+        known = self.upstreams.known()
+        counts = [self.upstreams.counts(upstream.index) for upstream in known]
+        sums = _sums((x.text, words) for x, words in zip(known, counts, strict=True))
         families = {}
         for metric, words in _OF_UPSTREAMS.items():
             family = families[metric.name] = _family(metric)
-            for word, text in product(words, counts):
-                _add(family, (text,), word, counts[text].__getitem__)
+            for word, text in product(words, sums):
+                _add(family, (text,), word, sums[text].__getitem__)
         durations = families.pop("upstream_duration_seconds")
         yield from families.values()
+        is_up = {
+            (name, server.text): int(self.upstreams.is_up(index))
+            for name, pool in self.in_force.candidate.config.used_pools.items()
+            for server, index in zip(
+                pool.servers, self.upstreams.indices(pool.servers, name), strict=True
+            )
+        }
+        # One that a pool passes over is to be looked at, whatever others think of it.
+        texts = dict.fromkeys(text for _pool, text in is_up)
         yield _gauge(
             "upstream_up",
             "1 for an upstream that is asked: it answers queries, or at least probes.",
             "upstream",
-            {s.text: int(self.upstreams.is_up(known[s.text])) for s in servers},
+            {x: min(up for (_, text), up in is_up.items() if text == x) for x in texts},
         )
         yield durations
+        yield from _pool_metrics(
+            _sums((x.pool, words) for x, words in zip(known, counts, strict=True))
+        )
+        family = GaugeMetricFamily(
+            "dnsfront_pool_upstream_up",
+            "1 for an upstream that its pool asks.",
+            labels=("pool", "upstream"),
+        )
+        for labels, up in is_up.items():
+            family.add_metric(labels, up)
+        yield family
 
     def _kernel_metrics(self) -> Iterator[Metric]:
         yield _gauge(
@@ -294,6 +327,24 @@ class _FrontCollector(Collector):
             "1, or 0 while the config on disk is refused and the one before serves.",
             value=int(reloads.refused is None),
         )
+
+
+def _sums(counts: Iterable[tuple[str, list[int]]]) -> dict[str, list[int]]:
+    """Return the sums of the words that were counted of each."""
+    sums: dict[str, list[int]] = {}
+    for key, words in counts:
+        before = sums.get(key, [0] * len(words))
+        sums[key] = [x + y for x, y in zip(before, words, strict=True)]
+    return sums
+
+
+def _pool_metrics(sums: dict[str, list[int]]) -> Iterator[Metric]:
+    """Yield what the upstreams of each pool come to, of which *sums* has the words."""
+    for metric, word in _OF_POOLS.items():
+        family = _family(metric)
+        for pool, words in sums.items():
+            _add(family, (pool,), word, words.__getitem__)
+        yield family
 
 
 def _counter(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:

@@ -53,12 +53,13 @@ class Readiness:
             for worker in self._roster
             if worker.state is not State.UP and worker.name in candidate.worker_names
         ]
-        servers = candidate.config.upstreams.servers
+        pools = candidate.config.used_pools
         is_any_heard = any(
             self._upstreams.is_heard(index)
-            for index in self._upstreams.indices(servers)
+            for name, pool in pools.items()
+            for index in self._upstreams.indices(pool.servers, name)
         )
         if not is_any_heard and not candidate.config.zones:
-            texts = ", ".join(server.text for server in servers)
+            texts = ", ".join(x.text for pool in pools.values() for x in pool.servers)
             reasons.append(f"no upstream is up ({texts}) and there is no zone to serve")
         return reasons

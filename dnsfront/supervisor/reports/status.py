@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from dnsfront.config.sections.upstreams import ServerEntry
 from dnsfront.dns.names import qname_from_text
 from dnsfront.errors import ControlError, WireError
 from dnsfront.ipc.stats import QUERIES, Counter, Upstream
@@ -17,7 +18,7 @@ from dnsfront.supervisor.host import form
 from dnsfront.supervisor.host.phase import Life
 from dnsfront.supervisor.kernel_cache.kernel_cache import KernelCache
 from dnsfront.supervisor.reports.counted import counted
-from dnsfront.supervisor.reports.lookup import look_up
+from dnsfront.supervisor.reports.lookup import Destined, look_up
 from dnsfront.supervisor.reports.readiness import Readiness
 from dnsfront.supervisor.sockets.datapath import Datapath
 from dnsfront.supervisor.upstreams.registry import UpstreamRegistry
@@ -76,6 +77,8 @@ class Reports:
             "listen": [str(address) for address in config.listen],
             "workers": workers,
             "upstreams": self._servers(),
+            "pools": self._pools(),
+            "forward": config.destinations,
             "kernel": {
                 "steering": self._datapath.steering.mode,
                 "answers": (
@@ -137,7 +140,9 @@ class Reports:
         try:
             placed = [look_up(name, table, key, live) for name in names]
             worker_ids = self._roster.ids
+            destined = Destined(self._in_force.candidate.config, self._is_up)
             for where in placed:
+                where["forward"] = destined.of(where["name"])
                 worker_id = worker_ids.get(where["owner"], 0)
                 qname = qname_from_text(where["name"])
                 where["in_kernel"] = self._kernel_cache.types_of(qname, worker_id)
@@ -168,20 +173,40 @@ class Reports:
         }
 
     def _servers(self) -> list[dict[str, Any]]:
-        servers = self._in_force.candidate.config.upstreams.servers
         return [
             {
                 "address": server.text,
+                "pool": name,
                 "up": self._upstreams.is_up(index),
                 **_why_down(self._upstreams.why_down(index)),
                 "requests": counts[Upstream.REQUESTS],
                 "failures": counts[Upstream.FAILURES],
             }
+            for name, pool in self._in_force.candidate.config.used_pools.items()
             for server, index in zip(
-                servers, self._upstreams.indices(servers), strict=True
+                pool.servers, self._upstreams.indices(pool.servers, name), strict=True
             )
             for counts in [self._upstreams.counts(index)]
         ]
+
+    def _pools(self) -> list[dict[str, Any]]:
+        config, servers = self._in_force.candidate.config, self._servers()
+        return [
+            {
+                "name": name,
+                "policy": pool.policy,
+                "suffixes": [x for x, y in config.destinations.items() if y == name],
+                "servers": len(own),
+                "up": sum(server["up"] for server in own),
+                "requests": sum(server["requests"] for server in own),
+                "failures": sum(server["failures"] for server in own),
+            }
+            for name, pool in config.used_pools.items()
+            for own in [[server for server in servers if server["pool"] == name]]
+        ]
+
+    def _is_up(self, pool: str, server: ServerEntry) -> bool:
+        return self._upstreams.is_up(*self._upstreams.indices([server], pool))
 
 
 def _traffic(tally: Tally, in_kernel: KernelHits) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from dnsfront.config.address import SocketAddress
 from dnsfront.dns import wire
 from dnsfront.dns.names import qname_from_text
+from dnsfront.ipc.spec import DEFAULT_POOL
 from dnsfront.ipc.stats import BUCKETS, Health, Upstream
 from dnsfront.supervisor.host.beat import next_beat
 from dnsfront.supervisor.host.tasks import watched
@@ -39,6 +40,8 @@ class ProbeForm:
     rise: int
     fall: int
     timeout_s: float
+    #: The pool that it is for; those of two pools are asked for each.
+    pool: str = DEFAULT_POOL
 
     @property
     def must_resolve(self) -> bool:
@@ -75,6 +78,7 @@ class _Watch:
     """One upstream under watch: its judgement, and what was counted until now."""
 
     server: UpstreamServer
+    pool: str
     judgement: Judgement
     task: asyncio.Task[None] | None = None
     counts: tuple[int, int] = field(default=(0, 0))
@@ -85,29 +89,26 @@ class HealthChecker:
 
     def __init__(self, registry: UpstreamRegistry) -> None:
         self._registry = registry
-        self._watches: dict[UpstreamServer, _Watch] = {}
-        self._form: ProbeForm | None = None
+        self._watches: dict[tuple[UpstreamServer, ProbeForm], _Watch] = {}
         self._looking: asyncio.Task[None] | None = None
 
-    def watch(self, servers: Iterable[UpstreamServer], form: ProbeForm) -> None:
-        """Watch exactly *servers* from now on, with probes of this *form*."""
-        wanted = list(servers)
-        kept = set(wanted) if form == self._form else set()
-        self._form = form
-        for server in self._watches.keys() - kept:
-            task = self._watches.pop(server).task
+    def watch(self, servers: Iterable[tuple[UpstreamServer, ProbeForm]]) -> None:
+        """Watch exactly *servers* from now on, each with probes of its form."""
+        wanted = dict.fromkeys(servers)
+        for pair in self._watches.keys() - wanted.keys():
+            task = self._watches.pop(pair).task
             if task is not None:
                 task.cancel()
-        for server in wanted:
-            if server not in self._watches:
-                self._watches[server] = self._begin(server, form)
+        for pair in wanted:
+            if pair not in self._watches:
+                self._watches[pair] = self._begin(*pair)
         if self._looking is None:
             self._looking = watched("upstreams", self._look())
 
     def _begin(self, server: UpstreamServer, form: ProbeForm) -> _Watch:
         judgement = Judgement(rise=form.rise, fall=form.fall)
         judgement.presume(is_up=self._registry.is_up(server.index))
-        watch = _Watch(server, judgement, counts=self._counts(server))
+        watch = _Watch(server, form.pool, judgement, counts=self._counts(server))
         watch.task = watched(
             f"health of upstream {server.index}", self._probe(watch, form)
         )
@@ -168,9 +169,10 @@ class HealthChecker:
             return
         _LOG.log(
             logging.INFO if is_up else logging.WARNING,
-            "%s upstream=%s reason=%s",
+            "%s upstream=%s pool=%s reason=%s",
             "upstream_up" if is_up else "upstream_down",
             SocketAddress(server.address, server.port),
+            watch.pool,
             judgement.reason,
         )
 

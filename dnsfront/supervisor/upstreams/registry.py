@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from dnsfront.config.address import SocketAddress
 from dnsfront.errors import UnavailableError
 from dnsfront.ipc import memory
-from dnsfront.ipc.spec import UpstreamServer
+from dnsfront.ipc.spec import DEFAULT_POOL, UpstreamServer
 from dnsfront.ipc.stats import (
     MAX_UPSTREAMS,
     UPSTREAM_WORDS,
@@ -23,12 +24,24 @@ if TYPE_CHECKING:
 
 _PAGE_OCTETS: Final = MAX_UPSTREAMS * 8
 
-#: Its address and its port tell one upstream from another.
-_Key = tuple[str, int]
+#: Its pool, its address and its port tell one upstream from another.
+_Key = tuple[str, str, int]
+
+
+@dataclass(frozen=True)
+class Known:
+    """An upstream that has an index: its pool, and its address for people."""
+
+    pool: str
+    text: str
+    index: int
 
 
 class UpstreamRegistry:
-    """Gives every address and port an index, and keeps it as long as there is room.
+    """Gives every upstream of a pool an index, and keeps it as long as there is room.
+
+    One address in two pools is two upstreams: what one pool asks of it may be what it
+    knows nothing about.
 
     The index selects the upstream's counters in every worker's page and its word of the
     health page: `Health.UP`, which is presumed until something says otherwise. There
@@ -51,15 +64,23 @@ class UpstreamRegistry:
         self._silent: set[int] = set()
         self._down: dict[int, tuple[str, float]] = {}
 
-    def assign(self, servers: Iterable[ServerEntry]) -> tuple[UpstreamServer, ...]:
-        """Return *servers* with their indices; new addresses get free ones.
+    def assign(
+        self, servers: Iterable[ServerEntry], pool: str = DEFAULT_POOL
+    ) -> tuple[UpstreamServer, ...]:
+        """Return *servers*, which are all there are, as :meth:`assign_all` does."""
+        return self.assign_all({pool: servers})[pool]
+
+    def assign_all(
+        self, pools: Mapping[str, Iterable[ServerEntry]]
+    ) -> dict[str, tuple[UpstreamServer, ...]]:
+        """Return the servers of *pools* with their indices; new ones get free ones.
 
         Raises:
             UnavailableError: there are more of them than indices.
         """
-        servers = tuple(servers)
+        entries = {pool: tuple(servers) for pool, servers in pools.items()}
         known = self._indices
-        wanted = [(server.address, server.port) for server in servers]
+        wanted = [_key(pool, x) for pool, servers in entries.items() for x in servers]
         if len(set(wanted)) > MAX_UPSTREAMS:
             raise UnavailableError(
                 f"upstreams.servers: got {len(wanted)}, want {MAX_UPSTREAMS} at most"
@@ -71,20 +92,25 @@ class UpstreamRegistry:
         for key in wanted:
             if key not in known:
                 known[key] = self._free_index(wanted)
-        return tuple(
-            UpstreamServer(
-                index=known[server.address, server.port],
-                address=server.address,
-                port=server.port,
-                family=server.family,
-                weight=server.weight,
+        return {
+            pool: tuple(
+                UpstreamServer(
+                    index=known[_key(pool, server)],
+                    address=server.address,
+                    port=server.port,
+                    family=server.family,
+                    weight=server.weight,
+                )
+                for server in servers
             )
-            for server in servers
-        )
+            for pool, servers in entries.items()
+        }
 
-    def indices(self, servers: Iterable[ServerEntry]) -> list[int]:
+    def indices(
+        self, servers: Iterable[ServerEntry], pool: str = DEFAULT_POOL
+    ) -> list[int]:
         """Return the index of each of *servers*, which were assigned before."""
-        return [self._indices[server.address, server.port] for server in servers]
+        return [self._indices[_key(pool, server)] for server in servers]
 
     def _free_index(self, wanted: list[_Key]) -> int:
         """Return an index for an address that is new; it counts from zero."""
@@ -98,9 +124,12 @@ class UpstreamRegistry:
         self._down.pop(index, None)
         return index
 
-    def texts(self) -> dict[str, int]:
-        """Return the index of every upstream that is still known, by its address."""
-        return {str(SocketAddress(*key)): index for key, index in self._indices.items()}
+    def known(self) -> list[Known]:
+        """Return every upstream that still has an index."""
+        return [
+            Known(pool, str(SocketAddress(address, port)), index)
+            for (pool, address, port), index in self._indices.items()
+        ]
 
     def counts(self, index: int) -> list[int]:
         """Return what all workers counted of an upstream, by `Upstream`."""
@@ -151,3 +180,7 @@ class UpstreamRegistry:
     def close(self) -> None:
         """Give up the descriptor; mappings of the page live on."""
         os.close(self.health_fd)
+
+
+def _key(pool: str, server: ServerEntry) -> _Key:
+    return (pool, server.address, server.port)

@@ -6,25 +6,32 @@ other queries come here as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Generator
+from functools import partial
 
 from dnsfront.dns import edns, wire
 from dnsfront.dns.cache import Cache
+from dnsfront.dns.chain import follow
+from dnsfront.dns.destinations import Destinations, moved
 from dnsfront.dns.entry import ODD_ANY, ODD_STUB, ODD_ZONE, Entry
+from dnsfront.dns.forgetting import led_to
 from dnsfront.dns.query import error_response, parse_query
 from dnsfront.dns.shape import Shapes
 from dnsfront.dns.zones.zone_set import ZoneSet
 from dnsfront.errors import UnknownKeyError, WireError
+from dnsfront.ipc.spec import DEFAULT_POOL
 from dnsfront.ipc.stats import Counter, Source
 from dnsfront.worker.answering.delivery import Delivery
 from dnsfront.worker.answering.failures import Failures
 from dnsfront.worker.answering.local import ANY_IN, PLAIN, Local
 from dnsfront.worker.answering.stale import Stale
+from dnsfront.worker.answering.words import Words
 from dnsfront.worker.clients.waiter import Waiter
 from dnsfront.worker.peers.ownership import Ownership
 from dnsfront.worker.process.clock import Clock
 from dnsfront.worker.process.faults import Faults
 from dnsfront.worker.process.meter import Meter
+from dnsfront.worker.upstreams.fetch import Fetch
 from dnsfront.worker.upstreams.forwarding import Forwarding
 
 
@@ -47,6 +54,7 @@ class Answering:
         failures: Failures,
         stale: Stale,
         local: Local,
+        words: Words,
         clock: Clock,
         meter: Meter,
         faults: Faults,
@@ -62,6 +70,7 @@ class Answering:
         self.failures = failures
         self.stale = stale
         self.local = local
+        self.words = words
         self._worker_id = worker_id
         self._ownership = ownership
         self._handover_counter = (
@@ -164,14 +173,17 @@ class Answering:
         except Exception:  # noqa: BLE001 - no query takes others with it
             self.survive(octets, waiter)
 
-    def _miss(
+    def _miss(  # noqa: C901 - a call a miss costs more than what is done
         self, octets: bytes, key: bytes, entry: Entry | None, waiter: Waiter
     ) -> None:
         question, view = waiter.question, waiter.shape.view
         tail = question[-4:]
         qname = key[:-4]
         canonical = key if key.endswith(tail) else qname + tail
-        pool = self.forwarding.find(qname)
+        forwarding = self.forwarding
+        pool = forwarding.default
+        if forwarding.destinations is not None:
+            pool = forwarding.find(canonical)
         if pool is not None:
             fetch = pool.under_way[view].get(canonical)
             if fetch is not None and (waiter.is_stream or tail != ANY_IN):
@@ -193,8 +205,7 @@ class Answering:
         ):
             return
         if pool is None:
-            error = edns.EDE_NOT_AUTHORITATIVE
-            self.stale.fail(entry, [waiter], wire.REFUSED, error)
+            self._answer_without_pool(canonical, entry, waiter)
             return
         self.meter.count(Counter.CACHE_REQUESTS)
         failures = self.failures
@@ -206,6 +217,15 @@ class Answering:
             self.stale.fail(entry, [waiter], rcode, cached, errors)
             return
         pool.fetch(view, key, canonical, entry, waiter)
+
+    def _answer_without_pool(
+        self, canonical: bytes, entry: Entry | None, waiter: Waiter
+    ) -> None:
+        if self.forwarding.destinations is None:
+            error = edns.EDE_NOT_AUTHORITATIVE
+            self.stale.fail(entry, [waiter], wire.REFUSED, error)
+        else:
+            self.words.answer(canonical, waiter)
 
     def _handed_over(self, qname: bytes, octets: bytes, waiter: Waiter) -> bool:
         owner = self._ownership.owner(qname)
@@ -228,7 +248,7 @@ class Answering:
         """Fetch again what is asked for and about to expire, if that did not fail."""
         for entry in self.cache.take_due():
             view, canonical = entry.view, entry.canonical
-            pool = self.forwarding.find(entry.key[:-4])
+            pool = self.forwarding.find(canonical)
             if (
                 pool is not None
                 and canonical not in pool.under_way[view]
@@ -243,10 +263,53 @@ class Answering:
         What is cached of their names is the caller's to forget.
         """
         self.local.serve(zones, self._is_forwarded)
-        self.forwarding.know_zones(None if zones is None else self.local.message)
+        self._know_destinations()
 
-    def _is_forwarded(self, qname: bytes) -> bool:
-        return self.forwarding.find(qname) is not None
+    def _know_destinations(self) -> None:
+        """Have all parts know what is answered here, and where all else goes."""
+        zones, destinations = self.local.zones, self.forwarding.destinations
+        origins = frozenset() if zones is None else zones.origins
+        self.words.know(destinations, origins)
+        self.local.destinations = destinations
+        is_all_forwarded = zones is None and destinations is None
+        self.forwarding.know_zones(None if is_all_forwarded else self._message)
+
+    def _message(self, canonical: bytes) -> bytes | None:
+        """Return what is said here to a question, None where an upstream is asked."""
+        message = self.local.message(canonical)
+        if message is None and self.forwarding.find(canonical) is None:
+            message = self.words.message(canonical)
+        return message
+
+    def _is_forwarded(self, canonical: bytes) -> bool:
+        return self.forwarding.find(canonical) is not None
+
+    def redirect(self, before: Destinations | None) -> Generator[None, None, None]:
+        """Have names go where they go now, and not as *before*, step by step.
+
+        What is under way for such a name, or was led to one by aliases, is asked again;
+        what is cached of them is forgotten, here and in what the kernel answers.
+        """
+        self._know_destinations()
+        is_moved = moved(before, self.forwarding.destinations, DEFAULT_POOL)
+        self.cache.take_due()
+        for fetch in self.forwarding.end_fetches(partial(_is_led_to, is_moved)):
+            self._ask_again(fetch)
+        yield from self.cache.flushing(led_to(is_moved))
+
+    def _ask_again(self, fetch: Fetch) -> None:
+        """Have who waits for *fetch*, which was ended, answered as is right now."""
+        pool = self.forwarding.find(fetch.canonical)
+        if pool is not None:
+            fetch.entry = None  # what came from elsewhere is not to be sent
+            pool.fetch_again(fetch)
+            return
+
+        def tell(waiters: list[Waiter]) -> None:
+            for waiter in waiters:
+                self.words.answer(fetch.canonical, waiter)
+
+        self.delivery.tell(fetch.waiters, tell)
 
     def change_zones(self, zones: ZoneSet | None) -> Generator[None, None, None]:
         """Answer from other *zones* from now on, and forget the cached, step by step.
@@ -269,3 +332,14 @@ class Answering:
         self.cache.take_due()
         for fetch in self.forwarding.end(self.local.has_zone_for):
             self.local.answer_all(fetch.canonical, fetch.key, fetch.waiters)
+
+
+def _is_led_to(is_moved: Callable[[bytes], bool], fetch: Fetch) -> bool:
+    """Return whether a fetch is, or was at one of its aliases, about what has moved."""
+    if is_moved(fetch.canonical) or is_moved(fetch.asked):
+        return True
+    octets = fetch.partial
+    return bool(octets) and any(
+        is_moved(name + fetch.canonical[-4:])
+        for name in follow(octets, wire.question_end(octets)).names
+    )

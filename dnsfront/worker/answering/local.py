@@ -11,6 +11,7 @@ from typing import Final
 
 from dnsfront.dns import wire
 from dnsfront.dns.cache import Cache
+from dnsfront.dns.destinations import Destinations
 from dnsfront.dns.zones.authority import Zone
 from dnsfront.dns.zones.records import DS
 from dnsfront.dns.zones.zone_set import ZoneSet
@@ -25,6 +26,7 @@ from dnsfront.worker.process.meter import Meter
 _META_TYPES: Final = frozenset((wire.OPT, *range(249, 255)))
 _IN: Final = wire.CLASS_IN.to_bytes(2, "big")
 ANY_IN: Final = wire.ANY.to_bytes(2, "big") + _IN
+_A_IN: Final = wire.A.to_bytes(2, "big") + _IN
 _DS_IN: Final = DS.to_bytes(2, "big") + _IN
 #: TXT and ANY of class CHAOS, and the head of the response to them: one answer.
 _CHAOS: Final = frozenset(bytes((0, t, 0, 3)) for t in (wire.TXT, wire.ANY))
@@ -40,7 +42,8 @@ PLAIN: Final = frozenset(bytes((0, t)) + _IN for t in (1, 2, 15, 16, 28, 33, 65)
 class Local:
     """The zones of this worker, and what else it answers itself.
 
-    `zones` is None without any; a name that does not end with one of `tops` is in none.
+    `zones` is None without any, `destinations` without `forward`; a name that does not
+    end with one of `tops` is in no zone.
     `identity` has the record for each qname of class CHAOS that is answered.
     """
 
@@ -54,6 +57,7 @@ class Local:
         faults: Faults,
     ) -> None:
         self.zones: ZoneSet | None = None
+        self.destinations: Destinations | None = None
         self.tops: tuple[bytes, ...] = ()
         self.identity: dict[bytes, bytes] = {}
         self._cache = cache
@@ -68,7 +72,7 @@ class Local:
     ) -> None:
         """Answer from *zones* from now on; see :meth:`Answering.serve`.
 
-        Where a qname *is_forwarded*, its zone does not speak for its parent.
+        Where a question *is_forwarded*, its zone does not speak for its parent.
         """
         self.zones = zones
         self._is_forwarded = is_forwarded
@@ -87,12 +91,29 @@ class Local:
         qname = canonical[:-4]
         if not qname.endswith(self.tops):
             return None
-        if canonical.endswith(_DS_IN) and self._is_forwarded(qname):
-            return self.zones.find_for_ds(qname)
-        zone = self.zones.find(qname)
-        if zone is None or not zone.only or canonical.endswith(zone.only):
+        if canonical.endswith(_DS_IN) and self._is_forwarded(canonical):
+            zone = self.zones.find_for_ds(qname)
+        else:
+            zone = self.zones.find(qname)
+        if zone is None or self._is_outranked(zone, canonical):
+            return None
+        if not zone.only or canonical.endswith(zone.only):
             return zone
-        return None if self._is_forwarded(qname) else zone
+        return None if self._is_forwarded(canonical) else zone
+
+    def _is_outranked(self, zone: Zone, canonical: bytes) -> bool:
+        """Return whether `forward` has a longer suffix for a question than *zone*.
+
+        Of equal length it goes before special names, and behind zones of the config.
+        """
+        if self.destinations is None:
+            return False
+        surplus = len(self.destinations.suffix_of(canonical)) - len(zone.origin)
+        return surplus > 0 or (zone.is_special and surplus == 0)
+
+    def _find(self, qname: bytes) -> Zone | None:
+        """Return the zone for a name that aliases in another one lead to."""
+        return self._zone_for(qname + _A_IN)
 
     def message(self, canonical: bytes) -> bytes | None:
         """Return what a zone of ours says to a question, None where no zone is asked.
@@ -127,6 +148,8 @@ class Local:
         if zone is not None:
             qtype = int.from_bytes(tail[:2], "big")
             find = None if self.zones is None else self.zones.find
+            if self.destinations is not None:
+                find = self._find
             sections = zone.respond(
                 canonical[:-4], qtype, wire.CLASS_IN, canonical, find
             )

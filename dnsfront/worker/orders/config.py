@@ -79,9 +79,12 @@ class ConfigOrders:
         self._cache.resize(spec.cache)
         self._limit_clients(before)
         identify(self._shapes, self._local, spec)
-        if (spec.upstreams, spec.edns) != (before.upstreams, before.edns):
+        if _forwarded(spec) != _forwarded(before):
+            destinations = self._forwarding.destinations
             forward(self._forwarding, spec)
             self._failures.forget()
+            if spec.forward != before.forward:
+                yield from self._answering.redirect(destinations)
         if _has_other_zones(before, spec):
             self._images.keep(spec.zones)
             yield from self._answering.change_zones(zones)
@@ -102,9 +105,17 @@ class ConfigOrders:
 def _has_other_zones(before: WorkerSpec, spec: WorkerSpec) -> bool:
     """Return whether zones answer otherwise under *spec* than they did *before*."""
     # Without upstreams a zone says of its origin what is its parent's to say.
-    is_alone, was_alone = not spec.upstreams.servers, not before.upstreams.servers
+    is_alone, was_alone = not _has_servers(spec), not _has_servers(before)
     names = (spec.zones, spec.special_names)
     return names != (before.zones, before.special_names) or is_alone != was_alone
+
+
+def _has_servers(spec: WorkerSpec) -> bool:
+    return any(pool.servers for pool in spec.all_pools)
+
+
+def _forwarded(spec: WorkerSpec) -> tuple[object, ...]:
+    return spec.upstreams, spec.pools, spec.forward, spec.edns
 
 
 def identify(shapes: Shapes, local: Local, spec: WorkerSpec) -> None:
@@ -121,11 +132,15 @@ def forward(forwarding: Forwarding, spec: WorkerSpec) -> None:
         spec.upstreams,
         hash_key=spec.hash_key,
         udp_size=spec.edns.udp_size,
+        pools=spec.pools,
+        rules=spec.forward,
     )
 
 
 def client_descriptors(free: int, spec: WorkerSpec) -> int:
     """Return how many of *free* descriptors clients over TCP may have."""
     return descriptors.for_clients(
-        free, servers=len(spec.upstreams.servers), wanted=spec.limits.tcp_connections
+        free,
+        servers=sum(len(pool.servers) for pool in spec.all_pools),
+        wanted=spec.limits.tcp_connections,
     )

@@ -49,6 +49,7 @@ def lead_of(
     octets: bytes,
     response: Response,
     local_message: LocalMessage | None,
+    is_elsewhere: Callable[[bytes, bytes], bool] | None,
 ) -> Lead:
     """Return what the aliases of the *response* to *fetch* lead to.
 
@@ -56,7 +57,9 @@ def lead_of(
         WireError: what was joined is malformed or too long.
     """
     if local_message is not None and may_lead_on(octets):
-        octets, response = _led_home(fetch, octets, response, local_message)
+        octets, response = _led_away(
+            fetch, octets, response, local_message, is_elsewhere
+        )
     if fetch.view & 1 == 0:
         return Lead(response)  # nobody wants recursion
     if response.is_lame:
@@ -73,12 +76,17 @@ def lead_of(
     return Lead(target=target, octets=octets)
 
 
-def _led_home(
-    fetch: Fetch, octets: bytes, response: Response, local_message: LocalMessage
+def _led_away(
+    fetch: Fetch,
+    octets: bytes,
+    response: Response,
+    local_message: LocalMessage,
+    is_elsewhere: Callable[[bytes, bytes], bool] | None,
 ) -> tuple[bytes, Response]:
     """Return the *response*, from where its aliases lead to a zone of ours.
 
-    What an upstream says of such a name is not what clients who ask for it get.
+    What an upstream says of such a name is not what clients who ask for it get. Where
+    they lead to a name that another pool is asked for, the response ends there.
 
     Raises:
         WireError: together they are too long.
@@ -92,6 +100,11 @@ def _led_home(
         local = local_message(name + asked[-4:])
         if local is not None:
             octets = joined(ahead_of(octets, body_at, chain, i), local)
+            return octets, _parse_joined(fetch, octets, asked)
+        if is_elsewhere is not None and is_elsewhere(asked, name + asked[-4:]):
+            octets = ahead_of(octets, body_at, chain, i)
+            # The code was about what the aliases lead to.
+            octets = octets[:3] + bytes((octets[3] & ~wire.RCODE_MASK,)) + octets[4:]
             return octets, _parse_joined(fetch, octets, asked)
     return octets, response
 

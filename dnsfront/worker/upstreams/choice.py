@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
-from dnsfront.ipc.spec import MAX_TRIES, UpstreamServer
+from dnsfront.ipc.spec import MAX_TRIES, UpstreamServer, endpoint_text
 from dnsfront.ipc.stats import Health
-from dnsfront.ring import table
-from dnsfront.ring.placement import Member
-from dnsfront.ring.qhash import qname_hash, slot_of
+from dnsfront.ring.servers import ServerRing
 from dnsfront.worker.upstreams.server import Server
 
 #: Orders servers for a qname. One that answered the name before in a chain of aliases
 #: is preferred to its equals, so that one server sees the whole chain.
 ServerOrder = Callable[[bytes, Sequence[Server], Server | None], list[Server]]
-
-#: Fewer than for workers: servers are few, and the table is built in every worker.
-_SLOTS: Final = 4096
-_VNODES: Final = 256
 
 
 def order_of(policy: str, servers: Sequence[UpstreamServer], key: bytes) -> ServerOrder:
@@ -47,23 +40,21 @@ def _least_outstanding(
 
 
 def _chash(servers: Sequence[UpstreamServer], key: bytes) -> ServerOrder:
-    """Return an order by the same ring as the workers', over the servers' addresses.
+    """Return an order by hash over the servers' addresses, equal on all hosts.
 
-    So a server sees the same names for as long as it is there, and the caches of two
-    servers hold as little twice as those of two workers.
+    So a server sees the same names for as long as it is there, whoever asks, and the
+    caches of two servers hold as little twice as those of two workers.
     """
-    names = [f"{server.address}@{server.port}" for server in servers]
-    workers = [
-        Member(name, server.weight) for name, server in zip(names, servers, strict=True)
-    ]
-    ring = table.build(workers, slots=_SLOTS, vnodes=_VNODES, seed="upstreams")
-    positions = {name: position for position, name in enumerate(names)}
+    ring = ServerRing(
+        [endpoint_text(server.address, server.port) for server in servers],
+        [server.weight for server in servers],
+        key,
+    )
 
     def order(
         qname: bytes, servers: Sequence[Server], _before: Server | None
     ) -> list[Server]:
-        slot = slot_of(qname_hash(qname[:-1], key), _SLOTS)
-        return [servers[positions[name]] for name in ring.preference(slot)]
+        return [servers[position] for position in ring.order(qname)]
 
     return order
 

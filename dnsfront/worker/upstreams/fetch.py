@@ -6,7 +6,7 @@ Pure: records that others change; a port's socket is its owner's (`ports.py`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from dnsfront.dns import edns, wire
 from dnsfront.dns.entry import Entry
@@ -56,6 +56,13 @@ class Port:
         self.pending: dict[bytes, Fetch] = {}
 
 
+class Home(Protocol):
+    """The fetches of the pool that a question goes to."""
+
+    def remove(self, fetch: Fetch) -> None:
+        """Forget a fetch that is over."""
+
+
 class Fetch:
     """A question that is being asked, and who waits for the response.
 
@@ -76,6 +83,7 @@ class Fetch:
     or a time-out after it began where that is 0; one that only waits for what was asked
     before `is_waiting`. *shares* are those that it counts for (`shares.py`).
     What a server that knows signatures said without EDNS makes it `is_unsigned`.
+    `home` has it among its fetches, whichever pool asks for what aliases lead to.
     """
 
     __slots__ = (
@@ -91,6 +99,7 @@ class Fetch:
         "failed_rcode",
         "forms",
         "has_edns",
+        "home",
         "is_done",
         "is_unsigned",
         "is_waiting",
@@ -145,6 +154,7 @@ class Fetch:
         self.has_edns = True
         self.plain_server: Server | None = None
         self.is_done = False
+        self.home: Home | None = None
         self.shares: list[Share] = _NO_SHARES
         self.failed_rcode = wire.SERVFAIL
         self.error: int | None = edns.EDE_NO_REACHABLE_AUTHORITY

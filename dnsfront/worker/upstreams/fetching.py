@@ -204,7 +204,10 @@ class Fetching:
         If not it is asked for, or, where *server* had nothing to say at all, another.
         """
         try:
-            lead = lead_of(fetch, octets, response, self._outcomes.local_message)
+            outcomes = self._outcomes
+            lead = lead_of(
+                fetch, octets, response, outcomes.local_message, outcomes.is_elsewhere
+            )
         except WireError:
             if server is fetch.server:
                 self.fail(fetch)
@@ -225,6 +228,15 @@ class Fetching:
         """Ask for the *target* that the aliases in *octets* of *server* end with."""
         fetch.partial = octets
         fetch.hang_up()
+        for ports in self._ports:
+            if fetch in ports.queue:
+                ports.queue.remove(fetch)  # the answer came late: this is no question
+        elsewhere = self._outcomes.ask_elsewhere
+        if elsewhere is None or not elsewhere(fetch, target):
+            self.go_on_with(fetch, target, server)
+
+    def go_on_with(self, fetch: Fetch, target: bytes, server: Server) -> None:
+        """Ask for *target*, which the aliases that *server* told lead to."""
         self.tries.ask_for(fetch, target, server, self._candidates)
         self.begin(fetch)
 
@@ -346,7 +358,8 @@ class Fetching:
     def finish(self, fetch: Fetch) -> None:
         """End *fetch*; who waits for it is the caller's to answer."""
         fetch.is_done = True
-        self._pending.remove(fetch)
+        if fetch.home is not None:
+            fetch.home.remove(fetch)
         fetch.server.outstanding -= 1
         for port, identity, _since_ns in fetch.sent:
             port.pending.pop(identity, None)

@@ -23,6 +23,10 @@ class Outcomes:
     view, canonical question, rcode and Extended DNS Errors, and keeps the same from
     being asked again for a while. *to_be_told* returns how many wait whose answer is
     there already. `local_message` is None where there are no zones of ours.
+
+    `is_elsewhere` takes two questions, and returns whether the second is asked of
+    another pool; `ask_elsewhere` has that pool go on with a fetch whose aliases lead to
+    a name, and returns whether there is one. Both are None where all go to one pool.
     """
 
     deliver: Callable[[Fetch, Response], None]
@@ -31,3 +35,5 @@ class Outcomes:
     remember_failure: Callable[[int, bytes, int, bytes], None]
     to_be_told: Callable[[], int]
     local_message: LocalMessage | None = None
+    is_elsewhere: Callable[[bytes, bytes], bool] | None = None
+    ask_elsewhere: Callable[[Fetch, bytes], bool] | None = None

@@ -63,6 +63,7 @@ class Pending:
     def add(self, fetch: Fetch, now_ns: int) -> None:
         """Count a fetch that has begun."""
         self.under_way[fetch.view][fetch.canonical] = fetch
+        fetch.home = self
         total = self.total
         total.count += 1
         total.waiting += len(fetch.waiters)

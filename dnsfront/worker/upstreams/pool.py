@@ -33,6 +33,8 @@ _RANKED_FOR_NS: Final = 500_000_000
 class Pool:
     """A group of upstream servers with one policy, and the fetches that ask them.
 
+    `is_awake` is kept by who has the pools: whether there may be something to do.
+
     *health* returns what the health checks say of the upstream with an index, a word
     of :class:`Health`. `under_way` has the fetches by view and canonical question; they
     count into *total*. *make_room* ends a fetch, of whatever pool, and returns whether
@@ -79,6 +81,9 @@ class Pool:
             meter=meter,
             faults=faults,
         )
+        self.is_awake = True
+        self._guests: list[Fetch] = []
+        self._servers = servers
         self._ranked_at_ns = self._clock.now_ns
         self._tries = self._fetching.tries
         self._ports = self._fetching.sending.ports
@@ -87,6 +92,15 @@ class Pool:
     def pending(self) -> int:
         """How many fetches are under way."""
         return self._pending.count
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it asks nothing, for fetches of other pools neither."""
+        # One that has left is asked for by a server that is none of ours.
+        self._guests = [
+            x for x in self._guests if not x.is_done and x.server in self._servers
+        ]
+        return not self.pending and not self._guests
 
     def bound(self, limits: Limits) -> None:
         """Keep to *limits* from now on."""
@@ -145,20 +159,42 @@ class Pool:
         )
         return True
 
-    def end(self, is_wanted: Callable[[bytes], bool]) -> list[Fetch]:
-        """End the fetches whose question *is_wanted* takes, and return them.
+    def end(self, is_wanted: Callable[[Fetch], bool]) -> list[Fetch]:
+        """End the fetches that *is_wanted* takes, and return them.
 
         Who waits for them is the caller's to answer.
         """
         fetches = [
             fetch
             for fetches in self.under_way
-            for canonical, fetch in fetches.items()
-            if is_wanted(canonical)
+            for fetch in fetches.values()
+            if is_wanted(fetch)
         ]
         for fetch in fetches:
             self._fetching.finish(fetch)
         return fetches
+
+    def go_on_with(self, fetch: Fetch, target: bytes) -> None:
+        """Ask for *target*, which aliases lead to, for a fetch of another pool."""
+        self._guests.append(fetch)
+        self._rank(self._clock.now_ns)
+        self._fetching.go_on_with(fetch, target, fetch.server)
+
+    def fetch_again(self, fetch: Fetch) -> None:
+        """Ask the question of a fetch that another pool has ended, for who waits."""
+        waiters = fetch.waiters
+        own = self.under_way[fetch.view].get(fetch.canonical)
+        if own is None:
+            first, waiters = waiters[:1], waiters[1:]
+            if not first or not self.fetch(
+                fetch.view, fetch.key, fetch.canonical, fetch.entry, first[0]
+            ):
+                error = edns.EDE_NOT_READY
+                self._outcomes.fail(None, waiters, wire.SERVFAIL, error, b"")
+                return
+            own = self.under_way[fetch.view][fetch.canonical]
+        own.waiters.extend(waiters)
+        self._total.waiting += len(waiters)
 
     def join(self, fetch: Fetch, waiter: Waiter) -> None:
         """Let *waiter* wait for a fetch that is under way.
