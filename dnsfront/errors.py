@@ -103,6 +103,14 @@ class UnavailableError(DnsfrontError):
     exit_code = os.EX_UNAVAILABLE
 
 
+class TlsError(UnavailableError):
+    """A server that is not believed over TLS; *fault* is why, in a word."""
+
+    def __init__(self, fault: str, text: str) -> None:
+        self.fault = fault
+        super().__init__(text)
+
+
 class PrivilegeError(DnsfrontError):
     """The operating system refuses for lack of rights; the text names the right."""
 

@@ -75,8 +75,21 @@ class Listener:
 
 
 @dataclass(frozen=True)
+class UpstreamTls:
+    """How a server proves who it is.
+
+    *name* stands in its certificate, which one of *authorities* vouches for: those are
+    PEM, in pieces. Its key is one of *pins*, if there are any.
+    """
+
+    name: str
+    authorities: tuple[str, ...]
+    pins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class UpstreamServer:
-    """One address of a pool, which misses go to.
+    """One address of a pool, which misses go to, over TLS alone where *tls* is given.
 
     *index* is its position in the shared counters and on the page `health`; the
     supervisor gives an address the same index for as long as it runs.
@@ -87,6 +100,7 @@ class UpstreamServer:
     port: int
     family: int
     weight: int
+    tls: UpstreamTls | None = None
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,12 @@ RCODE_NAMES: Final = (
     "RCODE14", "RCODE15", "BADVERS", "OTHER",
 )  # fmt: skip
 RCODES: Final = len(RCODE_NAMES)
+#: What TLS handshakes with upstreams come to: a new session, one of before that is
+#: resumed, or why there is none.
+TLS_RESULTS: Final = (
+    "full", "resumed", "expired", "name", "authority", "pin", "certificate",
+    "handshake",
+)  # fmt: skip
 
 
 class Kind(Enum):
@@ -279,13 +285,21 @@ class Upstream(Word):
     )
     TCP_CONNECTIONS = Metric(
         "upstream_tcp_connections",
-        "TCP connections opened, for answers that did not fit a datagram.",
+        "TCP connections opened.",
         _UPSTREAM,
     )
     TCP_RETRIES = Metric(
         "upstream_tcp_retries",
         "Queries sent over TCP as well, for nothing came over UDP.",
         _UPSTREAM,
+    )
+    TLS_HANDSHAKES = Metric(
+        "upstream_tls_handshakes",
+        "TLS handshakes: full; resumed; or failed, for a certificate that is expired, "
+        "has another name, an authority that is not trusted, a key that is not the "
+        "pin, or is wrong otherwise; handshake, they do not get that far.",
+        ("upstream", "result"),
+        values=TLS_RESULTS,
     )
     PORTS_ERROR = _PORTS, "error"
     PORTS_SILENT = _PORTS, "silent"

@@ -17,15 +17,17 @@ PACKAGE = ROOT / "dnsfront"
 #: A room may import the rooms named here, and itself; some names are one file.
 MAY_IMPORT = {
     "errors": (),
+    "tls": ("errors",),
     "paths": (),
     "logs": ("errors",),
     "ring": ("errors",),
     "dns": ("errors",),
     "ipc": ("errors", "dns.settings"),
-    "config": ("errors", "ring", "dns", "ipc.spec"),
+    "config": ("errors", "tls", "ring", "dns", "ipc.spec"),
     "kernel": ("errors", "paths", "ipc"),
     "worker": (
         "errors",
+        "tls",
         "logs",
         "dns",
         "ring",
@@ -36,6 +38,7 @@ MAY_IMPORT = {
     ),
     "supervisor": (
         "errors",
+        "tls",
         "paths",
         "logs",
         "ipc",

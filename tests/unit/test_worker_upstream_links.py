@@ -327,6 +327,7 @@ def test_queries_given_up_are_not_remembered_without_end(
     for turn in range(400):
         told: list[bytes | None] = []
         exchanges = [links.ask(bytes(20), told.append, turn) for _ in range(8)]
+        links.push()
         rig.until(answer_one)
         rig.until(lambda told=told: told)  # type: ignore[misc]
         for exchange in exchanges:

@@ -1,22 +1,28 @@
-"""Queries to one server over TCP, for answers that did not fit a datagram.
+"""Queries to one server over TCP, or over TLS.
+
+Over TCP go those whose answer did not fit a datagram, and those that nothing came for
+over UDP; over TLS go all, to servers that are asked no other way.
 
 Connections are kept, shared by many queries and bounded (RFC 7766, 6.2.1): one for each
-query would use up the host's ports. Responses come in any order and are told apart by
-their ids; the question is the caller's to compare.
+query would use up the host's ports, and a session over TLS is dear to begin.
 """
 
 from __future__ import annotations
 
-import os
-import socket
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
 
+from dnsfront.errors import TlsError
 from dnsfront.ipc.spec import UpstreamServer
-from dnsfront.ipc.stats import Upstream
+from dnsfront.ipc.stats import TLS_RESULTS, Upstream
+from dnsfront.tls.client import Fault, TlsClient, context_of
 from dnsfront.worker.process.meter import Meter
-from dnsfront.worker.process.reactor import READ, WRITE, Reactor
+from dnsfront.worker.process.reactor import Reactor
+from dnsfront.worker.upstreams.link import Done, Exchange, Link
+
+if TYPE_CHECKING:
+    import ssl
 
 #: Most connections to one server, and most queries under way on one of them. Further
 #: queries wait until there is room.
@@ -24,165 +30,20 @@ _CONNECTIONS: Final = 4
 _DEPTH: Final = 64
 #: Queries on each connection before another one is opened.
 _SHARED: Final = 16
-#: Most queries given up on one connection, whose ids are not used again there.
-_MAX_FORGOTTEN: Final = 1024
 _IDLE_NS: Final = 5_000_000_000
+#: The same for servers that get all their queries this way.
+_TLS_DEPTH: Final = 512
+_TLS_SHARED: Final = 128
+_TLS_IDLE_NS: Final = 30_000_000_000
 #: For so long a server that closed a connection with queries under way gets no more
 #: queries over one connection than it had answered over that one.
 _BUDGET_NS: Final = 60_000_000_000
-#: For so long a connection may take to be opened: the kernel asks for it four times.
-_OPENING_NS: Final = 10_000_000_000
 #: For so long none is opened for what UDP could serve, where one was of no use.
 _SHY_NS: Final = 10_000_000_000
-
-Done = Callable[[bytes | None], None]
-
-
-class Exchange:
-    """One query and what becomes of it.
-
-    *rest* is the query behind its id. *done* is called once, with the response or with
-    None when it failed. Time is kept by the caller, who calls :meth:`abandon` when it
-    is over.
-    """
-
-    __slots__ = ("done", "identity", "link", "links", "rest", "seen", "was_resent")
-
-    def __init__(self, links: Links, rest: bytes, done: Done) -> None:
-        self.links = links
-        self.rest = rest
-        self.done: Done | None = done
-        self.identity = b""
-        self.link: Link | None = None
-        self.was_resent = False
-        self.seen = 0
-
-    def abandon(self) -> None:
-        """Take no response any more, without a word to the caller."""
-        if self.done is None:
-            return
-        self.done = None
-        if self.link is not None:
-            self.link.forget(self)
-
-    def finish(self, response: bytes | None) -> None:
-        """Tell the caller."""
-        done, self.done = self.done, None
-        self.link = None
-        if done is not None:
-            done(response)
-
-
-class Link:
-    """One connection; `asked` and `answers` count what went and came over it."""
-
-    def __init__(
-        self, links: Links, server: UpstreamServer, reactor: Reactor, now_ns: int
-    ) -> None:
-        self.pending: dict[bytes, Exchange] = {}
-        self.asked = self.answers = 0
-        self.idle_at_ns = 0
-        #: No more queries go this way.
-        self.is_leaving = False
-        self._links = links
-        self._reactor = reactor
-        self._forgotten: set[bytes] = set()
-        self._unsent = bytearray()
-        self._received = bytearray()
-        self._is_open = False
-        self._opening_until_ns = now_ns + _OPENING_NS
-        self._socket = socket.socket(
-            server.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK
-        )
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.connect_ex((server.address, server.port))
-        reactor.watch(self._socket.fileno(), self._ready, READ | WRITE)
-
-    def ask(self, exchange: Exchange, identities: Iterator[bytes]) -> None:
-        """Send a query, under an id of its own, with others as soon as that can be."""
-        identity = next(identities)
-        while identity in self.pending or identity in self._forgotten:
-            identity = next(identities)
-        self.pending[identity] = exchange
-        exchange.identity, exchange.link = identity, self
-        exchange.seen = self.answers
-        self.asked += 1
-        query = identity + exchange.rest
-        if not self._unsent and self._is_open:
-            self._reactor.watch(self._socket.fileno(), self._ready, READ | WRITE)
-        self._unsent += len(query).to_bytes(2, "big") + query
-
-    def forget(self, exchange: Exchange) -> None:
-        """Pass over the response to *exchange*, should it come.
-
-        If nothing came over the connection since it was asked, it may be broken; but
-        where datagrams get lost, it takes its time until it is open.
-        """
-        del self.pending[exchange.identity]
-        self._forgotten.add(exchange.identity)
-        exchange.link = None
-        is_opening = not self._is_open and self._links.now_ns < self._opening_until_ns
-        is_silent = exchange.seen == self.answers and not is_opening
-        if is_silent or len(self._forgotten) >= _MAX_FORGOTTEN:
-            self.is_leaving = True
-        self._links.left(self)
-
-    def close(self) -> None:
-        """Close the connection; what is pending on it is left to the caller."""
-        if self._socket.fileno() >= 0:
-            self._reactor.forget(self._socket.fileno())
-            self._socket.close()
-
-    def _ready(self, event: int) -> None:
-        try:
-            if not self._is_open:
-                number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                if number:
-                    raise OSError(number, os.strerror(number))
-                self._is_open = bool(event & WRITE)
-            if event & WRITE:
-                self._send()
-            if event & ~WRITE:
-                self._receive()
-        except BlockingIOError:
-            return
-        except OSError:
-            self._links.died(self)
-
-    def _send(self) -> None:
-        if self._unsent:
-            del self._unsent[: self._socket.send(self._unsent)]
-        if not self._unsent:
-            self._reactor.watch(self._socket.fileno(), self._ready, READ)
-
-    def _receive(self) -> None:
-        octets = self._socket.recv(1 << 16)
-        if not octets:
-            raise ConnectionResetError
-        received = self._received
-        received += octets
-        while len(received) >= 2:
-            end = 2 + int.from_bytes(received[:2], "big")
-            if len(received) < end:
-                return
-            response = bytes(received[2:end])
-            del received[:end]
-            self._take(response)
-            if self._socket.fileno() < 0:
-                return
-
-    def _take(self, response: bytes) -> None:
-        identity = response[:2]
-        exchange = self.pending.pop(identity, None)
-        if exchange is None and identity not in self._forgotten:
-            # Not what was asked for: nothing else from there is to be trusted.
-            raise ConnectionAbortedError
-        self._forgotten.discard(identity)
-        if exchange is None:
-            return
-        self.answers += 1
-        exchange.finish(response if len(response) > 12 else None)
-        self._links.left(self)
+#: After a session that did not come about no other is begun for so long: longer each
+#: time. What nobody listens at, or nobody is believed at, costs next to nothing then.
+_FIRST_PAUSE_NS: Final = 200_000_000
+_LAST_PAUSE_NS: Final = 5_000_000_000
 
 
 class Links:
@@ -205,6 +66,13 @@ class Links:
         self._budget = 0
         self._budget_deadline_ns = 0
         self._shy_until_ns = 0
+        self._pause_ns = self._pause_until_ns = 0
+        tls = server.tls
+        self._context = None if tls is None else context_of(tls.authorities)
+        self._session: ssl.SSLSession | None = None
+        self._depth = _DEPTH if tls is None else _TLS_DEPTH
+        self._shared = _SHARED if tls is None else _TLS_SHARED
+        self._idle_ns = _IDLE_NS if tls is None else _TLS_IDLE_NS
 
     @property
     def now_ns(self) -> int:
@@ -218,13 +86,13 @@ class Links:
     def ask(self, rest: bytes, done: Done, now_ns: int) -> Exchange:
         """Send a query, whose octets behind the id are *rest*.
 
-        *done* is not called before this returned.
+        It leaves by :meth:`push`, and *done* is not called before this returned.
 
         Raises:
             OSError: no connection can be had.
         """
         self._now_ns = now_ns
-        exchange = Exchange(self, rest, done)
+        exchange = Exchange(rest, done)
         link = None if self._waiting else self._with_room()
         if link is None:
             self._waiting.append(exchange)
@@ -250,11 +118,16 @@ class Links:
             if self._links:
                 return None
             link = self._open()
-        if len(link.pending) >= _DEPTH:
+        if len(link.pending) >= self._depth:
             return None
-        exchange = Exchange(self, rest, done)
+        exchange = Exchange(rest, done)
         self._ask(link, exchange)
         return exchange
+
+    def push(self) -> None:
+        """Send what was asked for since the last call."""
+        for link in self._links[:]:
+            link.push()
 
     def _ask(self, link: Link, exchange: Exchange) -> None:
         link.ask(exchange, self._identities)
@@ -265,21 +138,48 @@ class Links:
         """Return where to send the next query, None if it has to wait."""
         links = [link for link in self._links if not link.is_leaving]
         best = min(links, key=lambda link: len(link.pending), default=None)
-        if best is not None and len(best.pending) < _SHARED:
+        if best is not None and len(best.pending) < self._shared:
             return best
-        if len(links) < _CONNECTIONS and len(self._links) < 2 * _CONNECTIONS:
+        # Sessions are begun one at a time.
+        is_opening = self._context is not None and not all(x.is_open for x in links)
+        if (
+            len(links) < _CONNECTIONS
+            and len(self._links) < 2 * _CONNECTIONS
+            and not is_opening
+        ):
             try:
                 return self._open()
             except OSError:
                 if best is None:
                     raise
-        return best if best is not None and len(best.pending) < _DEPTH else None
+        return best if best is not None and len(best.pending) < self._depth else None
 
     def _open(self) -> Link:
-        link = Link(self, self._server, self._reactor, self._now_ns)
+        if self._now_ns < self._pause_until_ns:
+            raise ConnectionRefusedError
+        link = Link(self, self._server, self._reactor, self._tls_client())
         self._links.append(link)
         self._meter.upstream_count(self._server.index, Upstream.TCP_CONNECTIONS)
         return link
+
+    def _tls_client(self) -> TlsClient | None:
+        tls = self._server.tls
+        if tls is None or self._context is None:
+            return None
+        sessions = (link.session for link in self._links)
+        self._session = next(filter(None, sessions), self._session)
+        return TlsClient(self._context, tls.name, tls.pins, self._session)
+
+    def opened(self, link: Link) -> None:
+        """Note that *link* is of use, and have it used by what waits."""
+        self._pause_ns = 0
+        if self._context is not None:
+            self._count("resumed" if link.is_resumed else "full")
+            self._serve()
+
+    def _count(self, result: str) -> None:
+        word = Upstream.TLS_HANDSHAKES + TLS_RESULTS.index(result)
+        self._meter.upstream_count(self._server.index, word)
 
     def left(self, link: Link) -> None:
         """Send what waits, now that a query on *link* is over."""
@@ -292,16 +192,27 @@ class Links:
     def _drop(self, link: Link) -> None:
         if not link.answers:
             self._shy_until_ns = self._now_ns + _SHY_NS
+        self._session = link.session or self._session
         link.close()
         if link in self._links:
             self._links.remove(link)
 
-    def died(self, link: Link) -> None:
+    def _did_not_open(self, error: TlsError | None) -> None:
+        """Begin no other session for a while, and not with one of before."""
+        self._session = None
+        self._count(error.fault if error is not None else Fault.HANDSHAKE)
+        longer_ns = max(_FIRST_PAUSE_NS, 2 * self._pause_ns)
+        self._pause_ns = min(longer_ns, _LAST_PAUSE_NS)
+        self._pause_until_ns = self._now_ns + self._pause_ns
+
+    def died(self, link: Link, error: TlsError | None = None) -> None:
         """Send what is pending on *link*, which is gone, over another one, once.
 
         Only if queries were answered over it, for a server may close at any time. A
         connection without a single answer has failed all its queries.
         """
+        if self._context is not None and not link.is_open:
+            self._did_not_open(error)
         self._drop(link)
         pending = list(link.pending.values())
         link.pending.clear()
@@ -341,12 +252,15 @@ class Links:
             if link is None:
                 return
             self._ask(link, self._waiting.popleft())
+        self.push()
 
     def sweep(self, now_ns: int) -> None:
         """Close connections that were idle for long."""
         self._now_ns = now_ns
         for link in list(self._links):
-            if not link.pending and now_ns - link.idle_at_ns >= _IDLE_NS:
+            if link.is_overdue:
+                self.died(link)
+            elif not link.pending and now_ns - link.idle_at_ns >= self._idle_ns:
                 self._drop(link)
 
     def close(self) -> None:

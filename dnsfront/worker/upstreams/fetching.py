@@ -25,7 +25,11 @@ from dnsfront.worker.upstreams.fetch import Fetch, Port
 from dnsfront.worker.upstreams.outcomes import Outcomes
 from dnsfront.worker.upstreams.pending import Pending
 from dnsfront.worker.upstreams.ports import Ports
-from dnsfront.worker.upstreams.queries import is_bare_error, is_response
+from dnsfront.worker.upstreams.queries import (
+    is_bare_about,
+    is_bare_error,
+    is_response,
+)
 from dnsfront.worker.upstreams.rcodes import is_answer
 from dnsfront.worker.upstreams.sending import Sending
 from dnsfront.worker.upstreams.server import Server
@@ -75,6 +79,7 @@ class Fetching:
             reactor,
             meter,
             receive=self._receive,
+            take=self._take_stream,
             # Those that did not leave get a look too, but are sent elsewhere at once,
             # and timers pass over a look from before that.
             on_sent=self._timers.asked,
@@ -117,7 +122,7 @@ class Fetching:
             identity = octets[:2]
             fetch = pending.get(identity)
             if fetch is None or not (
-                is_response(octets, fetch.asked) or self._is_bare(fetch, port, octets)
+                is_response(octets, fetch.asked) or is_bare_about(fetch, port, octets)
             ):
                 continue
             del pending[identity]
@@ -129,7 +134,7 @@ class Fetching:
                 elif octets[2] & 2 == 0:
                     self._use(fetch, server, octets)
                 elif server is fetch.server and fetch.abandon_tcp is None:
-                    self._ask_over_tcp(fetch, server)
+                    self._ask_over_tcp(fetch)
             except Exception:  # noqa: BLE001 - one response, not the batch
                 self._survive(fetch)
         if timed is not None:
@@ -258,13 +263,6 @@ class Fetching:
             self._meter.upstream_refused(server.index)
             self._do(fetch, step)
 
-    def _is_bare(self, fetch: Fetch, port: Port, octets: bytes) -> bool:
-        """Return whether *octets* are an error without a question about the last try.
-
-        That is forged more easily, so it can do no more than end the try it is about.
-        """
-        return is_bare_error(octets) and fetch.sent[-1][:2] == (port, octets[:2])
-
     def _refused_barely(self, fetch: Fetch, server: Server, octets: bytes) -> None:
         """End the try under way by an error of *server* that repeats no question."""
         rcode = octets[3] & wire.RCODE_MASK
@@ -273,17 +271,21 @@ class Fetching:
         self._meter.upstream_refused(server.index)
         self._do(fetch, step)
 
-    def _ask_over_tcp(self, fetch: Fetch, server: Server) -> None:
+    def _ask_over_tcp(self, fetch: Fetch) -> None:
         """Ask again over TCP, because the response did not fit a datagram."""
-
-        def done(octets: bytes | None) -> None:
-            if octets is None or not self._use_stream(fetch, server, octets):
-                self.fail(fetch)
-
         self.tries.begin_over_tcp(fetch, self._clock.now_ns)
-        if self.sending.ask_over_tcp(fetch, done):
+        if self.sending.ask_over_tcp(fetch):
             self._timers.look(fetch, self.tries.look_ns(fetch))
         else:
+            self.fail(fetch)
+
+    def _take_stream(self, fetch: Fetch, octets: bytes | None) -> None:
+        """Take the response of its server over TCP or TLS, or go on without it."""
+        server = fetch.server
+        if octets is not None and self.sending.is_over_tls(server):
+            took_ns = self._clock.now_ns - fetch.sent_at_ns
+            server.round_trip.took(took_ns, is_repeated=False)
+        if octets is None or not self._use_stream(fetch, server, octets):
             self.fail(fetch)
 
     def _ask_over_tcp_too(self, fetch: Fetch) -> None:

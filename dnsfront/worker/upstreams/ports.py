@@ -73,6 +73,8 @@ class Ports:
     ) -> None:
         self.server = server
         self.queue: list[Fetch] = []
+        #: Whether it is asked over TLS, and no other way.
+        self.is_tls = server.spec.tls is not None
         #: Since when a port that was given up had heard nothing; 0 if none was.
         self.suspect_ns = 0
         self._reactor = reactor
@@ -91,6 +93,8 @@ class Ports:
 
     def _open(self, now_ns: int) -> Port:
         family = self.server.spec.family
+        if self.is_tls:
+            raise PermissionError(errno.EPERM, "never in the clear")
         sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER_OCTETS)
         try:

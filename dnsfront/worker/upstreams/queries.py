@@ -6,7 +6,7 @@ from typing import Final
 
 from dnsfront.dns import edns, wire
 from dnsfront.dns.entry import VIEWS
-from dnsfront.worker.upstreams.fetch import Fetch, Forms
+from dnsfront.worker.upstreams.fetch import Fetch, Forms, Port
 
 
 def _query_head(view: int, *, has_edns: bool) -> bytes:
@@ -37,6 +37,23 @@ def message(identity: bytes, fetch: Fetch) -> bytes:
     return identity + head + fetch.asked + opt
 
 
+#: RFC 8467, 4.1: queries of one length tell an eavesdropper less.
+_BLOCK_OCTETS: Final = 128
+
+
+def padded_message(fetch: Fetch) -> bytes:
+    """Return the query for *fetch* without its id, padded: for encrypted ways alone.
+
+    Padding is an EDNS option (RFC 7830), the last of the OPT record, which comes last.
+    """
+    octets = message(b"", fetch)
+    if not fetch.has_edns:
+        return octets
+    size = -(2 + len(octets) + 4) % _BLOCK_OCTETS
+    padding = edns.option(edns.OPTION_PADDING, bytes(size))
+    return octets[:-2] + len(padding).to_bytes(2, "big") + padding
+
+
 #: What a server says that did not get as far as the question.
 _BARE_ERRORS: Final = frozenset(
     (wire.FORMERR, wire.SERVFAIL, wire.NOTIMP, wire.REFUSED)
@@ -51,6 +68,14 @@ def is_bare_error(octets: bytes) -> bool:
         and octets[3] & wire.RCODE_MASK in _BARE_ERRORS
         and octets[4:10] == bytes(6)
     )
+
+
+def is_bare_about(fetch: Fetch, port: Port, octets: bytes) -> bool:
+    """Return whether *octets* are an error without a question about the last try.
+
+    That is forged more easily, so it can do no more than end the try it is about.
+    """
+    return is_bare_error(octets) and fetch.sent[-1][:2] == (port, octets[:2])
 
 
 def is_response(octets: bytes, canonical: bytes) -> bool:

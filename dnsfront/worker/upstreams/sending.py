@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from dnsfront.ipc.stats import Upstream
 from dnsfront.worker.process.batch import BATCH
 from dnsfront.worker.process.meter import Meter
 from dnsfront.worker.process.reactor import Reactor
-from dnsfront.worker.upstreams.exchange import Done
 from dnsfront.worker.upstreams.fetch import Fetch, Port
+from dnsfront.worker.upstreams.link import Done
 from dnsfront.worker.upstreams.ports import Ports
-from dnsfront.worker.upstreams.queries import message
+from dnsfront.worker.upstreams.queries import message, padded_message
 from dnsfront.worker.upstreams.server import Server
 
 #: Batches that leave towards one server in one round. More would keep those waiting
@@ -23,8 +24,9 @@ _BATCHES: Final = 16
 class Sending:
     """The sockets towards *servers*; `ports` has those of each, by its position.
 
-    *receive* is called with the port that has something to read, *on_sent* with those
-    that were sent or tried to, *fail* with each that did not leave.
+    *receive* is called with the port that has something to read, *take* with what came
+    over TCP or TLS, or None if nothing will, *on_sent* with those that were sent or
+    tried to, *fail* with each that did not leave.
     """
 
     def __init__(
@@ -34,12 +36,14 @@ class Sending:
         meter: Meter,
         *,
         receive: Callable[[Ports, Port], None],
+        take: Callable[[Fetch, bytes | None], None],
         on_sent: Callable[[list[Fetch], int], None],
         fail: Callable[[Fetch], None],
     ) -> None:
         self.ports = [Ports(server, reactor, receive, meter) for server in servers]
         self._meter = meter
         self._clock = meter.clock
+        self._take = take
         self._on_sent = on_sent
         self._fail = fail
 
@@ -70,12 +74,32 @@ class Sending:
         batch = [x for x in batch if not x.is_done and x.abandon_tcp is None]
         self._meter.upstream_sent(ports.server.index, len(batch))
         try:
-            unsent = ports.send(batch, now_ns)
+            if ports.is_tls:
+                unsent = self._send_over_tls(ports, batch, now_ns)
+            else:
+                unsent = ports.send(batch, now_ns)
         except OSError:
             unsent = batch
         self._on_sent(batch, now_ns)
         for fetch in unsent:
             self._fail(fetch)
+
+    def _send_over_tls(
+        self, ports: Ports, batch: list[Fetch], now_ns: int
+    ) -> list[Fetch]:
+        """Ask for everything in *batch* over TLS; return what cannot be asked."""
+        links, unsent = ports.links, []
+        for fetch in batch:
+            fetch.sent_at_ns = now_ns
+            done = partial(self._take, fetch)
+            try:
+                exchange = links.ask(padded_message(fetch), done, now_ns)
+            except OSError:
+                unsent.append(fetch)
+            else:
+                fetch.abandon_tcp = exchange.abandon
+        links.push()
+        return unsent
 
     def repeat(self, fetch: Fetch, *, is_new_try: bool) -> None:
         """Send the query of *fetch* to its server once more."""
@@ -87,18 +111,21 @@ class Sending:
         if not self.ports[server.position].repeat(fetch, self._clock.now_ns):
             self._fail(fetch)
 
-    def ask_over_tcp(self, fetch: Fetch, done: Done) -> bool:
-        """Ask its server over TCP; return whether there is a connection for it.
+    def is_over_tls(self, server: Server) -> bool:
+        """Return whether *server* is asked over TLS."""
+        return self.ports[server.position].is_tls
 
-        *done* is called with the response, or with None if none will come.
-        """
+    def ask_over_tcp(self, fetch: Fetch) -> bool:
+        """Ask its server over TCP; return whether there is a connection for it."""
         server, now_ns = fetch.server, self._clock.now_ns
         self._meter.upstream_sent(server.index, 1)
         links = self.ports[server.position].links
+        done = partial(self._take, fetch)
         try:
             fetch.abandon_tcp = links.ask(message(b"", fetch), done, now_ns).abandon
         except OSError:
             return False
+        links.push()
         return True
 
     def ask_over_tcp_too(self, fetch: Fetch, done: Done) -> bool:
@@ -113,6 +140,7 @@ class Sending:
             return False
         self._meter.upstream_count(server.index, Upstream.TCP_RETRIES)
         fetch.abandon_tcp = exchange.abandon
+        links.push()
         return True
 
     def distrust_port(self, fetch: Fetch) -> None:
