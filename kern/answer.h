@@ -344,6 +344,8 @@ static inline enum outcome respond(void *ctx, void *data, void *data_end, u32 if
 	*(u64 *)(message->header + 4) = head;
 	sum += halves(head);
 
+	if (packet.is_to_wildcard && !is_for_wildcard(ctx, frame, packet.is_ipv6))
+		return NOT_OURS;
 	if (bpf_check_mtu(ctx, 0, &mtu_octets, octets - packet.message_octets, 0))
 		return SIZE;
 	response->at = FRAME_MESSAGE_AT + 4 - packet.message_at;

@@ -91,6 +91,13 @@ struct answering {
 	u32 udp_size; /* octets; the largest response, and what its OPT record says */
 };
 
+/*
+ * Value of `answer_addresses`: who is bound there. A socket of somebody else may be
+ * bound to an address of a wildcard's, and gets what comes to it.
+ */
+#define BOUND_TO_ADDRESS 1
+#define BOUND_TO_WILDCARD 2
+
 /* Key of a trie of clients; its value is a u32, one of these, or 0 for a worker. */
 #define CLIENT_ANSWERED 1
 #define CLIENT_ANSWERED_OVER_LO 2

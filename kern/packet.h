@@ -52,6 +52,7 @@ struct packet {
 	u32 checksum;     /* as it came */
 	u64 is_half_done; /* 0 for a checksum that is true, or that is none */
 	bool is_ipv6;
+	bool is_to_wildcard;
 };
 
 /* Add the two halves of a word, which is what the word adds to a checksum. */
@@ -191,7 +192,7 @@ static inline enum outcome read_packet(void *data, void *data_end, u32 ifindex,
 		struct client6 six;
 	} client = {};
 	u8 *ethernet = data, *udp;
-	u32 ports, length;
+	u32 ports, length, *bound;
 	bool is_plain, is_multicast;
 
 	if (data + ETHERNET_OCTETS + IP_OCTETS + UDP_OCTETS + DNS_HEADER_OCTETS >
@@ -227,8 +228,10 @@ static inline enum outcome read_packet(void *data, void *data_end, u32 ifindex,
 	packet->checksum = *(u16 *)(udp + 6);
 	key.protocol = IPPROTO_UDP;
 	key.port = swapped(ports >> 16);
-	if (!bpf_map_lookup_elem(ADDRESSES, &key))
+	bound = bpf_map_lookup_elem(ADDRESSES, &key);
+	if (!bound)
 		return NOT_OURS;
+	packet->is_to_wildcard = *bound == BOUND_TO_WILDCARD;
 	packet->message_octets = octets - packet->message_at;
 	if (is_multicast || packet->message_octets + UDP_OCTETS != length ||
 	    packet->message_octets < DNS_HEADER_OCTETS + 1 + 4 ||
@@ -262,6 +265,46 @@ static inline bool is_checksum_plain(struct packet *packet, u64 sum)
 	/* By products: as branches these would have the verifier walk the rest thrice. */
 	packet->is_half_done = (folded(sum) ^ 0xffff) * packet->checksum;
 	return !(packet->is_half_done * is_no_half);
+}
+
+/*
+ * Tell whether a wildcard socket gets the packet whose response @frame begins: who is
+ * bound to the very address, to a device or to the client comes first.
+ */
+static inline bool is_for_wildcard(void *ctx, const struct frame *frame, bool is_ipv6)
+{
+	struct bpf_sock_tuple tuple = {};
+	u32 ports = *(const u32 *)(frame->head + FRAME_UDP_AT), octets, bound;
+	struct bpf_sock *sock;
+
+	/* The response goes from us to the client, the look-up the other way. */
+	if (is_ipv6) {
+		const u32 *ours = (const u32 *)(frame->head + FRAME_IPV6_AT + 8);
+		const u32 *client = ours + 4;
+
+		__builtin_memcpy(tuple.ipv6.saddr, client, 16);
+		__builtin_memcpy(tuple.ipv6.daddr, ours, 16);
+		tuple.ipv6.sport = ports >> 16;
+		tuple.ipv6.dport = ports;
+		octets = sizeof(tuple.ipv6);
+	} else {
+		tuple.ipv4.saddr = *(const u32 *)(frame->head + FRAME_IP_AT + 16);
+		tuple.ipv4.daddr = *(const u32 *)(frame->head + FRAME_IP_AT + 12);
+		tuple.ipv4.sport = ports >> 16;
+		tuple.ipv4.dport = ports;
+		octets = sizeof(tuple.ipv4);
+	}
+	sock = bpf_sk_lookup_udp(ctx, &tuple, octets, BPF_F_CURRENT_NETNS, 0);
+	if (!sock)
+		return false;
+	bound = sock->bound_dev_if | sock->dst_port;
+	if (is_ipv6)
+		bound |= sock->src_ip6[0] | sock->src_ip6[1] | sock->src_ip6[2] |
+			 sock->src_ip6[3];
+	else
+		bound |= sock->src_ip4;
+	bpf_sk_release(sock);
+	return !bound;
 }
 
 /* Write the headers around a message of @octets, whose own octets add @sum. */

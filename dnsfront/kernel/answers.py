@@ -12,7 +12,7 @@ import platform
 import socket
 import struct
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Final
 
@@ -21,7 +21,7 @@ from dnsfront.ipc.spec import Endpoint
 from dnsfront.kernel.book import KINDS, SET_OCTETS, WAYS, BookReader, BookSize
 from dnsfront.kernel.clients import tries
 from dnsfront.kernel.hook import Hook, HookMode, program_type_of
-from dnsfront.kernel.layouts import layout
+from dnsfront.kernel.layouts import constant, layout
 from dnsfront.kernel.loader import Job, Loading
 from dnsfront.kernel.maps import (
     ANY_SIZE,
@@ -43,6 +43,8 @@ MAX_NETWORKS: Final = 1 << 20
 _FRAME: Final = layout("frame")
 _PASSED: Final = layout("passed")
 _ANSWERED: Final = layout("answered")
+_TO_ADDRESS: Final = constant("BOUND_TO_ADDRESS")
+_TO_WILDCARD: Final = constant("BOUND_TO_WILDCARD")
 #: The responses of a worker by their kind, of one CPU.
 _BY_KIND: Final = struct.Struct(f"={KINDS}Q")
 _ADDRESSES: Final = MapForm(
@@ -103,7 +105,7 @@ class KernelAnswers:
         self._tables_fd, self._live_fd = tables_fd, live_fd
         self._room_octets = room_octets
         self._books: dict[int, tuple[Map, Map]] = {}
-        self._addresses_now: set[bytes] = set()
+        self._addresses_now: dict[bytes, int] = {}
         self._networks: tuple[str, ...] = ()
         #: Addresses of this host, and broadcasts of its networks.
         self._own: frozenset[str] = frozenset()
@@ -189,19 +191,25 @@ class KernelAnswers:
         for used in self._books.pop(worker_id, ()):
             used.close()
 
-    def set_addresses(self, endpoints: Iterable[Endpoint]) -> None:
+    def set_addresses(self, endpoints: Mapping[Endpoint, bool]) -> None:
         """Answer what is sent to *endpoints*, and nothing else.
 
-        There are no wildcards among them, and no addresses of one link.
+        There are no wildcards among them, and no addresses of one link. Where the value
+        is true a wildcard socket serves the address: what comes for the socket of
+        somebody else who is bound there is left alone.
 
         Raises:
             KernelError: there are more than the map holds.
         """
-        wanted = {_address_key(endpoint) for endpoint in endpoints}
-        for key in self._addresses_now - wanted:
+        wanted = {
+            _address_key(endpoint): _TO_WILDCARD if is_wildcard else _TO_ADDRESS
+            for endpoint, is_wildcard in endpoints.items()
+        }
+        for key in self._addresses_now.keys() - wanted.keys():
             self._addresses.delete(key)
-        for key in wanted - self._addresses_now:
-            self._addresses.update(key, struct.pack("=I", 1))
+        for key, bound in wanted.items():
+            if self._addresses_now.get(key) != bound:
+                self._addresses.update(key, struct.pack("=I", bound))
         self._addresses_now = wanted
 
     def set_clients(self, networks: Sequence[str]) -> None:

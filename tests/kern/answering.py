@@ -81,7 +81,10 @@ class AnswerLab:
         self.steering.publish(bytes((1, 2, 0, 0)) * SLOTS)
         self.steering.set_live(1, is_live=True)
         self.answers.set_addresses(
-            [("127.0.0.1", PORT, socket.AF_INET), ("::1", PORT, socket.AF_INET6)]
+            {
+                ("127.0.0.1", PORT, socket.AF_INET): False,
+                ("::1", PORT, socket.AF_INET6): False,
+            }
         )
         self._own = ["127.0.0.1", "::1"]
         self.answers.set_host(self._own, [])

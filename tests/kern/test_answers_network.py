@@ -144,9 +144,11 @@ def cable() -> Iterator[Wire]:
 def answered_at(answering: AnswerLab, interface: str, mode: HookMode) -> Iterator[Hook]:
     """Have the program at an interface while the body runs."""
     answering.answers.set_addresses(
-        (address, PORT, family)
-        for addresses in (OURS, LOOPBACK)
-        for family, address in addresses.items()
+        {
+            (address, PORT, family): False
+            for addresses in (OURS, LOOPBACK)
+            for family, address in addresses.items()
+        }
     )
     own = [*OURS.values(), *LOOPBACK.values()]
     answering.answers.set_host(own, [])

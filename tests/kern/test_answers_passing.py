@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -20,7 +21,16 @@ from tests.kern.answering import (
     message_for,
 )
 from tests.kern.lab import SLOTS
-from tests.kern.packets import IP, IPV6, PORT, Packet, answer_to, payload_of
+from tests.kern.packets import (
+    CLIENTS,
+    IP,
+    IPV6,
+    OURS,
+    PORT,
+    Packet,
+    answer_to,
+    payload_of,
+)
 from tests.kern.queries import qname_of
 from tests.namespaces import OtherNetwork, ip
 
@@ -110,7 +120,9 @@ def test_own_address_is_a_client_over_lo_if_it_is_one_at_all(
 def test_addresses_are_those_that_were_set_last(
     answering: AnswerLab, mode: HookMode
 ) -> None:
-    answering.answers.set_addresses([("127.0.0.2", 53, IP), ("127.0.0.1", 54, IP)])
+    answering.answers.set_addresses(
+        {("127.0.0.2", 53, IP): False, ("127.0.0.1", 54, IP): False}
+    )
 
     with answering.counting(answered=1, not_ours=2):
         assert answering.run(mode, PLAIN.to_wire()) is None
@@ -316,3 +328,37 @@ def test_aged_ttls_end_at_zero(answering: AnswerLab, mode: HookMode) -> None:
     assert made
     at = len(made) - len(RECORD) + TTL_AT
     assert made[at : at + 4] == bytes(4)
+
+
+@pytest.mark.parametrize("packet", [PLAIN, PLAIN6], ids=["IPv4", "IPv6"])
+def test_who_is_bound_to_the_very_address_gets_what_a_wildcard_does_not(
+    answering: AnswerLab, mode: HookMode, packet: Packet
+) -> None:
+    own = OURS[packet.family]
+    answering.answers.set_addresses({(own, packet.port, packet.family): True})
+
+    with bound("0.0.0.0" if packet.family == IP else "::", packet) as ours:  # noqa: S104
+        with answering.counting(answered=1):
+            assert answering.run(mode, packet.to_wire())
+        with bound(own, packet), answering.counting(not_ours=1):
+            assert answering.run(mode, packet.to_wire()) is None
+        with bound(own, packet) as other:
+            other.close()
+            assert answering.run(mode, packet.to_wire())
+        client = CLIENTS[packet.family]
+        with bound(own, packet) as other, answering.counting(not_ours=1):
+            other.connect((client, packet.source_port))
+            assert answering.run(mode, packet.to_wire()) is None
+        ours.close()
+        with answering.counting(not_ours=1):
+            assert answering.run(mode, packet.to_wire()) is None
+
+
+def bound(host: str, packet: Packet) -> socket.socket:
+    """Return a socket on the packet's port that shares it with others."""
+    made = socket.socket(packet.family, socket.SOCK_DGRAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if packet.family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    made.bind((host, packet.port))
+    return made

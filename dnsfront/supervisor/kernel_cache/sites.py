@@ -35,14 +35,14 @@ class Site:
 
 def endpoints(
     listeners: Iterable[Listener], host: Iterable[Interface]
-) -> frozenset[Endpoint]:
+) -> dict[Endpoint, bool]:
     """Return the addresses of *host* that *listeners* serve over UDP.
 
-    Wildcards stand for all addresses of their family but those of one link only, which
-    are the same on several links.
+    The value tells those of a wildcard alone. It stands for all addresses of its family
+    but those of one link only, which are the same on several links.
     """
     addresses = {x for interface in host for x in interface.addresses}
-    found: set[Endpoint] = set()
+    found: dict[Endpoint, bool] = {}
     for listener in listeners:
         if listener.transport != "udp":
             continue
@@ -52,8 +52,9 @@ def endpoints(
             if family != listener.family or (ip.version == 6 and ip.is_link_local):
                 continue
             if listener.is_wildcard or str(ip) == listener.address:
-                found.add((str(ip), listener.port, family))
-    return frozenset(found)
+                endpoint = (str(ip), listener.port, family)
+                found[endpoint] = found.get(endpoint, True) and listener.is_wildcard
+    return found
 
 
 def own_addresses(host: Iterable[Interface]) -> frozenset[str]:
