@@ -14,6 +14,8 @@ _PREFIX: Final = "dnsfront_"
 _OF_COUNTERS: Final = ("_total", "_count")
 #: What changes of itself as time passes.
 _OF_TIME: Final = ("dnsfront_upstream_ports_replaced_total",)
+#: What pools come to is the sum of what their upstreams do, which is told already.
+_SUMS: Final = "dnsfront_pool_"
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ def _counters(samples: Iterable[Sample]) -> Iterable[Sample]:
     return (
         sample
         for sample in samples
-        if sample.name.endswith(_OF_COUNTERS) and sample.name not in _OF_TIME
+        if sample.name.endswith(_OF_COUNTERS)
+        and sample.name not in _OF_TIME
+        and not sample.name.startswith(_SUMS)
     )
 
 
