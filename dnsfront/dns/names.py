@@ -44,7 +44,12 @@ def is_under(qname: bytes, origin: bytes) -> bool:
 
 
 def qname_from_text(text: str) -> bytes:
-    r"""Return the lower-case wire form, root label included, of a name as text.
+    """Return the lower-case wire form of a name as text; see :func:`name_from_text`."""
+    return name_from_text(text).lower()
+
+
+def name_from_text(text: str) -> bytes:
+    r"""Return the wire form, root label included, of a name as text, in its case.
 
     ``\.`` and ``\DDD`` are understood (RFC 1035, 5.1); other characters must be ASCII.
 
@@ -73,7 +78,7 @@ def qname_from_text(text: str) -> bytes:
     wire.append(0)
     if len(wire) > MAX_QNAME_OCTETS:
         raise WireError(f"{text!r}: got {len(wire)} octets, want at most 255")
-    return bytes(wire).lower()
+    return bytes(wire)
 
 
 def _split_labels(octets: bytes) -> list[bytes]:

@@ -67,7 +67,7 @@ RIGHT: Final = (
     r"SRV \# 7 00010002000300",
     'NAPTR 1 2 "u" "E2U+sip" "!^.*$!sip:a@b.test!" .',
     'NAPTR 10 20 "" "" "" repl',
-    'NAPTR 1 2 s x "" Repl',
+    'NAPTR 1 2 s x "" repl',
     "RP hostmaster.example. txt",
     "AFSDB 1 afs",
     "RT 10 relay",

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from dnsfront.supervisor.zones import child as zone_child
@@ -14,35 +13,35 @@ from dnsfront.supervisor.zones import child as zone_child
 _compile = zone_child._compile
 
 
-def _die(path: Path, *rest: Any) -> dict[str, Any]:  # noqa: ANN401 - as it is
-    if "bad" in path.name:
+def _die(files: Any, *rest: Any) -> dict[str, Any]:  # noqa: ANN401
+    if "bad" in files.path.name:
         os.kill(os.getpid(), signal.SIGKILL)
-    return _compile(path, *rest)
+    return _compile(files, *rest)
 
 
-def _fail(path: Path, *rest: Any) -> dict[str, Any]:  # noqa: ANN401 - as it is
-    if "bad" in path.name:
+def _fail(files: Any, *rest: Any) -> dict[str, Any]:  # noqa: ANN401
+    if "bad" in files.path.name:
         raise ZeroDivisionError
-    return _compile(path, *rest)
+    return _compile(files, *rest)
 
 
-def _hang(path: Path, *rest: Any) -> dict[str, Any]:  # noqa: ANN401 - as it is
-    if "bad" in path.name:
+def _hang(files: Any, *rest: Any) -> dict[str, Any]:  # noqa: ANN401
+    if "bad" in files.path.name:
         time.sleep(1000)
-    return _compile(path, *rest)
+    return _compile(files, *rest)
 
 
-def _stop(path: Path, *rest: Any) -> dict[str, Any]:  # noqa: ANN401 - as it is
-    if "bad" in path.name:
+def _stop(files: Any, *rest: Any) -> dict[str, Any]:  # noqa: ANN401
+    if "bad" in files.path.name:
         os.kill(os.getpid(), signal.SIGSTOP)
-    return _compile(path, *rest)
+    return _compile(files, *rest)
 
 
-def _toil(path: Path, *rest: Any) -> dict[str, Any]:  # noqa: ANN401 - as it is
+def _toil(files: Any, *rest: Any) -> dict[str, Any]:  # noqa: ANN401
     until = time.process_time() + 1
     while time.process_time() < until:
         pass
-    return _compile(path, *rest)
+    return _compile(files, *rest)
 
 
 if __name__ == "__main__":

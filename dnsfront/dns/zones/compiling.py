@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from dnsfront.dns.names import is_under, qname_from_text, qname_to_text
+from dnsfront.dns.names import ancestors, is_under, qname_from_text, qname_to_text
 from dnsfront.dns.wire import SOA
 from dnsfront.dns.zones.image import (
     decode_single,
@@ -13,8 +13,8 @@ from dnsfront.dns.zones.image import (
     encode_rrset,
     in_buckets,
 )
-from dnsfront.dns.zones.records import CNAME, NS, RECORD_OCTETS
-from dnsfront.dns.zones.text import Record, read_records, type_text
+from dnsfront.dns.zones.records import CNAME, DNAME, NS, RECORD_OCTETS, folded
+from dnsfront.dns.zones.text import Include, Record, read_records, type_text
 from dnsfront.errors import WireError, ZoneError
 
 #: A message has 65535; this leaves room for a question, a CNAME chain and OPT.
@@ -22,15 +22,19 @@ MAX_RRSET_OCTETS: Final = 60000
 
 
 def compile_zone(
-    origin: str, text: str, path: str, give_way: Callable[[], object] = bool
+    origin: str,
+    text: str,
+    path: str,
+    give_way: Callable[[], object] = bool,
+    include: Include | None = None,
 ) -> tuple[list[bytes | bytearray | memoryview], int]:
     """Return the image of the zone at *origin* that *text* describes.
 
     It comes in pieces, to be written one behind the other, with its number of records.
 
     *give_way* is called again and again, so that others get their turn. *path* is for
-    messages only. An RRset whose records differ in TTL gets the least
-    (RFC 2181, 5.2); a record that is written twice counts once.
+    messages only, *include* as for :func:`read_records`. An RRset whose records differ
+    in TTL gets the least (RFC 2181, 5.2); a record that is written twice counts once.
 
     Raises:
         ZoneError: the first mistake, with the line it stands on.
@@ -40,14 +44,14 @@ def compile_zone(
     except WireError as exc:
         raise ZoneError(f"{path}: origin: {exc}") from exc
     records = _Records(apex)
-    for record in read_records(apex, text, path):
+    for record in read_records(apex, text, path, include):
         give_way()
         try:
             records.add(record)
         except ValueError as exc:
             owner = qname_to_text(record.owner)
             raise ZoneError(
-                f"{path}:{record.line}: {owner} {type_text(record.rtype)}: {exc}"
+                f"{record.path}:{record.line}: {owner} {type_text(record.rtype)}: {exc}"
             ) from exc
     try:
         records.check_whole()
@@ -61,9 +65,10 @@ class _RRset:
 
     __slots__ = ("rdatas", "size", "ttl_s")
 
-    def __init__(self, ttl_s: int, rdata: bytes) -> None:
+    def __init__(self, rtype: int, ttl_s: int, rdata: bytes) -> None:
         self.ttl_s = ttl_s
-        self.rdatas = {rdata: None}
+        #: By what they have in common with those that only differ in case.
+        self.rdatas = {folded(rtype, rdata): rdata}
         self.size = len(rdata) + RECORD_OCTETS
 
 
@@ -77,6 +82,7 @@ class _Records:
     def __init__(self, apex: bytes) -> None:
         self._apex = apex
         self._nodes: dict[bytes, bytes | dict[int, _RRset]] = {}
+        self._dnames: set[bytes] = set()
         self.count = 0
 
     def add(self, record: Record) -> None:
@@ -85,9 +91,11 @@ class _Records:
         Raises:
             ValueError: it cannot stand where it stands.
         """
-        _line, owner, ttl_s, rtype, rdata = record
+        _path, _line, owner, ttl_s, rtype, rdata = record
         self._check_place(owner, rtype)
         _check_size(len(rdata) + RECORD_OCTETS)
+        if rtype == DNAME:
+            self._dnames.add(owner)
         node = self._nodes.get(owner)
         self.count += 1
         if node is None:
@@ -95,7 +103,7 @@ class _Records:
             return
         if isinstance(node, bytes):
             first_type, first_ttl_s, first = decode_single(node)
-            node = {first_type: _RRset(first_ttl_s, first)}
+            node = {first_type: _RRset(first_type, first_ttl_s, first)}
             self._nodes[owner] = node
         rrset = node.get(rtype)
         if rrset is None:
@@ -103,15 +111,16 @@ class _Records:
                 raise ValueError(
                     "CNAME and other records share an owner (RFC 1034, 3.6.2)"
                 )
-            node[rtype] = _RRset(ttl_s, rdata)
+            node[rtype] = _RRset(rtype, ttl_s, rdata)
             return
         rrset.ttl_s = min(rrset.ttl_s, ttl_s)
-        if rdata in rrset.rdatas:
+        common = folded(rtype, rdata)
+        if common in rrset.rdatas:
             self.count -= 1
             return
-        if rtype in {CNAME, SOA}:
+        if rtype in {CNAME, DNAME, SOA}:
             raise ValueError("the owner has another record of this type, want one")
-        rrset.rdatas[rdata] = None
+        rrset.rdatas[common] = rdata
         rrset.size += len(rdata) + RECORD_OCTETS
         _check_size(rrset.size)
 
@@ -134,10 +143,16 @@ class _Records:
     def image(
         self, give_way: Callable[[], object]
     ) -> list[bytes | bytearray | memoryview]:
-        """Return the image in pieces; nothing can be added after that."""
-        nodes, apex = self._nodes, self._apex
+        """Return the image in pieces; nothing can be added after that.
+
+        Raises:
+            ValueError: a name is below one with a DNAME record.
+        """
+        nodes, apex, dnames = self._nodes, self._apex, self._dnames
         for name in list(nodes):
             give_way()
+            if dnames:
+                self._check_above(name)
             # RFC 4592, 2.2.2: a name with others below it exists, even if it is empty.
             parent = name
             while parent != apex:
@@ -158,10 +173,25 @@ class _Records:
                 yield name, bool(node), node
             else:
                 rrsets = [
-                    encode_rrset(rtype, rrset.ttl_s, rrset.rdatas)
+                    encode_rrset(rtype, rrset.ttl_s, rrset.rdatas.values())
                     for rtype, rrset in node.items()
                 ]
                 yield name, len(rrsets), b"".join(rrsets)
+
+    def _check_above(self, name: bytes) -> None:
+        """Refuse what is below a DNAME record, or beside it and delegated."""
+        above = self._dnames.intersection(ancestors(name))
+        for owner in above - {name}:
+            raise ValueError(
+                f"{qname_to_text(name)} is below {qname_to_text(owner)}, which has a "
+                "DNAME record, want no names there (RFC 6672, 2.4)"
+            )
+        node = self._nodes[name]
+        if name != self._apex and above and not isinstance(node, bytes) and NS in node:
+            raise ValueError(
+                f"{qname_to_text(name)} has DNAME and NS records, want either "
+                "(RFC 6672, 2.3)"
+            )
 
     def _check_place(self, owner: bytes, rtype: int) -> None:
         apex = self._apex

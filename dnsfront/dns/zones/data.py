@@ -19,7 +19,7 @@ from dnsfront.dns.zones.tokens import Tokens
 _GOOD_ESCAPES: Final = re.compile(r"(?:[^\\]|\\\D|\\[01]\d\d|\\2[0-4]\d|\\25[0-5])*")
 #: Served as plain data these would make other answers bogus, or leave some out.
 _NOT_SERVED: Final = frozenset(
-    {"DNAME", "DNSKEY", "KEY", "NSEC", "NSEC3", "NSEC3PARAM", "NXT", "RRSIG", "SIG"}
+    {"DNSKEY", "KEY", "NSEC", "NSEC3", "NSEC3PARAM", "NXT", "RRSIG", "SIG"}
 )
 #: What dnspython says, in the words of an operator; the rest stays as it is.
 _REASONS: Final = (
@@ -43,6 +43,7 @@ FORMS: Final = {
     "AAAA": "an IPv6 address without a zone index",
     "CAA": "FLAGS TAG VALUE",
     "CNAME": "a name",
+    "DNAME": "a name",
     "DS": "TAG ALGORITHM DIGEST-TYPE DIGEST",
     "HTTPS": "PRIORITY TARGET KEY=VALUE...",
     "MX": "PREFERENCE HOST",

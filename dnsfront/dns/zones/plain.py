@@ -63,7 +63,7 @@ class PlainLines:
             match.groups()
         )
         if name is not None:
-            owner = _to_wire(name, origin)
+            owner = _to_wire(name, origin).lower()
         if ttl is not None:
             ttl_s = int(ttl)
         if owner is None or ttl_s is None:
@@ -105,7 +105,7 @@ class _NotPlainError(Exception):
 
 def _to_wire(text: str, origin: bytes) -> bytes:
     """Return the wire form of *text*, whose labels are plain; its length is open."""
-    octets = text.lower().encode("ascii")
+    octets = text.encode("ascii")
     if octets.endswith(b"."):
         octets, origin = octets[:-1], b"\0"
     return (

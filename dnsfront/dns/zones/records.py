@@ -12,10 +12,13 @@ PTR: Final = 12
 MX: Final = 15
 AAAA: Final = 28
 SRV: Final = 33
+DNAME: Final = 39
 DS: Final = 43
 
 #: Where the name that additional processing, or a CNAME chain, goes on with begins.
 _TARGET_AT: Final = {NS: 0, CNAME: 0, MX: 2, SRV: 6}
+#: Where the last name in the data begins, of types whose data end in one.
+_NAME_AT: Final = {2: 0, 5: 0, 12: 0, 15: 2, 18: 2, 21: 2, 33: 6, 36: 2, 39: 0, 107: 2}
 #: What a record takes in an answer besides its data, its owner a pointer.
 RECORD_OCTETS: Final = 12
 
@@ -35,3 +38,9 @@ class RRset:
         if at is None:
             return ()
         return tuple(rdata[at:].lower() for rdata in self.rdatas)
+
+
+def folded(rtype: int, rdata: bytes) -> bytes:
+    """Return what the data of equal records have in common, whatever their case."""
+    at = _NAME_AT.get(rtype)
+    return rdata if at is None else rdata[:at] + rdata[at:].lower()

@@ -8,7 +8,7 @@ from the lines above it, and that names are ASCII.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 import dns.exception
@@ -17,6 +17,7 @@ import dns.tokenizer
 
 from dnsfront.dns.names import qname_to_text
 from dnsfront.dns.zones.data import FORMS, read_data, reason_of
+from dnsfront.dns.zones.generate import Generation, generation
 from dnsfront.dns.zones.plain import PlainLines
 from dnsfront.dns.zones.tokens import DURATION, Tokens, name_in, seconds_in
 from dnsfront.errors import ZoneError
@@ -39,9 +40,29 @@ _CLASS_BY_NUMBER: Final = re.compile(r"CLASS[0-9]+", re.ASCII)
 _MAX_ENTRY_OCTETS: Final = 1 << 19
 
 
-class Record(NamedTuple):
-    """One record: names in lower case and written out, data as they are served."""
+#: Files that include each other; nsd has the same bound.
+_MAX_DEPTH: Final = 10
+#: How many values each directive has at most.
+_ARGUMENTS: Final = {"$ORIGIN": 1, "$TTL": 1, "$INCLUDE": 2, "$GENERATE": 99}
 
+#: Returns path and text of a file to be included, by its name as it was written.
+Include = Callable[[str], tuple[str, str]]
+
+
+class Inclusion(NamedTuple):
+    """A file to be read in place of the line, under *origin* unless that is empty."""
+
+    name: str
+    origin: bytes
+
+
+class Record(NamedTuple):
+    """One record: its owner in lower case, data as they are served, names in full.
+
+    *path* is the file that it stands in.
+    """
+
+    path: str
     line: int
     owner: bytes
     ttl_s: int
@@ -55,18 +76,38 @@ def type_text(rtype: int) -> str:
 
 
 def read_records(
-    origin: bytes, text: str, path: str, *, is_plain_fast: bool = True
+    origin: bytes,
+    text: str,
+    path: str,
+    include: Include | None = None,
+    *,
+    is_plain_fast: bool = True,
 ) -> Iterator[Record]:
     """Yield the records of *text* in their order; *path* is for messages only.
 
-    Plain lines take a way of their own, ten times as fast, unless that is switched off.
+    *include* returns path and text of a file that is to be read in place of $INCLUDE;
+    it raises ValueError where it must not be, and without it none may. Plain lines take
+    a way of their own, ten times as fast, unless that is switched off.
 
     Raises:
         ZoneError: with path and line, while iterating.
     """
+    reader = _Reader(origin)
+    yield from _records(reader, path, text, include, 0, is_plain_fast=is_plain_fast)
+
+
+def _records(
+    reader: _Reader,
+    path: str,
+    text: str,
+    include: Include | None,
+    depth: int,
+    *,
+    is_plain_fast: bool,
+) -> Iterator[Record]:
+    """Yield the records of a file that *depth* others include."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    reader = _Reader(origin)
     plain = PlainLines(text) if is_plain_fast else None
     at, number, size = 0, 1, len(text)
     while at < size:
@@ -77,7 +118,7 @@ def read_records(
                 reader.owner = owner
                 if is_ttl_given:
                     reader.last_ttl_s = ttl_s
-                yield Record(number, owner, ttl_s, rtype, rdata)
+                yield Record(path, number, owner, ttl_s, rtype, rdata)
                 number += 1
                 continue
         where = f"{path}:{number}"
@@ -86,13 +127,55 @@ def read_records(
         end = _end_of_entry(text, at, where)
         _check_size(end - at, where)
         try:
-            record = reader.read(Tokens(text[at:end]), number)
+            entry = reader.read(Tokens(text[at:end]), path, number)
+            if isinstance(entry, Record):
+                yield entry
+            elif isinstance(entry, Generation):
+                yield from _generated(reader, entry, path, number)
+            elif entry is not None:
+                path_and_text = _included(entry, include, depth)
+                # RFC 1035, 5.1: the origin is as it was behind it; so is the owner.
+                before = reader.origin, reader.owner
+                reader.origin, reader.owner = entry.origin or reader.origin, None
+                yield from _records(
+                    reader, *path_and_text, include, depth + 1, is_plain_fast=True
+                )
+                reader.origin, reader.owner = before
         except ValueError as exc:
-            raise ZoneError(f"{path}:{number}: {exc}") from exc
-        if record is not None:
-            yield record
+            raise ZoneError(f"{where}: {exc}") from exc
         number += text.count("\n", at, end)
         at = end
+
+
+def _included(
+    inclusion: Inclusion, include: Include | None, depth: int
+) -> tuple[str, str]:
+    """Return path and text of a file that is to be included."""
+    if include is None:
+        raise ValueError("$INCLUDE: no file can be included here")
+    if depth >= _MAX_DEPTH:
+        raise ValueError(
+            f"$INCLUDE: got a file included by {depth} others, want at most "
+            f"{_MAX_DEPTH}; does it include itself?"
+        )
+    return include(inclusion.name)
+
+
+def _generated(
+    reader: _Reader, generation: Generation, path: str, number: int
+) -> Iterator[Record]:
+    """Yield the records that a $GENERATE stands for."""
+    for line in generation.lines():
+        record = None
+        try:
+            if not line.startswith("$"):
+                record = reader.read(Tokens(line), path, number)
+        except ValueError as exc:
+            raise ValueError(f"$GENERATE: {exc}") from exc
+        if isinstance(record, Record):
+            yield record
+            continue
+        raise ValueError(f"$GENERATE: got {line.strip()!r}, want a record")
 
 
 def _check_size(octets: int, where: str) -> None:
@@ -151,8 +234,12 @@ class _Reader:
             return self._default_ttl_s
         return self.last_ttl_s
 
-    def read(self, tokens: Tokens, line: int) -> Record | None:
-        """Return the record in *tokens*, or None for a directive or a blank line.
+    def read(
+        self, tokens: Tokens, path: str, line: int
+    ) -> Record | Inclusion | Generation | None:
+        """Return the record in *tokens*, or what else there is to be read.
+
+        That is None for other directives and blank lines.
 
         Raises:
             ValueError: what is wrong.
@@ -167,10 +254,9 @@ class _Reader:
             elif token.is_eol_or_eof():
                 return None
             elif token.value.startswith("$") and token.is_identifier():
-                self._directive(token.value.upper(), tokens)
-                return None
+                return self._directive(token.value.upper(), tokens)
             else:
-                self.owner = name_in(token.value, self.origin)
+                self.owner = name_in(token.value, self.origin).lower()
                 token = tokens.get()
         except dns.exception.DNSException as exc:
             raise ValueError(str(exc)) from exc
@@ -187,7 +273,7 @@ class _Reader:
             if form and "want" not in reason and " here" not in reason:
                 reason += f", want {form}"
             raise ValueError(f"{owner} {mnemonic}: {reason}") from exc
-        return Record(line, self.owner, ttl_s, rtype, rdata)
+        return Record(path, line, self.owner, ttl_s, rtype, rdata)
 
     def _ttl_and_class(
         self, token: dns.tokenizer.Token, tokens: Tokens
@@ -214,13 +300,37 @@ class _Reader:
             raise ValueError("the record has no TTL, and there is no $TTL above it")
         return ttl_s, token
 
-    def _directive(self, name: str, tokens: Tokens) -> None:
+    def _directive(self, name: str, tokens: Tokens) -> Inclusion | Generation | None:
         arguments = tokens.get_remaining()
-        if name not in {"$ORIGIN", "$TTL"}:
-            raise ValueError(f"{name} is not supported; write its records out")
-        if len(arguments) != 1:
-            raise ValueError(f"got {len(arguments)} values after {name}, want one")
+        most = _ARGUMENTS.get(name, 0)
+        if not most:
+            raise ValueError(f"got {name}, want {', '.join(_ARGUMENTS)} or a record")
+        least = 4 if name == "$GENERATE" else 1
+        if not least <= len(arguments) <= most:
+            want = (
+                "one"
+                if most == 1
+                else f"{least} or more"
+                if least > 1
+                else "one or two"
+            )
+            raise ValueError(f"got {len(arguments)} values after {name}, want {want}")
+        first = arguments[0]
         if name == "$ORIGIN":
-            self.origin = name_in(arguments[0].value, self.origin)
+            self.origin = name_in(first.value, self.origin)
+        elif name == "$TTL":
+            self._default_ttl_s = seconds_in(first)
+        elif name == "$GENERATE":
+            return generation([_written(argument) for argument in arguments])
         else:
-            self._default_ttl_s = seconds_in(arguments[0])
+            origin = b""
+            if len(arguments) > 1:
+                origin = name_in(arguments[1].value, self.origin)
+            octets = first.unescape_to_bytes().value
+            return Inclusion(octets.decode("utf-8", "surrogateescape"), origin)
+        return None
+
+
+def _written(value: dns.tokenizer.Token) -> str:
+    """Return a value as it was written, for it is read again."""
+    return f'"{value.value}"' if value.is_quoted_string() else value.value

@@ -8,7 +8,7 @@ from typing import Final
 import dns.name
 import dns.tokenizer
 
-from dnsfront.dns.names import MAX_QNAME_OCTETS, labels, qname_from_text
+from dnsfront.dns.names import MAX_QNAME_OCTETS, labels, name_from_text
 from dnsfront.errors import WireError
 
 #: RFC 2181, 8.
@@ -54,7 +54,7 @@ class Tokens(dns.tokenizer.Tokenizer):
 
 
 def name_in(text: str, origin: bytes) -> bytes:
-    """Return the lower-case wire form of the name that *text* means.
+    """Return the wire form of the name that *text* means, in its case.
 
     Raises:
         ValueError: not a name, or too long with *origin* behind it.
@@ -62,7 +62,7 @@ def name_in(text: str, origin: bytes) -> bytes:
     if text == "@":
         return origin
     try:
-        name = qname_from_text(text)
+        name = name_from_text(text)
     except WireError as exc:
         raise ValueError(str(exc)) from exc
     if _is_absolute(text):

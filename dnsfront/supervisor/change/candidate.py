@@ -121,6 +121,7 @@ def read(
     """
     zone_files = zone_files or ZoneFiles()
     sources = Sources() if sources is None else sources
+    zone_files.notice = sources.note
     config = load(path, inspect=zone_files, notice=sources.note)
     table = table_without(config, drained)
     return Candidate(config, tuple(zone_files.zones), table, sources)

@@ -26,6 +26,7 @@ from typing import Any, Final
 from dnsfront.dns.zones.compiling import compile_zone
 from dnsfront.errors import ZoneError
 from dnsfront.ipc import memory
+from dnsfront.supervisor.zones.digests import digest_of
 
 #: The largest zone file that is read, some ten million records.
 MAX_FILE_OCTETS: Final = 1 << 30
@@ -66,7 +67,8 @@ def main() -> None:
             channel.send(b"{}")
             return
         try:
-            answer = _compile(Path(request["path"]), request["origin"], packs, give_way)
+            files = _Files(Path(request["path"]), channel)
+            answer = _compile(files, request["origin"], packs, give_way)
         except ZoneError as exc:
             answer = {"reason": _shortened(str(exc))}
         except MemoryError:
@@ -142,61 +144,140 @@ class _Packs:
         self._fd = -1
 
 
+class _Files:
+    """A zone file and those that it includes, which are in its directory or below.
+
+    The parent is told of each before it is read. What may be taken grows with them.
+    """
+
+    def __init__(self, path: Path, channel: socket.socket) -> None:
+        self.path = path
+        self.limit = 0
+        self.included: list[str] = []
+        self._channel = channel
+        self._folder = path.parent.resolve()
+        self._octets = 0
+        self._before = 0
+        self._digests: list[str] = []
+
+    def text(self) -> str:
+        """Return what the zone file itself says.
+
+        Raises:
+            ZoneError: it cannot be read.
+        """
+        self._before = _memory_octets()
+        return self._read(self.path)
+
+    def include(self, name: str) -> tuple[str, str]:
+        """Return path and text of a file to be included.
+
+        Raises:
+            ValueError: it is somewhere else, or cannot be read.
+        """
+        path = self.path.parent / name
+        try:
+            resolved = path.resolve()
+        except (OSError, RuntimeError) as exc:
+            raise ValueError(f"$INCLUDE: {path}: {exc}") from exc
+        if not resolved.is_relative_to(self._folder):
+            raise ValueError(
+                f"$INCLUDE: got {path}, want a file in {self._folder} or below, "
+                "where the zone file is"
+            )
+        self._channel.send(json.dumps({"include": str(path)}).encode())
+        self._channel.recv(_MAX_PACKET_OCTETS)
+        try:
+            text = self._read(path)
+        except ZoneError as exc:
+            raise ValueError(f"$INCLUDE: {exc}") from exc
+        self.included.append(str(path))
+        return str(path), text
+
+    @property
+    def digest(self) -> str:
+        """What :func:`digest_of` makes of all files."""
+        return digest_of(self._digests)
+
+    def _read(self, path: Path) -> str:
+        octets = _read(path, MAX_FILE_OCTETS - self._octets)
+        self._octets += len(octets)
+        self.limit = _bound_memory(self._before, self._octets)
+        self._digests.append(hashlib.blake2b(octets, digest_size=16).hexdigest())
+        try:
+            return octets.decode("utf-8")
+        except UnicodeDecodeError as exc:
+            raise ZoneError(
+                f"{path} has octets that are not UTF-8 at {exc.start}"
+            ) from exc
+
+
 def _compile(
-    path: Path, origin: str, packs: _Packs, give_way: Callable[[], object]
+    files: _Files, origin: str, packs: _Packs, give_way: Callable[[], object]
 ) -> dict[str, Any]:
-    """Return what became of the zone file at *path*.
+    """Return what became of a zone.
 
     Raises:
         ZoneError: it cannot be served.
         MemoryError: it takes more than it may.
     """
-    octets = _read(path)
-    limit = _bound_memory(len(octets))
+    path = files.path
     try:
-        digest = hashlib.blake2b(octets, digest_size=16).hexdigest()
-        try:
-            text = octets.decode("utf-8")
-        except UnicodeDecodeError as exc:
-            raise ZoneError(
-                f"{path} has octets that are not UTF-8 at {exc.start}"
-            ) from exc
-        del octets
-        pieces, records = compile_zone(origin, text, str(path), give_way)
+        pieces, records = compile_zone(
+            origin, files.text(), str(path), give_way, files.include
+        )
         location = packs.add(pieces)
     except MemoryError as exc:
-        raise ZoneError(f"{path}: reading it takes over {limit >> 20} MiB") from exc
+        raise ZoneError(
+            f"{path}: reading it takes over {files.limit >> 20} MiB"
+        ) from exc
     finally:
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"digest": digest, "records": records, "peak_kib": peak_kib, **location}
+    return {
+        "digest": files.digest,
+        "included": files.included,
+        "records": records,
+        "peak_kib": peak_kib,
+        **location,
+    }
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, most: int) -> bytes:
     """Return what the file at *path* holds.
 
     Raises:
-        ZoneError: it cannot be read, or has no end.
+        ZoneError: it cannot be read, or has more than *most* octets.
     """
     try:
         # Opening what became a FIFO must not wait for a writer.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
                 raise ZoneError(f"{path} is no regular file")
-            octets = file.read(MAX_FILE_OCTETS + 1)
+            # Room for what is asked for is taken first, however little there is.
+            octets = file.read(min(status.st_size, most) + 1)
+            if status.st_size < len(octets) <= most:
+                octets += file.read(most + 1 - len(octets))  # it grows
     except OSError as exc:
         raise ZoneError(f"{path}: {exc.strerror}") from exc
-    if len(octets) > MAX_FILE_OCTETS:
+    if len(octets) > most:
         raise ZoneError(f"{path} has over {MAX_FILE_OCTETS >> 20} MiB")
     return octets
 
 
-def _bound_memory(file_octets: int) -> int:
-    """Let no more be taken than a zone file of this size may need; return how much."""
+def _memory_octets() -> int:
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
-    present = pages * resource.getpagesize()
+    return pages * resource.getpagesize()
+
+
+def _bound_memory(present: int, file_octets: int) -> int:
+    """Let no more be taken than zone files of this size may need; return how much.
+
+    *present* octets were taken before.
+    """
     limit = present + MEMORY_OCTETS + _MEMORY_PER_OCTET * file_octets
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard != resource.RLIM_INFINITY:

@@ -6,7 +6,6 @@ nor sent to the workers again.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import logging
@@ -14,7 +13,7 @@ import os
 import socket
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -27,6 +26,7 @@ from dnsfront.ipc import memory
 from dnsfront.ipc.channel import receive_fds
 from dnsfront.ipc.spec import ZoneImage
 from dnsfront.supervisor.host import spawning
+from dnsfront.supervisor.zones.digests import digest
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,7 +43,6 @@ _LOOK_EVERY_S: Final = 0.5
 #: States of proc(5) in which a process waits for a processor, or for a disk.
 _WAITING_STATES: Final = "RD"
 _MAX_PACKET_OCTETS: Final = 1 << 16
-_CHUNK_OCTETS: Final = 1 << 20
 _NUMBERS: Final = itertools.count(1)
 
 
@@ -74,18 +73,23 @@ def pack_named(name: str) -> Pack:
 
 @dataclass(frozen=True, eq=False)
 class LoadedZone:
-    """A zone that can be served: its image and the memory that holds it."""
+    """A zone that can be served: its image and the memory that holds it.
+
+    *included* are the files that its zone file includes, in their order.
+    """
 
     image: ZoneImage
     pack: Pack
+    included: tuple[Path, ...] = ()
 
 
 class ZoneFiles:
     """Has the zone files of a config compiled and keeps those that can be served.
 
     An instance is an inspection for `dnsfront.config.load.load`, for one config.
-    *known* are zones of before, which may still be right. Somebody serves meanwhile,
-    and goes first where there are too few processors, unless *is_urgent*.
+    *known* are zones of before, which may still be right. `notice` is told of files
+    that zone files include before they are read. Somebody serves meanwhile, and goes
+    first where there are too few processors, unless *is_urgent*.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class ZoneFiles:
     ) -> None:
         self._niceness = 0 if is_urgent else _NICE
         self.zones: list[LoadedZone] = []
+        self.notice: Callable[[Path], object] = bool
         self._known = {zone.image.origin: zone for zone in known}
         self._child: _Child | None = None
         self._is_stopped = False
@@ -117,7 +122,11 @@ class ZoneFiles:
         found: dict[int, LoadedZone | str] = {}
         for index, (origin, path) in enumerate(wanted):
             known = self._known.get(origin)
-            if known is not None and _digest(path) == known.image.digest:
+            if known is None:
+                continue
+            for included in known.included:
+                self.notice(included)
+            if digest((path, *known.included)) == known.image.digest:
                 found[index] = known
         todo = [index for index in range(len(wanted)) if index not in found]
         while todo:
@@ -141,7 +150,7 @@ class ZoneFiles:
         locations: dict[int, dict[str, Any]] = {}
         packs: dict[int, Pack] = {}
         try:
-            child = _Child(packs, self._niceness)
+            child = _Child(packs, self._niceness, self.notice)
         except OSError as exc:
             reason = f"no process to read it: {exc.strerror}, want memory and processes"
             found.update(dict.fromkeys(todo, reason))
@@ -178,13 +187,21 @@ class ZoneFiles:
 class _Child:
     """One process that compiles zones; it is gone when the context ends."""
 
-    def __init__(self, packs: dict[int, Pack], niceness: int) -> None:
+    def __init__(
+        self,
+        packs: dict[int, Pack],
+        niceness: int,
+        notice: Callable[[Path], object],
+    ) -> None:
         """Start it; what it hands over goes into *packs*.
+
+        *notice* is told of files that are included.
 
         Raises:
             OSError: the system starts no process.
         """
         self._packs = packs
+        self._notice = notice
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._output_fd = memory.output("dnsfront-zones-output")
         with theirs:
@@ -257,6 +274,9 @@ class _Child:
                 if not octets:
                     break
                 answer: dict[str, Any] = json.loads(octets)
+                if "include" in answer:
+                    deadline += self._go_on_with(Path(answer["include"]))
+                    continue
                 if "memory" not in answer:
                     return answer
                 self._packs[answer["memory"]] = Pack(fds[0])
@@ -265,6 +285,16 @@ class _Child:
         except (ConnectionError, BrokenPipeError):
             pass
         raise ZoneError(f"the process that reads it ended ({self._ending()})")
+
+    def _go_on_with(self, path: Path) -> float:
+        """Let it read a file that is included; return how long that may take."""
+        self._notice(path)
+        try:
+            more_s = _timeout_s(path) - TIMEOUT_S
+        except OSError:
+            more_s = 0.0
+        self._channel.send(b"{}")
+        return more_s
 
     def _ending(self) -> str:
         code = self._process.wait()
@@ -326,20 +356,4 @@ def _loaded(origin: str, location: dict[str, Any], pack: Pack) -> LoadedZone | s
         Image(octets[image.at : image.at + image.octets])
     except ZoneError as exc:
         return str(exc)
-    return LoadedZone(image, pack)
-
-
-def _digest(path: Path) -> str | None:
-    """Return the digest of what the file at *path* holds, None if it has none."""
-    digest = hashlib.blake2b(digest_size=16)
-    try:
-        # Opening what became a FIFO must not wait, and what grows must come to an end.
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor
-            left = os.fstat(fd).st_size
-            while left >= 0 and (chunk := file.read(_CHUNK_OCTETS)):
-                digest.update(chunk)
-                left -= len(chunk)
-    except OSError:
-        return None
-    return digest.hexdigest()
+    return LoadedZone(image, pack, tuple(map(Path, location["included"])))

@@ -1,0 +1,123 @@
+"""A response of a zone under construction: records behind a question."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from dnsfront.dns.names import ancestors
+from dnsfront.dns.sections import Sections
+from dnsfront.dns.wire import CLASS_IN, HEADER_OCTETS, SOA, skip_name
+from dnsfront.dns.zones.records import CNAME, MX, NS, PTR, ROOT, RRset
+
+_MAX_POINTER: Final = 0x3FFF
+_RECORD_FIXED: Final = struct.Struct("!HHI")
+_LENGTH: Final = struct.Struct("!H")
+
+
+class ZoneMessage:
+    """A response to a question for *qname*, names compressed.
+
+    Data keep their case (RFC 4343): what is compressed in them points to a name that is
+    spelled like it. Owners point to any spelling.
+    """
+
+    def __init__(self, qname: bytes, question_octets: int) -> None:
+        self.answers = 0
+        self._authorities = 0
+        self._additionals = 0
+        self._octets = bytearray()
+        self._base = HEADER_OCTETS + question_octets
+        self._present: set[tuple[bytes, int]] = set()
+        #: By name in lower case: where it stands, and how it is spelled there.
+        self._offsets = {
+            ancestor: (HEADER_OCTETS + len(qname) - len(ancestor), ancestor)
+            for ancestor in ancestors(qname)
+            if ancestor != ROOT
+        }
+
+    def add_answer(self, owner: bytes, rrset: RRset) -> None:
+        """Add *rrset* to the answer section, for *owner*, which a wildcard may lack."""
+        self._add(owner, rrset, rrset.ttl_s)
+        self.answers += len(rrset.rdatas)
+
+    def has_answered(self, owner: bytes) -> bool:
+        """Tell whether the chain has been at *owner* before."""
+        return (owner, CNAME) in self._present
+
+    def add_authority(
+        self, owner: bytes, rrset: RRset, *, ttl_s: int | None = None
+    ) -> None:
+        """Add *rrset* to the authority section, with another TTL if one is given."""
+        self._add(owner, rrset, rrset.ttl_s if ttl_s is None else ttl_s)
+        self._authorities += len(rrset.rdatas)
+
+    def add_additional(
+        self, owner: bytes, rrset: RRset, limit_octets: int | None
+    ) -> bool:
+        """Add *rrset* unless it is there already; say False if it passes the limit.
+
+        After that nothing more may be added.
+        """
+        if (owner, rrset.rtype) in self._present:
+            return True
+        size = len(self._octets)
+        self._add(owner, rrset, rrset.ttl_s)
+        if limit_octets is not None and self._base + len(self._octets) > limit_octets:
+            del self._octets[size:]
+            return False
+        self._additionals += len(rrset.rdatas)
+        return True
+
+    def to_sections(self, rcode: int, *, is_authoritative: bool) -> Sections:
+        """Return what has been added."""
+        return Sections(
+            rcode=rcode,
+            is_authoritative=is_authoritative,
+            is_authentic=False,
+            answers=self.answers,
+            authorities=self._authorities,
+            additionals=self._additionals,
+            octets=bytes(self._octets),
+        )
+
+    def _add(self, owner: bytes, rrset: RRset, ttl_s: int) -> None:
+        octets = self._octets
+        fixed = _RECORD_FIXED.pack(rrset.rtype, CLASS_IN, ttl_s)
+        for rdata in rrset.rdatas:
+            self._add_name(owner, is_owner=True)
+            octets += fixed
+            length_at = len(octets)
+            octets += b"\0\0"
+            self._add_rdata(rrset.rtype, rdata)
+            _LENGTH.pack_into(octets, length_at, len(octets) - length_at - 2)
+        self._present.add((owner, rrset.rtype))
+
+    def _add_rdata(self, rtype: int, rdata: bytes) -> None:
+        """Add *rdata*; names of RFC 1035's types may be compressed (RFC 3597, 4)."""
+        if rtype in {CNAME, NS, PTR}:
+            self._add_name(rdata)
+        elif rtype == MX:
+            self._octets += rdata[:2]
+            self._add_name(rdata[2:])
+        elif rtype == SOA:
+            rname_at = skip_name(rdata, 0)
+            self._add_name(rdata[:rname_at])
+            self._add_name(rdata[rname_at:-20])
+            self._octets += rdata[-20:]
+        else:
+            self._octets += rdata
+
+    def _add_name(self, name: bytes, *, is_owner: bool = False) -> None:
+        """Add *name*, its end as a pointer to where it stands already (4.1.4)."""
+        at = self._base + len(self._octets)
+        for ancestor in ancestors(name):
+            folded = ancestor.lower()
+            found = self._offsets.get(folded)
+            behind = len(name) - len(ancestor)
+            if found is not None and (is_owner or found[1] == ancestor):
+                self._octets += name[:behind] + _LENGTH.pack(0xC000 | found[0])
+                return
+            if found is None and folded != ROOT and at + behind <= _MAX_POINTER:
+                self._offsets[folded] = (at + behind, ancestor)
+        self._octets += name
