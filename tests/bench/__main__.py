@@ -7,10 +7,12 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NoReturn
 
 from tests.bench import contract, footprint, load, rates, report, steering, under_load
+from tests.bench.against import built
 from tests.bench.errors import BenchError
 from tests.bench.lab import Lab, Round, Settings
 
@@ -18,6 +20,7 @@ _MEASUREMENTS: Final = (
     "hit",
     "latency",
     "miss",
+    "counts",
     "rates",
     "start",
     "memory",
@@ -35,12 +38,14 @@ def main() -> int:
         only=arguments.only,
         edns=arguments.edns,
         pin=arguments.pin,
-        before=arguments.before,
     )
     for number in _ENDING:
         signal.signal(number, _interrupt)
     try:
         load.build()
+        if arguments.against:
+            _progress(f"building {arguments.against}")
+            settings = replace(settings, against=built(arguments.against))
         with Lab(settings, _progress) as lab:
             for name, reason in lab.left_out.items():
                 _say(f"{name} is left out: {reason}.")
@@ -99,7 +104,7 @@ def _arguments() -> argparse.Namespace:
         "--no-pin", dest="pin", action="store_false", help="share all CPUs"
     )
     parser.add_argument(
-        "--before", metavar="CHECKOUT", help="measure an older commit beside this one"
+        "--against", metavar="REV", help="build another commit and measure it beside"
     )
     parser.add_argument(
         "--results", type=Path, default=report.default_directory(), metavar="DIR"

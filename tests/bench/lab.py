@@ -12,9 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Self
 
+from tests.bench.against import forms
 from tests.bench.errors import BenchError
 from tests.bench.load import Load, reflector_command
-from tests.bench.peers import DNSFRONT, MEASURED, UPSTREAM, Peer, before
+from tests.bench.peers import DNSFRONT, MEASURED, UPSTREAM, Peer
 from tests.bench.process import machine_busy_s, tree
 from tests.bench.server import HOST, Server, free_port, started
 
@@ -37,8 +38,8 @@ class Settings:
     only: Sequence[str]
     edns: bool
     pin: bool
-    #: A checkout of an older commit, to be measured in the same rounds.
-    before: str | None = None
+    #: Another commit, which is built, to be measured in the same rounds.
+    against: str | None = None
 
 
 class Lab:
@@ -82,8 +83,10 @@ class Lab:
         """Start everyone once: whoever cannot take part is told now, not half-way."""
         self.peers: list[Peer] = []
         self.left_out: dict[str, str] = {}
-        older = self.settings.before
-        for peer in (*self._wanted, *(before(Path(older)) if older else ())):
+        other = self.settings.against
+        #: Both forms of the other commit.
+        self.against = forms(other) if other else ()
+        for peer in (*self._wanted, *self.against):
             if not peer.is_installed():
                 self.left_out[peer.name] = f"not installed; {peer.remedy}"
                 continue

@@ -59,7 +59,7 @@ class Peer:
         return lines[0] if lines else "unknown"
 
 
-def _dnsfront(
+def dnsfront(
     command: Sequence[str],
     directory: Path,
     port: int,
@@ -68,10 +68,12 @@ def _dnsfront(
     more_cache: str = ", max_size: 1GiB",
     workers: int = 1,
     entries: int = CACHE_ENTRIES,
-    kernel_mode: str = "off",
+    kernel_mode: str | None = "off",
     host: str = HOST,
     more: str = "",
 ) -> Sequence[str]:
+    """Write the config of a front end; without *kernel_mode* its default stays."""
+    kernel = f"kernel_cache: {{mode: {kernel_mode}}}\n" if kernel_mode else ""
     config = directory / "dnsfront.yaml"
     config.write_text(f"""\
 listen: ["{host}:{port}"]
@@ -79,8 +81,7 @@ access: {{allow: [{_CLIENTS}]}}
 ring: {{seed: bench, workers: {workers}}}
 upstreams: {{servers: [{{address: "{HOST}:{upstream_port}"}}]}}
 cache: {{max_entries: {entries}{more_cache}}}
-kernel_cache: {{mode: {kernel_mode}}}
-admin: {{listen: "{HOST}:{free_port()}", socket: {directory}/control.sock}}
+{kernel}admin: {{listen: "{HOST}:{free_port()}", socket: {directory}/control.sock}}
 {more}""")
     return [*command, "run", "-c", str(config)]
 
@@ -188,14 +189,14 @@ DNSFRONT: Final = Peer(
     sys.executable,
     "run `make setup`",
     [*_CHECKOUT, "--version"],
-    partial(_dnsfront, _CHECKOUT),
+    partial(dnsfront, _CHECKOUT),
 )
 COMPILED: Final = Peer(
     "dnsfront compiled",
     _INSTALLED,
     "run `make compiled` to measure it",
     [_INSTALLED, "--version"],
-    partial(_dnsfront, [_INSTALLED]),
+    partial(dnsfront, [_INSTALLED]),
 )
 UPSTREAM: Final = Peer(
     "upstream",
@@ -239,27 +240,6 @@ FORMS: Final = (DNSFRONT, COMPILED)
 MEASURED: Final = (DNSDIST, DNSFRONT, COMPILED, UNBOUND, KRESD, RECURSOR)
 
 
-def before(checkout: Path) -> tuple[Peer, Peer]:
-    """Return both forms of the front end in another *checkout*, an older commit's."""
-    checkout = checkout.resolve()
-    forms = ("", checkout / ".venv"), (" compiled", checkout / ".venv-compiled")
-    first, second = (
-        Peer(
-            f"before{suffix}",
-            str(folder / "bin" / "dnsfront"),
-            f"run `make setup compiled` in {checkout} to measure it",
-            ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"],
-            partial(
-                _dnsfront,
-                [str(folder / "bin" / "dnsfront")],
-                more_cache=_more_cache(checkout),
-            ),
-        )
-        for suffix, folder in forms
-    )
-    return first, second
-
-
 def with_workers(peer: Peer, workers: int) -> Peer:
     """Return a form of the front end with so many *workers*."""
     return replace(peer, configure=partial(peer.configure, workers=workers))
@@ -278,13 +258,6 @@ def at(peer: Peer, host: str) -> Peer:
 def with_kernel_answers(peer: Peer, mode: str = "auto") -> Peer:
     """Return a form of the front end for which the kernel answers where it can."""
     return replace(peer, configure=partial(peer.configure, kernel_mode=mode))
-
-
-def _more_cache(checkout: Path) -> str:
-    """Return what lets the cache of *checkout* grow, if it was bounded in octets."""
-    files = (checkout / "dnsfront" / "config").rglob("*.py")
-    is_bounded = any('"max_size"' in file.read_text("utf-8") for file in files)
-    return ", max_size: 1GiB" if is_bounded else ""
 
 
 def doubts() -> Iterator[str]:

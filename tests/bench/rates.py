@@ -6,18 +6,14 @@ wake-up cost shows. Every row is of one rate and one number of workers.
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
+from tests.bench.counts import counted
 from tests.bench.lab import HIT_NAMES, Lab, Round
 from tests.bench.load import Load
-from tests.bench.peers import DNSDIST, FORMS, Peer, before, with_workers
+from tests.bench.peers import DNSDIST, FORMS, Peer, with_workers
 from tests.bench.process import activity_of
 from tests.bench.server import Server
 
@@ -28,8 +24,6 @@ WORKERS: Final = (1, 4)
 IDLE: Final = 0
 
 _ZIPF: Final = "1.0"
-_EVENT: Final = "raw_syscalls:sys_enter"
-_COUNTED_S: Final = 0.5
 
 
 def measure(lab: Lab) -> list[Round]:
@@ -66,8 +60,7 @@ def _round(
 
 
 def _peers(lab: Lab, workers: int) -> list[Peer]:
-    older = lab.settings.before
-    ours = [*FORMS, *(before(Path(older)) if older else ())]
+    ours = [*FORMS, *lab.against]
     taking_part = {peer.name for peer in lab.peers}
     return [
         peer if peer == DNSDIST else with_workers(peer, workers)
@@ -86,7 +79,7 @@ def _under(lab: Lab, server: Server, load: Load) -> Round:
         # Finer than the ticks of /proc/PID/stat, which are coarse for so little.
         "cpu_us": used.ran_s * 1e6 / answered,
         "switches": used.switches / answered,
-        "system_calls": _system_calls(server, load),
+        **counted(server, load),
     }
 
 
@@ -110,27 +103,3 @@ def _at_rest(lab: Lab, servers: Sequence[Server]) -> list[Round]:
             }
         )
     return rounds
-
-
-def _system_calls(server: Server, load: Load) -> float:
-    """Return the system calls a query; not a number where perf cannot count them.
-
-    They are counted in a load of their own, since counting costs each of them time.
-    """
-    perf = shutil.which("perf")
-    if perf is None or os.geteuid() != 0:
-        return float("nan")
-    pids = ",".join(map(str, server.pids()))
-    counting = [perf, "stat", "-x", ",", "-e", _EVENT, "-p", pids]
-    counted = Load(load.names, load.arguments, _COUNTED_S, load.cpus)
-    done = subprocess.run(
-        [*counting, *counted.command(server.port)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    calls = done.stderr.strip().rpartition("\n")[2].partition(",")[0]
-    if done.returncode or not calls.isdigit():
-        return float("nan")
-    return int(calls) / json.loads(done.stdout)["answered"]

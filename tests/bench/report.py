@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from tests.bench import rates
 from tests.bench.contract import Line
+from tests.bench.counts import missing
 from tests.bench.lab import Lab, Round
 from tests.bench.peers import DNSDIST, doubts
 from tests.bench.server import ROOT
@@ -41,6 +42,14 @@ _COLUMNS: Final[dict[str, Sequence[tuple[str, str, int]]]] = {
         ("lost", "lost", 0),
         ("sent late us", "lag_us.p99", 1),
     ),
+    "counts": (
+        ("sys calls/hit", "hit_system_calls", 2),
+        ("switches", "hit_context_switches", 3),
+        ("cycles", "hit_cycles", 0),
+        ("sys calls/miss", "miss_system_calls", 2),
+        ("switches", "miss_context_switches", 3),
+        ("cycles", "miss_cycles", 0),
+    ),
     "rates": (
         ("CPU us/query", "cpu_us", 2),
         ("p50 us", "latency_us.p50", 1),
@@ -64,6 +73,7 @@ _TITLES: Final = {
     "miss": "Misses: random names, one upstream, closed loop",
     "rates": "Hits at {rate} queries/s, open loop; dnsfront with {workers} workers",
     "rest": "At rest; dnsfront with {workers} workers",
+    "counts": "Counts a query, closed loop",
     "start": "From start to first answer",
     "memory": "A cache with {entries} responses of 100 octets",
     "steering": "Steering programs; counting itself adds some 50 ns to each",
@@ -114,6 +124,8 @@ def _table(
 def remarks(rounds: dict[str, list[Round]]) -> Iterator[str]:
     """Yield a sentence for everything that makes the figures doubtful."""
     yield from doubts()
+    if "counts" in rounds or "rates" in rounds:
+        yield from missing()
     for what, seen in rounds.items():
         shares = [each["others_share"] for each in seen if "others_share" in each]
         if shares and (worst := max(shares)) > OTHERS_SHARE:

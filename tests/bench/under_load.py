@@ -10,6 +10,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import Final
 
+from tests.bench.counts import counted
 from tests.bench.lab import HIT_NAMES, Lab, Round, is_compared
 from tests.bench.load import Load
 from tests.bench.peers import DNSDIST, DNSFRONT, UNBOUND
@@ -25,14 +26,14 @@ _COMPARED_FIRST: Final = {peer.name for peer in (DNSDIST, DNSFRONT, UNBOUND)}
 
 
 def measure(lab: Lab) -> dict[str, list[Round]]:
-    """Return the rounds of those of hit, latency and miss that are wanted."""
-    wanted = {"hit", "latency", "miss"} & set(lab.settings.only)
+    """Return the rounds of those of hit, latency, miss and counts that are wanted."""
+    wanted = {"hit", "latency", "miss", "counts"} & set(lab.settings.only)
     rounds: dict[str, list[Round]] = {}
     if not wanted:
         return rounds
     with lab.servers(lab.peers, reflector="hit" in wanted) as running:
         resolving = [server for server in running if is_compared(server)]
-        if wanted & {"hit", "latency"}:
+        if wanted & {"hit", "latency", "counts"}:
             lab.say("filling the caches")
             for server in resolving:
                 lab.warm(server, lab.hit_names, HIT_NAMES)
@@ -43,6 +44,8 @@ def measure(lab: Lab) -> dict[str, list[Round]]:
         # Last, because misses fill the caches with names that are never asked again.
         if "miss" in wanted:
             rounds["miss"] = _misses(lab, resolving)
+        if "counts" in wanted:
+            rounds["counts"] = _counts(lab, resolving)
     return rounds
 
 
@@ -70,8 +73,25 @@ def _latency(lab: Lab, servers: list[Server]) -> list[Round]:
 
 
 def _misses(lab: Lab, servers: list[Server]) -> list[Round]:
-    load = lab.load(lab.miss_names, lab.settings.seconds, "--random-label")
+    load = _miss_load(lab)
     return _interleaved(lab, "miss", servers, lambda _server: load)
+
+
+def _counts(lab: Lab, servers: list[Server]) -> list[Round]:
+    """Return one row a server: what is counted does not vary as time does."""
+    loads = {"hit": _hit_load(lab, 1), "miss": _miss_load(lab)}
+    rounds = []
+    for server in servers:
+        lab.say(f"counts: {server.name}")
+        seen: Round = {"server": server.name}
+        for what, load in loads.items():
+            seen |= {f"{what}_{k}": v for k, v in counted(server, load).items()}
+        rounds.append(seen)
+    return rounds
+
+
+def _miss_load(lab: Lab) -> Load:
+    return lab.load(lab.miss_names, lab.settings.seconds, "--random-label")
 
 
 def _hit_load(lab: Lab, seconds: float, *arguments: str) -> Load:
