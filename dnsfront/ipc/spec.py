@@ -17,7 +17,7 @@ Endpoint = tuple[str, int, int]
 #: An endpoint's address, port and family, and a transport.
 ListenerKey = tuple[str, int, int, str]
 #: How a pool chooses among its servers.
-Policy = Literal["chash", "ordered", "least_outstanding"]
+Policy = Literal["chash", "ordered", "least_outstanding", "fastest"]
 #: What the pool of the section `upstreams` is called among those with names.
 DEFAULT_POOL: Final = "default"
 #: What `forward` may have in place of a pool.
@@ -139,6 +139,7 @@ class PoolSettings:
     timeout_s: float
     servers: tuple[UpstreamServer, ...]
     name: str = DEFAULT_POOL
+    bounded_load: float = 0
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import dns.rcode
 import pytest
 
+from dnsfront.ipc.asking import ask as tell
 from tests.system.clients import ask, summary
 from tests.system.front import FrontEnd
 from tests.system.upstream import Asked, FakeUpstream, Response
@@ -57,13 +58,12 @@ def serving(
 def front(serving: FrontEnd) -> Iterator[FrontEnd]:
     yield serving
     serving.configure(forward={})
-    assert serving.command("reload")[0] == 0
+    tell(serving.control, {"command": "reload"}, timeout_s=10)
 
 
 def forward(front: FrontEnd, **rules: str) -> None:
     front.configure(forward={x.replace("_", "."): y for x, y in rules.items()})
-    code, told = front.command("reload")
-    assert code == 0, told
+    tell(front.control, {"command": "reload"}, timeout_s=10)
 
 
 def address_of(front: FrontEnd, qname: str, *, over_tcp: bool = False) -> str:

@@ -73,6 +73,11 @@ NETWORK = "want a network like 192.0.2.0/24 or 2001:db8::/32"
             id="special name that is to be on and off",
         ),
         pytest.param(
+            "pools: {a: {bounded_load: 0.5, servers: [{address: '192.0.2.1:53'}]}}",
+            "pools.a.bounded_load: got 0.5, want 0 or at least 1",
+            id="bound that lets nothing through",
+        ),
+        pytest.param(
             "edns: {udp_size: 511}",
             "edns.udp_size: got 511, want at least 512",
             id="too small a datagram",

@@ -162,6 +162,94 @@ def test_chash_moves_only_the_names_of_a_server_that_left() -> None:
     assert after == [[index for index in x if index != 2] for x in before]
 
 
-@pytest.mark.parametrize("policy", ["chash", "ordered", "least_outstanding"])
+def test_a_server_over_its_share_passes_names_on() -> None:
+    found = servers(1, 1, 1)
+    order = order_of("chash", [server.spec for server in found], KEY)
+    choice = Choice(found, order, lambda _index: Health.UP, bound=1.25)
+    first, second, _third = (choice.of(b"\1a\0")[-x] for x in (1, 2, 3))
+
+    first.outstanding = 63
+    assert choice.of(b"\1a\0")[-1] is first
+    first.outstanding = 300
+    assert choice.of(b"\1a\0")[-1] is second
+    second.outstanding = 300
+    assert choice.of(b"\1a\0")[-1] not in (first, second)
+    for server in found:
+        server.outstanding = 300
+    assert choice.of(b"\1a\0")[-1] is first
+
+
+def test_without_a_bound_names_keep_their_server() -> None:
+    found = servers(1, 1)
+    order = order_of("chash", [server.spec for server in found], KEY)
+    choice = Choice(found, order, lambda _index: Health.UP)
+    first = choice.of(b"\1a\0")[-1]
+
+    first.outstanding = 10_000
+
+    assert choice.of(b"\1a\0")[-1] is first
+
+
+def test_a_trial_under_chash_is_a_name_of_its_own() -> None:
+    found = servers(1, 1, 1)
+    order = order_of("chash", [server.spec for server in found], KEY)
+    words = {0: Health.TRIAL}
+    choice = Choice(
+        found, order, lambda index: words.get(index, Health.UP), are_placed=True
+    )
+    owners = {x: order(x, found, None)[0].index for x in names(60)}
+
+    asked = {x: choice.of(x)[-1].index for x in names(60)}
+
+    tried = [x for x in asked if asked[x] == 0]
+    assert tried == [x for x in owners if owners[x] == 0][:1]
+
+
+def timed(found: list[Server], *milliseconds: int) -> None:
+    for server, took in zip(found, milliseconds, strict=True):
+        for _ in range(40):
+            server.round_trip.took(took * 1_000_000, is_repeated=False)
+
+
+def test_the_fastest_is_asked_and_the_others_now_and_then() -> None:
+    found = servers(1, 1, 1)
+    timed(found, 30, 10, 90)
+    order = order_of("fastest", [server.spec for server in found], KEY)
+    choice = Choice(found, order, lambda _index: Health.UP)
+
+    asked = Counter(chosen(choice, 640))
+
+    assert asked == {1: 620, 0: 10, 2: 10}
+
+
+def test_servers_about_as_fast_share_names_as_by_chash() -> None:
+    found = servers(1, 1, 1)
+    timed(found, 20, 24, 90)
+    order = order_of("fastest", [server.spec for server in found], KEY)
+
+    for number, name in enumerate(names(31)):
+        [first, *_] = order(name, found, None)
+        by_chash = orders("chash", found, [name])[0]
+        assert first.index == next(x for x in by_chash if x != 2), number
+
+
+def test_a_server_that_fails_is_not_the_fastest_for_long() -> None:
+    found = servers(1, 1)
+    timed(found, 5, 20)
+    for _ in range(2):
+        found[0].round_trip.missed()
+
+    assert orders("fastest", found, names(1)) == [[1, 0]]
+    timed(found, 5, 20)
+    assert orders("fastest", found, names(1)) == [[0, 1]]
+
+
+def test_nobody_is_the_fastest_before_anything_was_measured() -> None:
+    found = servers(1, 1, 1)
+
+    assert orders("fastest", found, names(30)) == orders("chash", found, names(30))
+
+
+@pytest.mark.parametrize("policy", ["chash", "ordered", "least_outstanding", "fastest"])
 def test_single_server_is_the_order(policy: str) -> None:
     assert order(policy, servers(1), b"\0") == [0]

@@ -24,7 +24,7 @@ from dnsfront.dns.settings import CacheSettings
 from dnsfront.dns.shape import Shapes
 from dnsfront.dns.zones.zone_set import ZoneSet
 from dnsfront.ipc import stats
-from dnsfront.ipc.spec import AccessSettings, Listener, PoolSettings
+from dnsfront.ipc.spec import AccessSettings, Listener, Policy, PoolSettings
 from dnsfront.ipc.spec import Limits as Bounds
 from dnsfront.ipc.stats import RCODES, Counter, Health, Rcode
 from dnsfront.ipc.stats import Upstream as Word
@@ -83,7 +83,6 @@ www A 192.0.2.80
 """
 
 T = TypeVar("T")
-Policy = Literal["chash", "ordered", "least_outstanding"]
 
 
 def eventually(check: Callable[[], T | None], step: Callable[[], object]) -> T:

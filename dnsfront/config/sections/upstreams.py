@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Literal
 
-from pydantic import Field, StrictInt
+from pydantic import Field, StrictFloat, StrictInt
 
 from dnsfront.config.sections.section import Fault, Section, as_written, repeated
 from dnsfront.config.units import duration_ms_to_text
@@ -75,9 +75,17 @@ class Upstreams(Section):
 
     policy: Policy = Field(
         "chash",
-        description="chash: each name has one server, by the same ring. ordered: the "
-        "first that is up. least_outstanding: the one with the fewest pending queries; "
-        "equals take turns.",
+        description="chash: each name has one server, the same on all hosts with equal "
+        "ring.seed. ordered: the first that is up. least_outstanding: the one with the "
+        "fewest pending queries; equals take turns. fastest: the one that takes the "
+        "least time, as measured; those about as fast share the names as by chash.",
+    )
+    bounded_load: StrictFloat = Field(
+        1.25,
+        le=100,
+        description="Policy chash: a server with more than this times its share of the "
+        "pending queries passes names on to the next; at least 1, or 0 for never.",
+        json_schema_extra={"anyOf": [{"const": 0}, {"minimum": 1}]},
     )
     servers: tuple[ServerEntry, ...] = Field(
         (),
@@ -96,7 +104,10 @@ class Upstreams(Section):
     )
 
     def mistakes(self) -> Iterator[Fault]:
-        """Yield servers that are listed twice."""
+        """Yield servers that are listed twice, and a valve that is always shut."""
+        if 0 != self.bounded_load < 1:
+            text = f"got {self.bounded_load:g}, want 0 or at least 1"
+            yield Fault(("bounded_load",), text)
         addresses = [server.socket_address for server in self.servers]
         for index in repeated(addresses):
             text = f"got {addresses[index]} again, want it once, with a weight"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from dnsfront.ipc.spec import MAX_TRIES, UpstreamServer, endpoint_text
 from dnsfront.ipc.stats import Health
@@ -14,12 +15,24 @@ from dnsfront.worker.upstreams.server import Server
 ServerOrder = Callable[[bytes, Sequence[Server], Server | None], list[Server]]
 
 
+#: One question of so many goes to the server that was the first longest ago, so that
+#: what is known of its speed stays true.
+_EXPLORED: Final = 32
+#: What is about as fast as the fastest: a quarter and a millisecond slower.
+_NEARLY: Final = 4
+_NEARLY_NS: Final = 1_000_000
+#: Pending questions that a server may have whatever its share is.
+_LEAST_BOUND: Final = 64
+
+
 def order_of(policy: str, servers: Sequence[UpstreamServer], key: bytes) -> ServerOrder:
     """Return what orders *servers*, given in the same order, for a qname."""
     if policy == "least_outstanding":
         return _least_outstanding
     if policy == "chash" and len(servers) > 1:
         return _chash(servers, key)
+    if policy == "fastest" and len(servers) > 1:
+        return _Fastest(_chash(servers, key)).order
     return _ordered
 
 
@@ -59,12 +72,39 @@ def _chash(servers: Sequence[UpstreamServer], key: bytes) -> ServerOrder:
     return order
 
 
+class _Fastest:
+    """Orders by what is expected of each server; those about as fast go as *equals* do.
+
+    So a name has one server as long as that is no slower than others.
+    """
+
+    def __init__(self, equals: ServerOrder) -> None:
+        self._equals = equals
+        self._questions = 0
+
+    def order(
+        self, qname: bytes, servers: Sequence[Server], before: Server | None
+    ) -> list[Server]:
+        ordered = self._equals(qname, servers, before)
+        self._questions += 1
+        if self._questions % _EXPLORED == 0:
+            ordered.sort(key=lambda x: x.chosen)
+            return ordered
+        least_ns = min(x.round_trip.expected_ns for x in ordered)
+        nearly_ns = least_ns + least_ns // _NEARLY + _NEARLY_NS
+        # What stays equal keeps its order.
+        ordered.sort(key=lambda x: max(x.round_trip.expected_ns, nearly_ns))
+        return ordered
+
+
 class Choice:
     """The servers of one pool.
 
     *order* names them for a qname, best first; *health* returns what the health checks
     say of the upstream with an index. One question may show of a server on trial that
-    it answers again.
+    it answers again; where names *are_placed*, that is one of its own. A server with
+    more than *bound* times its share of what is pending is passed over, unless that
+    is 0.
     """
 
     def __init__(
@@ -72,10 +112,15 @@ class Choice:
         servers: Sequence[Server],
         order: ServerOrder,
         health: Callable[[int], int],
+        *,
+        bound: float = 0,
+        are_placed: bool = False,
     ) -> None:
         self._servers = servers
         self._order = order
         self._health = health
+        self._bound = bound
+        self._are_placed = are_placed
         self._choices = 0
         self.rank()
 
@@ -103,10 +148,35 @@ class Choice:
         order = self._order(qname, self._servers, before)
         up = [server for server in order if server in self._up]
         if up:
+            if self._bound and up[0].outstanding >= _LEAST_BOUND:
+                self._relieve(up)
             self._choices += 1
             up[0].chosen = self._choices
+            trial = self._trial(order) if self._trials else None
             order = up * MAX_TRIES
-            if self._trials:
-                # One question until the next look: it has others to fall back on.
-                order.insert(0, self._trials.pop())
+            if trial is not None:
+                order.insert(0, trial)
         return order[:MAX_TRIES][::-1]
+
+    def _trial(self, order: list[Server]) -> Server | None:
+        """Return the server on trial that this question is for, if it is for one.
+
+        One question until the next look: it has others to fall back on.
+        """
+        if not self._are_placed:
+            return self._trials.pop()
+        if order[0] not in self._trials:
+            return None
+        self._trials.remove(order[0])
+        return order[0]
+
+    def _relieve(self, up: list[Server]) -> None:
+        """Put the first of *up* in front that has no more than it should have."""
+        most = self._bound * (1 + sum(server.outstanding for server in up))
+        most /= sum(server.spec.weight for server in up)
+        for server in up:
+            allowed = max(most * server.spec.weight, _LEAST_BOUND)
+            if server.outstanding < allowed:
+                up.remove(server)
+                up.insert(0, server)
+                return

@@ -328,6 +328,7 @@ class Fetching:
             self.sending.distrust_port(fetch)
         if step.is_failure:
             self._meter.upstream_failed(fetch.server.index)
+            fetch.server.round_trip.missed()
         if act is Act.REPEAT or act is Act.RENEW:
             self.sending.repeat(fetch, is_new_try=act is Act.RENEW)
         elif act is Act.GO_ON:

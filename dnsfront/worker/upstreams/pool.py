@@ -66,7 +66,14 @@ class Pool:
             for position, spec in enumerate(settings.servers)
         ]
         order = order_of(settings.policy, settings.servers, hash_key)
-        self._choice = Choice(servers, order, health)
+        is_chash = settings.policy == "chash"
+        self._choice = Choice(
+            servers,
+            order,
+            health,
+            bound=settings.bounded_load if is_chash else 0,
+            are_placed=is_chash,
+        )
         self._forms = edns_forms(udp_size)
         self._outcomes = outcomes
         self._meter = meter

@@ -12,6 +12,8 @@ from typing import Final
 LEAST_NS: Final = 200_000_000
 #: Before anything was measured.
 _FIRST_NS: Final = 300_000_000
+#: How much of a new duration goes into what is expected of a server.
+_SHARE: Final = 8
 #: After so many responses in a row that may belong to either of two queries, the way
 #: has become longer: otherwise nothing would ever be measured again.
 _AMBIGUOUS: Final = 3
@@ -23,6 +25,9 @@ class RoundTrip:
     `repeat_ns` is the time from a query to its repetition. It fits twice into the
     time-out, *most_ns*, unless the server's responses take longer than that: a client
     must not wait long for the second repetition because the first was lost too.
+
+    `expected_ns` is what a question takes there, failures included; the time-out before
+    anything was measured.
     """
 
     __slots__ = (
@@ -31,6 +36,7 @@ class RoundTrip:
         "_most_ns",
         "_smoothed_ns",
         "_variation_ns",
+        "expected_ns",
         "repeat_ns",
     )
 
@@ -40,6 +46,7 @@ class RoundTrip:
         self._smoothed_ns = 0
         self._variation_ns = 0
         self._ambiguous = 0
+        self.expected_ns = most_ns
         self.repeat_ns = min(_FIRST_NS, max(most_ns // 2, self._least_ns))
 
     def took(self, duration_ns: int, *, is_repeated: bool) -> None:
@@ -48,6 +55,7 @@ class RoundTrip:
         *is_repeated* tells that there was more than one, so that it may belong to
         another (Karn's rule).
         """
+        self._expect(duration_ns)
         if is_repeated and self._smoothed_ns:
             self._ambiguous += 1
             if self._ambiguous < _AMBIGUOUS:
@@ -64,6 +72,16 @@ class RoundTrip:
         bound_ns = max(self._most_ns // 2, self._smoothed_ns + self._smoothed_ns // 4)
         wanted_ns = max(min(wanted_ns, bound_ns), self._least_ns)
         self.repeat_ns = min(wanted_ns, self._most_ns)
+
+    def missed(self) -> None:
+        """Learn that a question was asked there in vain."""
+        self._expect(self._most_ns)
+
+    def _expect(self, duration_ns: int) -> None:
+        if self._smoothed_ns:
+            self.expected_ns += (duration_ns - self.expected_ns) // _SHARE
+        else:
+            self.expected_ns = duration_ns
 
     def interval_ns(self, repeats: int) -> int:
         """Return how long to wait after so many repetitions: each time twice as long.
