@@ -263,7 +263,8 @@ async def _watch_for_hangs(front: Front) -> None:
     looked_at = loop.time()
     watched_s = 0.0
     while True:
-        await next_beat(_REST_S if watchdog.is_calm else _HANGS_EVERY_S)
+        is_at_rest = watchdog.is_calm
+        await next_beat(_REST_S if is_at_rest else _HANGS_EVERY_S)
         # While nobody looked, it could not be seen that workers took anything.
         watched_s += min(loop.time() - looked_at, 2 * _HANGS_EVERY_S)
         looked_at = loop.time()
@@ -271,7 +272,8 @@ async def _watch_for_hangs(front: Front) -> None:
         vitals = {
             worker: signs
             for worker in front.roster
-            if (signs := worker.vitals(is_serving=is_serving)) is not None
+            if (signs := worker.vitals(is_serving=is_serving, is_at_rest=is_at_rest))
+            is not None
         }
         for worker in watchdog.hung(vitals, watched_s):
             worker.end_hung()

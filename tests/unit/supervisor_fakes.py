@@ -148,7 +148,8 @@ class PlayedProcess:
         self.spec = records.from_json(WorkerSpec, memory.content(order.spec_fd))
         return Configured()
 
-    def ping(self) -> None:
+    def ping(self, *, is_at_rest: bool) -> None:
+        del is_at_rest
         self.events.append(("ping", self.name))
 
     def die(self) -> None:

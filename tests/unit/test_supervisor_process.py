@@ -156,6 +156,26 @@ def test_a_request_that_nobody_waits_for_still_ends_who_leaves_it_unanswered(
     live(monkeypatch, "hear(); hear()", story)
 
 
+def test_worker_at_rest_is_asked_for_a_sign_of_life_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dnsfront.supervisor.workers.process._PING_EVERY_S", 0)
+
+    async def story(life: Life) -> None:
+        process = life.process
+        for is_at_rest, pings in ((True, 1), (True, 1), (False, 2)):
+            process.ping(is_at_rest=is_at_rest)
+            assert process.pings == pings
+            await eventually(lambda: process.pongs == process.pings)
+        process.kill()
+
+    script = """
+while heard := hear():
+    say(op="pong", id=heard["id"])
+"""
+    live(monkeypatch, script, story)
+
+
 def test_each_ping_is_answered_while_another_request_is_under_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -166,8 +186,8 @@ def test_each_ping_is_answered_while_another_request_is_under_way(
         asking = asyncio.create_task(process.ask(CONFIGURE, timeout_s=10))
         await asyncio.sleep(0)
         for number in (1, 2):
-            process.ping()
-            process.ping()  # one at a time
+            process.ping(is_at_rest=False)
+            process.ping(is_at_rest=False)  # one at a time
             assert process.pings == number
             await eventually(lambda: process.pongs == process.pings)
         life.process.send(Resume())

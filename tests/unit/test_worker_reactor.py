@@ -283,7 +283,7 @@ def test_worker_at_rest_wakes_up_rarely() -> None:
 
     rounds.run()
 
-    assert rounds.waits == [0, 4000, 4000, 4000, 4000]
+    assert rounds.waits == [0, 6000, 6000, 6000, 6000]
 
 
 @interpreted
@@ -304,5 +304,5 @@ def test_whatever_happens_is_followed_by_a_tick() -> None:
     rounds.run()
 
     # The first comes with the tick of the start, the second soon after it.
-    assert rounds.waits == [0, 4000, 250, 4000]
+    assert rounds.waits == [0, 6000, 250, 6000]
     assert rounds.log.count("tick") == 3

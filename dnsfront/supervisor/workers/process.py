@@ -20,6 +20,8 @@ _LOG = logging.getLogger(__name__)
 #: A worker whose channel is closed is about to exit; one that does not is stuck.
 _EXIT_AFTER_EOF_S: Final = 2.0
 _PING_EVERY_S: Final = 2.0
+#: The same where nobody asks it anything: to wake it costs more than all it then does.
+_PING_AT_REST_S: Final = 4.0
 
 R = TypeVar("R")
 
@@ -111,10 +113,11 @@ class WorkerProcess:
         reply: R | None = await self._request(order, timeout_s)
         return reply
 
-    def ping(self) -> None:
+    def ping(self, *, is_at_rest: bool) -> None:
         """Ask for a sign of life, if the last one is some time ago."""
         now = self._loop.time()
-        if self.pings == self.pongs and now - self._pinged_at >= _PING_EVERY_S:
+        every_s = _PING_AT_REST_S if is_at_rest else _PING_EVERY_S
+        if self.pings == self.pongs and now - self._pinged_at >= every_s:
             self.pings += 1
             self._pinged_at = now
             self._request(Ping(), None)

@@ -217,15 +217,16 @@ class Worker:
 
     # -- death and respawn
 
-    def vitals(self, *, is_serving: bool) -> Vitals | None:
+    def vitals(self, *, is_serving: bool, is_at_rest: bool = False) -> Vitals | None:
         """Ask for a sign of life and return those there are, None while it starts.
 
-        Unless *is_serving*, workers may have been told to take nothing.
+        Unless *is_serving*, workers may have been told to take nothing. *is_at_rest*
+        says that nothing comes to any, so that it is asked less often.
         """
         process = self._process
         if process is None or self.state not in {State.UP, State.DRAINING}:
             return None
-        process.ping()
+        process.ping(is_at_rest=is_at_rest)
         # Every worker can write `load`, so the kernel must confirm a backlog.
         backlog = self._datapath.steering.backlog(self.worker_id)
         if backlog and not self._datapath.groups.holds_datagrams(self.worker_id):

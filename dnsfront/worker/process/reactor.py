@@ -25,7 +25,7 @@ _TICK_MS: Final = 250
 _TICK_NS: Final = _TICK_MS * 1_000_000
 #: The longest wait while nothing goes on. The supervisor asks for a sign of life more
 #: often, so most of the time it is that which ends it.
-_LONGEST_MS: Final = 4000
+_LONGEST_MS: Final = 6000
 #: A callback that fails so often in a second will never read what woke it.
 MAX_FAULTS: Final = 1000
 
