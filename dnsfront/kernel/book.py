@@ -162,7 +162,7 @@ class Book(BookReader):
         self._room_octets = self._cell_octets - _HEAD_OCTETS
         self._count = sum(map(bool, self._tags[WAYS : WAYS * (self.sets + 1)]))
         hits = self._hits_from(0, self.cells)
-        self._told = array("Q", hits)
+        self._told = hits
         self._seen = array("Q", hits)
         self._used_at = array("Q", bytes(8 * self.cells))
 
@@ -268,13 +268,13 @@ class Book(BookReader):
         Each hit is told once.
         """
         hits = self._hits_from(first, end)
-        told = self._told
-        changed = [
-            (cell, count - told[cell])
-            for cell, count in enumerate(hits, first)
-            if count != told[cell]
-        ]
-        told[first:end] = array("Q", hits)
+        told = self._told[first:end]
+        self._told[first:end] = hits
+        changed = []
+        # Without the strictness of zip(), which is not compiled to a plain loop.
+        for cell, now, before in zip(range(first, end), hits, told):  # noqa: B905
+            if now != before:
+                changed.append((cell, now - before))
         return changed
 
     def release(self) -> None:
