@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -116,6 +118,12 @@ class Config(Section):
             qname_to_text(qname_from_text(suffix)): destination
             for suffix, destination in sorted(self.forward.items())
         }
+
+    @property
+    def destinations_digest(self) -> str:
+        """What tells that names go elsewhere under another config."""
+        text = json.dumps(list(self.destinations.items()))
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def warnings(self) -> Iterator[Fault]:
         """Yield what is allowed and hardly ever meant."""

@@ -86,7 +86,9 @@ async def start_after(
     await roster.bring_up(names, ids)
     key = hash_key(first.config.ring.seed)
     table = first.table.with_worker_ids(roster.ids)
-    entries = await predecessor.transfer(table, key, roster.receivers)
+    entries = await predecessor.transfer(
+        table, key, wanted.config.destinations_digest, roster.receivers
+    )
     await front.broadcast.catch_up()
     let_go_at = time.monotonic()
     await predecessor.let_go()

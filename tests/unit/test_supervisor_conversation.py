@@ -58,7 +58,7 @@ def say(sock: socket.socket, message: Message) -> None:
         OfferWorker("w1", 1, (LISTENER,), (Descriptor(0),)),
         OfferGroup(LISTENER, Descriptor(0)),
         OfferRest(("w2",), "127.0.0.1:9353", Descriptor(0), Descriptor(0)),
-        SendEntries((1,), "00", Descriptor(0), (Descriptor(0),)),
+        SendEntries((1,), "00", "", Descriptor(0), (Descriptor(0),)),
         EntriesSent(3),
         LetGo(),
         LetGone(),
@@ -147,6 +147,7 @@ LISTENERS = tuple(
         SendEntries(
             tuple(range(MAX_WORKER_ID)),
             "0" * 32,
+            "0" * 64,
             Descriptor(0),
             (Descriptor(0),) * MAX_WORKER_ID,
         ),

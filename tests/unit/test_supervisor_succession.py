@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -13,12 +15,13 @@ from typing import Any
 import pytest
 
 from dnsfront.errors import ControlError
-from dnsfront.ipc import channel
+from dnsfront.ipc import channel, memory
+from dnsfront.ipc.packets import Descriptor, pack
 from dnsfront.supervisor.change.progress import Progress
 from dnsfront.supervisor.change.turns import Turns
 from dnsfront.supervisor.takeover import spawn
 from dnsfront.supervisor.takeover.conversation import Conversation
-from dnsfront.supervisor.takeover.messages import PROTOCOL
+from dnsfront.supervisor.takeover.messages import PROTOCOL, SendEntries
 from dnsfront.supervisor.takeover.successor import Succession
 from tests.unit.supervisor_fakes import eventually
 
@@ -28,6 +31,8 @@ LETS_GO = {"op": "let_go"}
 class PlayedFront:
     """Stands in for what is offered, and for the ways in; *fault* meets its pause."""
 
+    destinations = "here"
+
     def __init__(self, fault: Exception | None = None) -> None:
         self.events: list[str] = []
         self._fault = fault
@@ -35,6 +40,10 @@ class PlayedFront:
     async def send(self, conversation: Conversation) -> None:
         del conversation
         self.events.append("offered")
+
+    async def transfer_to(self, *_order: object) -> int:
+        self.events.append("transferred")
+        return 7
 
     async def pause(self) -> None:
         self.events.append("paused")
@@ -49,7 +58,7 @@ class PlayedFront:
 
 
 def succession_of(front: PlayedFront) -> Succession:
-    parts: list[Any] = [front, front, Turns(), Progress(), None]
+    parts: list[Any] = [front, front, Turns(), Progress(), front]
     return Succession(*parts)
 
 
@@ -81,6 +90,33 @@ async def take_over(
             await asyncio.wait({succession._task})
         assert not succession.done.is_set()
         return await process.wait()
+
+
+@pytest.mark.parametrize(("destinations", "entries"), [("here", 7), ("there", 0)])
+def test_entries_are_sent_to_who_has_names_go_where_they_go_here(
+    destinations: str, entries: int
+) -> None:
+    front = PlayedFront()
+    heard: list[Any] = []
+
+    async def ask() -> None:
+        succession = succession_of(front)
+        theirs = succession.begin({"protocol": PROTOCOL, "from_pid": 1})
+        table_fd = memory.sealed("table", b"")
+        with theirs:
+            order = SendEntries((), "00", destinations, Descriptor(table_fd), ())
+            channel.send(theirs, *pack(order))
+            theirs.setblocking(False)  # noqa: FBT003 - as it is
+            loop = asyncio.get_running_loop()
+            heard.append(json.loads(await loop.sock_recv(theirs, 1000)))
+        os.close(table_fd)
+        assert succession._task is not None
+        await asyncio.wait({succession._task})
+
+    asyncio.run(ask())
+
+    assert heard == [{"op": "entries_sent", "entries": entries}]
+    assert ("transferred" in front.events) == bool(entries)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from dnsfront.ipc.spec import Listener, ListenerKey
 #: Goes up with every change to the messages below and to the layout of a sockarray.
 #: Cache entries of another version are refused by their kind, and arrive cold: see
 #: `worker/peers/envelopes.py`.
-PROTOCOL: Final = 2
+PROTOCOL: Final = 3
 
 SERVE_TIMEOUT_S: Final = 2.0
 
@@ -63,11 +63,14 @@ class SendEntries(Message):
     """Send every cache entry to the worker that will own its name.
 
     *table_fd* is the slot table of the successor, *socket_fds* are the send ends of the
-    hand-over sockets of *ids*. The reply is :class:`EntriesSent`.
+    hand-over sockets of *ids*. Where names go elsewhere with the successor, as
+    *destinations* tells, what is cached is not true there, and nothing is sent. The
+    reply is :class:`EntriesSent`.
     """
 
     ids: tuple[int, ...]
     hash_key_hex: str
+    destinations: str
     table_fd: Descriptor
     socket_fds: Descriptors
 

@@ -29,6 +29,11 @@ class Offer:
         self._endpoint = endpoint
         self._control = control
 
+    @property
+    def destinations(self) -> str:
+        """The digest of where names go."""
+        return self._in_force.candidate.config.destinations_digest
+
     async def send(self, conversation: Conversation) -> None:
         """Send all that the successor needs to serve in our place.
 

@@ -154,12 +154,12 @@ class Predecessor:
         return inherited
 
     async def transfer(
-        self, table: bytes, key: bytes, receivers: Mapping[int, int]
+        self, table: bytes, key: bytes, destinations: str, receivers: Mapping[int, int]
     ) -> int:
         """Have all cache entries sent to their owners under *table*, hashed with *key*.
 
-        *receivers* are the send ends of the handover sockets by worker_id. Returns how
-        many entries were sent.
+        *destinations* is the digest of where names go, *receivers* are the send ends of
+        the handover sockets by worker_id. Returns how many entries were sent.
 
         Raises:
             UnavailableError: the predecessor is gone.
@@ -168,6 +168,7 @@ class Predecessor:
         order = SendEntries(
             ids=tuple(receivers),
             hash_key_hex=key.hex(),
+            destinations=destinations,
             table_fd=Descriptor(table_fd),
             socket_fds=tuple(map(Descriptor, receivers.values())),
         )

@@ -110,16 +110,22 @@ class Succession:
                     return
                 if not isinstance(message, SendEntries):
                     raise ControlError(f"it said {message.op}, want {LetGo.op}")
-                fds = (message.table_fd, *message.socket_fds)
-                try:
-                    with self._progress.show("transferring entries", is_transfer=True):
-                        entries = await self._broadcast.transfer_to(
-                            message.ids, message.hash_key_hex, fds
-                        )
-                finally:
-                    for fd in fds:
-                        os.close(fd)
-                await conversation.send(EntriesSent(entries))
+                await conversation.send(EntriesSent(await self._transfer(message)))
+
+    async def _transfer(self, message: SendEntries) -> int:
+        """Have all entries sent, if they are true there; return how many there were."""
+        fds = (message.table_fd, *message.socket_fds)
+        try:
+            if message.destinations != self._offer.destinations:
+                _LOG.info("takeover_cold reason=forward differs")
+                return 0
+            with self._progress.show("transferring entries", is_transfer=True):
+                return await self._broadcast.transfer_to(
+                    message.ids, message.hash_key_hex, fds
+                )
+        finally:
+            for fd in fds:
+                os.close(fd)
 
     async def _yield(self, conversation: Conversation, pid: int) -> None:
         """Let go of everything; take it back if the successor does not serve."""
