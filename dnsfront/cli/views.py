@@ -215,6 +215,9 @@ def _upstreams(status: Mapping[str, Any]) -> RenderableType:
 
 def _down(upstream: Mapping[str, Any]) -> str:
     """Return why and since when an upstream is down; older servers do not tell."""
+    tls = upstream.get("tls") or {}
+    if tls.get("fault"):
+        return f"not believed over TLS, {tls['fault']}: {tls['reason']}"
     reason = upstream.get("down_by")
     return f"down by {reason} since {upstream['down_since']}" if reason else "down"
 

@@ -169,7 +169,12 @@ def _pool_name(value: Any) -> str:  # noqa: ANN401 - whatever YAML held
     return name
 
 
-def _path(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - YAML
+def path_of(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - YAML
+    """Return the path that *value* names, from the config file on.
+
+    Raises:
+        ValueError: it names none.
+    """
     text = _text(value)
     if not text or "\0" in text:
         raise ValueError("want the path of a file")
@@ -178,7 +183,7 @@ def _path(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - YAML
 
 
 def _zone_file(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - YAML
-    path = _path(value, info)
+    path = path_of(value, info)
     context: dict[str, Any] = info.context or {}
     context[NOTICE](path)
     try:
@@ -193,7 +198,7 @@ def _zone_file(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - YAML
 
 
 def _socket_path(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - YAML
-    path = _path(value, info)
+    path = path_of(value, info)
     size = len(bytes(path))
     if size > _MAX_SOCKET_PATH_OCTETS:
         raise ValueError(

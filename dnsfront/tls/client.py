@@ -98,7 +98,8 @@ class TlsClient:
     """One session with the server called *name*; *before* is one to be resumed.
 
     What comes from the server goes into :meth:`feed`, what :meth:`outgoing` returns
-    goes to it. `is_open` once it has proved who it is.
+    goes to it. `is_open` once it has proved who it is, `is_ended` once it said that
+    nothing more comes.
     """
 
     def __init__(
@@ -112,13 +113,12 @@ class TlsClient:
 
         self._error = ssl.SSLError
         self._want = ssl.SSLWantReadError
-        self._end = ssl.SSLZeroReturnError
         self._pins = pins
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_hostname=name, session=before
         )
-        self.is_open = False
+        self.is_open = self.is_ended = False
         self._shake_hands()
 
     @property
@@ -147,7 +147,6 @@ class TlsClient:
 
         Raises:
             TlsError: it is not to be believed, or speaks no TLS.
-            ConnectionResetError: it says that it closes the connection.
         """
         self._incoming.write(octets)
         if not self.is_open:
@@ -156,16 +155,15 @@ class TlsClient:
                 return b""
         found = b""
         try:
-            while True:
-                found += self._tls.read(_READ_OCTETS)
+            while piece := self._tls.read(_READ_OCTETS):
+                found += piece
         except self._want:
             return found
-        except self._end:
-            if found:
-                return found
-            raise ConnectionResetError from None
         except self._error as exc:
             raise fault_of(exc) from exc
+        # It said that nothing more comes; what came before that counts.
+        self.is_ended = True
+        return found
 
     def _shake_hands(self) -> None:
         try:

@@ -6,7 +6,9 @@ It is told nothing about the world: a root zone of our own holds every name ther
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Final, Self
@@ -76,11 +78,17 @@ _QUERY: Final = re.compile(r"info: \S+ (\S+) (\S+) IN$", re.MULTILINE)
 class Unbound:
     """One unbound on a port of its own, for as long as the context lasts.
 
-    Its root zone has *more* records than those above.
+    Its root zone has *more* records than those above. With a certificate and its key,
+    *identity*, it is asked over TLS at `tls_address` too, and closes what is idle there
+    soon.
     """
 
-    def __init__(self, folder: Path, more: str = "") -> None:
+    def __init__(
+        self, folder: Path, more: str = "", identity: tuple[Path, Path] | None = None
+    ) -> None:
         self.address: Address = free_address()
+        self.tls_address: Address = free_address()
+        self._folder = folder
         zone = folder / "root.zone"
         zone.write_text(_ZONE + more, encoding="ascii")
         config = folder / "unbound.conf"
@@ -90,13 +98,39 @@ class Unbound:
             ),
             encoding="ascii",
         )
-        self._program = Program(
-            needed("unbound"), "-d", "-c", str(config), log=folder / "unbound.log"
-        )
+        if identity is not None:
+            host, port = self.tls_address
+            certificate, key = identity
+            tickets = folder / "tickets"
+            tickets.write_bytes(os.urandom(80))
+            with config.open("a", encoding="ascii") as file:
+                file.write(
+                    f"server:\n  interface: {host}@{port}\n  tls-port: {port}\n"
+                    f'  tls-service-pem: "{certificate}"\n'
+                    f'  tls-service-key: "{key}"\n  tcp-idle-timeout: 300\n'
+                    f'  tls-session-ticket-keys: "{tickets}"\n'
+                )
+        self._config = config
+        self._program = self._start()
+
+    def _start(self) -> Program:
+        log = self._folder / "unbound.log"
+        return Program(needed("unbound"), "-d", "-c", str(self._config), log=log)
 
     def __enter__(self) -> Self:
         eventually(self._is_answering, within_s=10)
         return self
+
+    def kill(self) -> None:
+        """End it without a word."""
+        self._program.signal(signal.SIGKILL)
+        self._program.wait()
+        self._program.end()
+
+    def start_again(self) -> None:
+        """Have it back after :meth:`kill`."""
+        self._program = self._start()
+        eventually(self._is_answering, within_s=10)
 
     def __exit__(self, *_error: object) -> None:
         self._program.end()

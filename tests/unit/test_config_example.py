@@ -79,7 +79,7 @@ def test_what_is_commented_out_is_valid(tmp_path: Path) -> None:
     found = load(tmp_path / "conf.yaml")
 
     assert [worker.name for worker in found.ring.workers] == ["w1", "w2", "spare"]
-    assert len(found.upstreams.servers) == 2
+    assert len(found.upstreams.servers) == 3
     assert [*found.pools] == ["corp"]
     assert len(found.forward) == 4
 

@@ -105,7 +105,7 @@ OWNER = {
     "dns": ("dns/zones/text.py", "dns/zones/tokens.py", "dns/zones/data.py"),
     "dnslib": "dns/messages.py",
     "dpkt": "simulation/captures.py",
-    "prometheus_client": "supervisor/reports/metrics.py",
+    "prometheus_client": "supervisor/reports/",
     "pydantic": "config/",
     "pydantic_core": "config/",
     "rich": "cli/",

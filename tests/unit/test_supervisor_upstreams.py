@@ -21,7 +21,8 @@ from dnsfront.ipc.stats import MAX_UPSTREAMS, Health, Upstream
 from dnsfront.supervisor.change.reload import Reloader
 from dnsfront.supervisor.front import Front
 from dnsfront.supervisor.upstreams import health as health_module
-from dnsfront.supervisor.upstreams.health import HealthChecker, ProbeForm, is_answering
+from dnsfront.supervisor.upstreams.health import HealthChecker, is_answering
+from dnsfront.supervisor.upstreams.probe import ProbeForm
 from dnsfront.supervisor.upstreams.registry import UpstreamRegistry
 from tests.unit.supervisor_fakes import (
     PlayedProcess,

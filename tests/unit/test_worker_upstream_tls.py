@@ -143,8 +143,9 @@ def test_key_that_is_pinned_is_believed(
         assert received_one(client).rcode() == dns.rcode.NOERROR
 
 
+@pytest.mark.parametrize("says_so", [True, False], ids=["said", "unsaid"])
 def test_session_is_resumed_after_the_server_closed_its_connection(
-    rig: Rig, peer: TlsPeer
+    rig: Rig, peer: TlsPeer, *, says_so: bool
 ) -> None:
     for number in range(3):
         client = miss(rig, query_for(_QNAME.format(number)))
@@ -152,14 +153,15 @@ def test_session_is_resumed_after_the_server_closed_its_connection(
         respond(query, f"{_QNAME.format(number)} 300 A 192.0.2.1")
         answered(rig)
         assert received_one(client).rcode() == dns.rcode.NOERROR
-        peer.close()
+        peer.close(says_so=says_so)
         rig.round()
 
     assert (handshakes(rig, "full"), handshakes(rig, "resumed")) == (1, 2)
 
 
+@pytest.mark.parametrize("says_so", [True, False], ids=["said", "unsaid"])
 def test_queries_under_way_when_the_server_closes_are_sent_again(
-    rig: Rig, peer: TlsPeer
+    rig: Rig, peer: TlsPeer, *, says_so: bool
 ) -> None:
     miss(rig, query_for(_QNAME.format(0)))
     respond(peer.queries(1)[0], f"{_QNAME.format(0)} 300 A 192.0.2.1")
@@ -167,7 +169,7 @@ def test_queries_under_way_when_the_server_closes_are_sent_again(
     client = miss(rig)
     peer.queries(1)
 
-    peer.close()
+    peer.close(says_so=says_so)
     [again] = peer.queries(1)
     respond(again, ADDRESS)
     answered(rig)

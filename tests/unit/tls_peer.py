@@ -106,10 +106,12 @@ class TlsPeer:
 
         self.rig.until(is_told)
 
-    def close(self) -> None:
-        """Close every connection without a word."""
+    def close(self, *, says_so: bool = False) -> None:
+        """Close every connection, and say so over TLS, or not."""
         for connection in self.connections:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # it may be closed already
+                if says_so:
+                    connection.unwrap()
                 connection.shutdown(socket.SHUT_RDWR)
             connection.close()
         self._buffers.clear()

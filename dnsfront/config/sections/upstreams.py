@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import Field, StrictFloat, StrictInt
+from pydantic import Field, StrictFloat, StrictInt, model_validator
 
 from dnsfront.config.sections.section import Fault, Section, as_written, repeated
+from dnsfront.config.trust import Authorities, HostName, Pins
 from dnsfront.config.units import duration_ms_to_text
 from dnsfront.config.values import Address, Interval, Name, Timeout
-from dnsfront.ipc.spec import Policy
+from dnsfront.ipc.spec import Policy, UpstreamTls
 
 _MAX_UPSTREAM_SERVERS: Final = 64
 #: Half of what the shortest patience of common stub resolvers is.
 MOST_PATIENT_S: Final = 1.0
+
+
+class ServerTls(Section):
+    """How a server that is asked over TLS proves who it is."""
+
+    name: HostName = Field(
+        description="The name, or the IP address, that stands in its certificate."
+    )
+    authorities: Authorities = Field(
+        as_written("system"),
+        alias="ca",
+        description="Who signs its certificate: a file with certificates in PEM, or "
+        "system for those that the host trusts.",
+    )
+    pins: Pins = Field(
+        (),
+        alias="pin",
+        description="Digests of the keys that it may have, sha256/ and base64, one or "
+        "a list: on top of the rest.",
+        validate_default=False,
+    )
 
 
 class ServerEntry(Section):
@@ -24,6 +46,22 @@ class ServerEntry(Section):
     weight: StrictInt = Field(
         1, ge=1, le=100, description="Its share of the names, for policy chash."
     )
+    tls: ServerTls | None = Field(
+        None, description="Ask it over TLS (RFC 7858), and never in any other way."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _never_by_mistake(cls, data: Any) -> Any:  # noqa: ANN401 - whatever YAML held
+        """Take an empty `tls` for one without keys: it is no wish for none."""
+        if isinstance(data, dict) and "tls" in data and data["tls"] is None:
+            return {**data, "tls": {}}
+        return data
+
+    @property
+    def tls_record(self) -> UpstreamTls | None:
+        """What workers are told of `tls`."""
+        return None if self.tls is None else self.tls.record(UpstreamTls)
 
     @property
     def address(self) -> str:

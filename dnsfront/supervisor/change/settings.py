@@ -12,7 +12,8 @@ from dnsfront.ipc.spec import WorkerSpec
 from dnsfront.supervisor.change.candidate import Candidate
 from dnsfront.supervisor.kernel_cache.kernel_cache import KernelCache
 from dnsfront.supervisor.sockets.datapath import Datapath
-from dnsfront.supervisor.upstreams.health import HealthChecker, ProbeForm
+from dnsfront.supervisor.upstreams.health import HealthChecker
+from dnsfront.supervisor.upstreams.probe import ProbeForm
 from dnsfront.supervisor.upstreams.registry import UpstreamRegistry
 
 _LOG = logging.getLogger(__name__)

@@ -1,13 +1,12 @@
 """Every metric, made at scrape time from the shared pages and the kernel's counters.
 
-The only user of prometheus-client. Nothing is kept here: a metric is as right as what
-it is read from.
+Nothing is kept here: a metric is as right as what it is read from.
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Final
@@ -16,7 +15,6 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
-    HistogramMetricFamily,
     InfoMetricFamily,
     Metric,
 )
@@ -25,40 +23,31 @@ from prometheus_client.registry import Collector
 
 from dnsfront import __version__
 from dnsfront.ipc import stats
-from dnsfront.ipc.stats import BUCKET_BOUNDS_S, BUCKETS, Kind, Word
 from dnsfront.kernel.layouts import layout
 from dnsfront.supervisor.admin.http import AdminCounts
 from dnsfront.supervisor.change.in_force import InForce
 from dnsfront.supervisor.change.outcome import Outcome
 from dnsfront.supervisor.kernel_cache.kernel_cache import KernelCache
-from dnsfront.supervisor.reports.counted import Read, counted
+from dnsfront.supervisor.reports.counted import counted
+from dnsfront.supervisor.reports.families import (
+    add,
+    by_metric,
+    counter,
+    family_of,
+    gauge,
+)
 from dnsfront.supervisor.reports.readiness import DRAINED, Readiness
 from dnsfront.supervisor.sockets.datapath import Datapath
-from dnsfront.supervisor.upstreams.registry import UpstreamRegistry
+from dnsfront.supervisor.upstreams.registry import Known, UpstreamRegistry
 from dnsfront.supervisor.workers.roster import Roster
 from dnsfront.supervisor.workers.state import State
 
-_FAMILIES: Final = {
-    Kind.COUNTER: CounterMetricFamily,
-    Kind.GAUGE: GaugeMetricFamily,
-    Kind.HISTOGRAM: HistogramMetricFamily,
-}
-_Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 #: Bounds of the admin endpoint are shown with those of workers.
 _LIMIT_REACHED: Final = stats.Limit.CACHE_SIZE.metric
 
 
-def _by_metric(words: Iterable[Word]) -> dict[stats.Metric, list[Word]]:
-    """Return the lines that declare each metric, without those that are not shown."""
-    found: dict[stats.Metric, list[Word]] = {}
-    for word in words:
-        if word.metric.is_shown:
-            found.setdefault(word.metric, []).append(word)
-    return found
-
-
-_OF_WORKERS: Final = _by_metric(stats.PAGE_WORDS)
-_OF_UPSTREAMS: Final = _by_metric(stats.Upstream)
+_OF_WORKERS: Final = by_metric(stats.PAGE_WORDS)
+_OF_UPSTREAMS: Final = by_metric(stats.Upstream)
 
 #: What is told of pools too, and the word that it is made from.
 _OF_POOLS: Final = {
@@ -147,13 +136,13 @@ class _FrontCollector(Collector):
             return sum(page[at] for page in pages.values())
 
         for metric, words in _OF_WORKERS.items():
-            family = _family(metric)
+            family = family_of(metric)
             if "worker" in metric.labels:
                 for worker, word in product(readers, words):
-                    _add(family, (worker,), word, readers[worker])
+                    add(family, (worker,), word, readers[worker])
             else:
                 for word in words:
-                    _add(family, (), word, read_all)
+                    add(family, (), word, read_all)
             if metric is _LIMIT_REACHED and isinstance(family, CounterMetricFamily):
                 for limit, reached in self.admin.reached.items():
                     family.add_metric((limit,), reached)
@@ -170,14 +159,14 @@ class _FrontCollector(Collector):
             dropped[name] += self.datapath.groups.dropped(worker_id)
             backlogs[name] = self.datapath.steering.backlog(worker_id)
         restarts = {name: tally.restarts for name, tally in tallies}
-        yield _counter("steered", "Datagrams steered to it.", "worker", steered)
-        yield _counter(
+        yield counter("steered", "Datagrams steered to it.", "worker", steered)
+        yield counter(
             "socket_drops", "Datagrams that found its socket full.", "worker", dropped
         )
-        yield _counter(
+        yield counter(
             "worker_restarts", "Starts of the worker after a death.", "worker", restarts
         )
-        yield _gauge("worker_backlog", "Datagrams waiting for it.", "worker", backlogs)
+        yield gauge("worker_backlog", "Datagrams waiting for it.", "worker", backlogs)
         yield from self._state_metrics()
 
     def _state_metrics(self) -> Iterator[Metric]:
@@ -185,13 +174,13 @@ class _FrontCollector(Collector):
         states = self.readiness.states()
         # Who was told to leave, and nobody else, drains or is drained.
         serving = {State.UP.value, State.DRAINING.value, DRAINED}
-        yield _gauge(
+        yield gauge(
             "worker_up",
             "1 for a configured worker that serves, or was drained on purpose.",
             "worker",
             {name: int(state in serving) for name, state in states.items()},
         )
-        yield _gauge(
+        yield gauge(
             "cache_max_size_bytes",
             "What cache.max_size allows.",
             "worker",
@@ -213,9 +202,9 @@ class _FrontCollector(Collector):
         sums = _sums((x.text, words) for x, words in zip(known, counts, strict=True))
         families = {}
         for metric, words in _OF_UPSTREAMS.items():
-            family = families[metric.name] = _family(metric)
+            family = families[metric.name] = family_of(metric)
             for word, text in product(words, sums):
-                _add(family, (text,), word, sums[text].__getitem__)
+                add(family, (text,), word, sums[text].__getitem__)
         durations = families.pop("upstream_duration_seconds")
         yield from families.values()
         is_up = {
@@ -227,7 +216,7 @@ class _FrontCollector(Collector):
         }
         # One that a pool passes over is to be looked at, whatever others think of it.
         texts = dict.fromkeys(text for _pool, text in is_up)
-        yield _gauge(
+        yield gauge(
             "upstream_up",
             "1 for an upstream that is asked: it answers queries, or at least probes.",
             "upstream",
@@ -245,9 +234,22 @@ class _FrontCollector(Collector):
         for labels, up in is_up.items():
             family.add_metric(labels, up)
         yield family
+        yield self._disbelief(known)
+
+    def _disbelief(self, known: list[Known]) -> Metric:
+        family = GaugeMetricFamily(
+            "dnsfront_upstream_not_believed",
+            "1 for an upstream that does not prove over TLS who it is, and why.",
+            labels=("pool", "upstream", "fault"),
+        )
+        for upstream in known:
+            error = self.upstreams.tls_fault(upstream.index)
+            if error is not None:
+                family.add_metric((upstream.pool, upstream.text, error.fault), 1)
+        return family
 
     def _kernel_metrics(self) -> Iterator[Metric]:
-        yield _gauge(
+        yield gauge(
             "steering_info",
             "1 for how names are steered: by ebpf, or in userspace, which costs more.",
             "mode",
@@ -255,7 +257,7 @@ class _FrontCollector(Collector):
         )
         comments = layout("steering").comments
         outcomes = "; ".join(f"{name}: {text}" for name, text in comments.items())
-        yield _counter(
+        yield counter(
             "steering",
             f"Datagrams and connections by what the program did. {outcomes}",
             "outcome",
@@ -264,7 +266,7 @@ class _FrontCollector(Collector):
 
     def _kernel_cache_metrics(self) -> Iterator[Metric]:
         tallies, cache = self.roster.tallies, self.kernel_cache
-        yield _counter(
+        yield counter(
             "kernel_cache_hits",
             "Queries answered in the kernel, in the name of the owner.",
             "worker",
@@ -281,13 +283,13 @@ class _FrontCollector(Collector):
             value=tallies.sum_of(stats.Counter.KERNEL_OCTETS),
         )
         reasons = "; ".join(f"{x}: {y}" for x, y in layout("passed").comments.items())
-        yield _counter(
+        yield counter(
             "kernel_cache_passed",
             f"Packets that the kernel did not answer. {reasons}",
             "reason",
             cache.passed(),
         )
-        yield _gauge(
+        yield gauge(
             "kernel_cache_attached",
             "1 for an interface at which the kernel answers, 0 where it cannot.",
             "interface",
@@ -297,7 +299,7 @@ class _FrontCollector(Collector):
     def _ring_metrics(self) -> Iterator[Metric]:
         owned = self.in_force.candidate.table.slots_of()
         slots = {name: owned.get(name, 0) for name in self.roster.tallies}
-        yield _gauge("ring_slots", "Slots that it owns.", "worker", slots)
+        yield gauge("ring_slots", "Slots that it owns.", "worker", slots)
         yield GaugeMetricFamily(
             "dnsfront_ring_generation",
             "Number of the published slot table.",
@@ -311,7 +313,7 @@ class _FrontCollector(Collector):
 
     def _reload_metrics(self) -> Iterator[Metric]:
         reloads = self.outcome
-        yield _counter(
+        yield counter(
             "config_reloads",
             "Reloads of the config, and what came of them.",
             "result",
@@ -341,55 +343,7 @@ def _sums(counts: Iterable[tuple[str, list[int]]]) -> dict[str, list[int]]:
 def _pool_metrics(sums: dict[str, list[int]]) -> Iterator[Metric]:
     """Yield what the upstreams of each pool come to, of which *sums* has the words."""
     for metric, word in _OF_POOLS.items():
-        family = _family(metric)
+        family = family_of(metric)
         for pool, words in sums.items():
-            _add(family, (pool,), word, words.__getitem__)
+            add(family, (pool,), word, words.__getitem__)
         yield family
-
-
-def _counter(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:
-    family = CounterMetricFamily(f"dnsfront_{name}", text, labels=(label,))
-    for value, count in values.items():
-        family.add_metric((value,), count)
-    return family
-
-
-def _gauge(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:
-    family = GaugeMetricFamily(f"dnsfront_{name}", text, labels=(label,))
-    for value, count in values.items():
-        family.add_metric((value,), count)
-    return family
-
-
-def _family(metric: stats.Metric) -> _Family:
-    family: type[_Family] = _FAMILIES[metric.kind]
-    return family(f"dnsfront_{metric.name}", metric.text, labels=metric.labels)
-
-
-def _add(family: _Family, owner: tuple[str, ...], word: Word, read: Read) -> None:
-    """Add what one line of `ipc/stats.py` declares, of one worker or upstream."""
-    labels = (*owner, word.label) if word.label else owner
-    indices = range(word, word + word.metric.words)
-    if isinstance(family, HistogramMetricFamily):
-        _add_histogram(family, labels, [read(at) for at in indices])
-    elif word.metric.values:
-        for at, value in zip(indices, word.metric.values, strict=True):
-            # Most response codes never occur; their series would only cost.
-            if read(at) or at == word:
-                family.add_metric((*owner, value), read(at))
-    else:
-        family.add_metric(labels, read(word))
-
-
-def _add_histogram(
-    family: HistogramMetricFamily,
-    labels: tuple[str, ...],
-    words: Sequence[int],
-) -> None:
-    """Add a histogram: *words* are the buckets, then the sum in nanoseconds."""
-    below = 0
-    buckets = []
-    for bound, count in zip((*BUCKET_BOUNDS_S, "+Inf"), words, strict=False):
-        below += count
-        buckets.append((str(bound), below))
-    family.add_metric(labels, buckets, words[BUCKETS] / 1e9)

@@ -8,7 +8,7 @@ from typing import Any
 
 from dnsfront.config.sections.upstreams import ServerEntry
 from dnsfront.dns.names import qname_from_text
-from dnsfront.errors import ControlError, WireError
+from dnsfront.errors import ControlError, TlsError, WireError
 from dnsfront.ipc.stats import QUERIES, Counter, Upstream
 from dnsfront.ring.qhash import hash_key
 from dnsfront.supervisor.change.in_force import InForce
@@ -179,6 +179,11 @@ class Reports:
                 "pool": name,
                 "up": self._upstreams.is_up(index),
                 **_why_down(self._upstreams.why_down(index)),
+                "tls": server.tls
+                and {
+                    "name": server.tls.name,
+                    **_fault(self._upstreams.tls_fault(index)),
+                },
                 "requests": counts[Upstream.REQUESTS],
                 "failures": counts[Upstream.FAILURES],
             }
@@ -222,6 +227,13 @@ def _traffic(tally: Tally, in_kernel: KernelHits) -> dict[str, Any]:
         "connections": words[Counter.TCP_OPEN],
         "restarts": tally.restarts,
     }
+
+
+def _fault(error: TlsError | None) -> dict[str, str | None]:
+    """Return why an upstream is not believed; both are None for one that is."""
+    if error is None:
+        return {"fault": None, "reason": None}
+    return {"fault": error.fault, "reason": str(error)}
 
 
 def _why_down(why: tuple[str, float] | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whether each upstream is of use: probes over UDP, and what its queries came to."""
+"""Whether each upstream is of use: by probes, and by what its queries came to."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import asyncio
 import logging
 import os
 import socket
-import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from dnsfront.config.address import SocketAddress
-from dnsfront.dns import wire
-from dnsfront.dns.names import qname_from_text
-from dnsfront.ipc.spec import DEFAULT_POOL
 from dnsfront.ipc.stats import BUCKETS, Health, Upstream
 from dnsfront.supervisor.host.beat import next_beat
 from dnsfront.supervisor.host.tasks import watched
 from dnsfront.supervisor.upstreams.judgement import LOOK_EVERY_S, Judgement
+from dnsfront.supervisor.upstreams.probe import ProbeForm
+from dnsfront.supervisor.upstreams.tls_probe import TlsProbe
 
 if TYPE_CHECKING:
     from dnsfront.ipc.spec import UpstreamServer
@@ -27,50 +25,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 _MAX_RESPONSE_OCTETS: Final = 4096
-_TYPES: Final = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "MX": 15, "TXT": 16, "AAAA": 28}
-
-
-@dataclass(frozen=True)
-class ProbeForm:
-    """What probes look like, how often they go out, and how many decide."""
-
-    name: str
-    type: str
-    interval_s: float
-    rise: int
-    fall: int
-    timeout_s: float
-    #: The pool that it is for; those of two pools are asked for each.
-    pool: str = DEFAULT_POOL
-
-    @property
-    def must_resolve(self) -> bool:
-        """Whether the name is to be resolved; of the root any word will do.
-
-        An upstream that has no way to the root is not dead; an upstream that cannot
-        resolve a name that the operator chose is.
-        """
-        return self.name != "."
-
-    def query(self, identity: bytes, attempt: int) -> bytes:
-        """Return a probe; *attempt* counts those that were not answered.
-
-        The root is asked for without RD, since a recursive server answers that at
-        once; one that drops such queries is asked with RD next time.
-        """
-        flags = wire.RD if self.must_resolve or attempt % 2 else 0
-        header = wire.HEADER.pack(0, flags, 1, 0, 0, 0)
-        question = qname_from_text(self.name) + struct.pack(
-            "!HH", _TYPES[self.type], wire.CLASS_IN
-        )
-        return identity + header[2:] + question
-
-    def is_answer(self, response: bytes) -> bool:
-        """Return whether a *response* with the id of the query will do."""
-        if len(response) < wire.HEADER_OCTETS or not response[2] & 0x80:
-            return False
-        rcode = response[3] & wire.RCODE_MASK
-        return not self.must_resolve or rcode in (wire.NOERROR, wire.NXDOMAIN)
 
 
 @dataclass
@@ -127,12 +81,17 @@ class HealthChecker:
     async def _probe(self, watch: _Watch, form: ProbeForm) -> None:
         clock: Callable[[], float] = asyncio.get_running_loop().time
         missed = 0
-        while True:
-            is_answered = await is_answering(watch.server, form, missed)
-            missed = 0 if is_answered else missed + 1
-            watch.judgement.probed(clock(), is_answered=is_answered)
-            self._mark(watch)
-            await next_beat(form.interval_s)
+        with TlsProbe(watch.server) as over_tls:
+            while True:
+                if watch.server.tls is None:
+                    is_answered = await is_answering(watch.server, form, missed)
+                else:
+                    is_answered = await over_tls.is_answered(form, missed)
+                    self._registry.believe(watch.server.index, over_tls.error)
+                missed = 0 if is_answered else missed + 1
+                watch.judgement.probed(clock(), is_answered=is_answered)
+                self._mark(watch)
+                await next_beat(form.interval_s)
 
     async def _look(self) -> None:
         """Look at what workers count of each upstream, once in a while."""

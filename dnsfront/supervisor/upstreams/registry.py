@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from dnsfront.config.address import SocketAddress
-from dnsfront.errors import UnavailableError
+from dnsfront.errors import TlsError, UnavailableError
 from dnsfront.ipc import memory
 from dnsfront.ipc.spec import DEFAULT_POOL, UpstreamServer
 from dnsfront.ipc.stats import (
@@ -21,6 +22,8 @@ from dnsfront.ipc.stats import (
 
 if TYPE_CHECKING:
     from dnsfront.config.sections.upstreams import ServerEntry
+
+_LOG = logging.getLogger(__name__)
 
 _PAGE_OCTETS: Final = MAX_UPSTREAMS * 8
 
@@ -63,6 +66,7 @@ class UpstreamRegistry:
         self._begins: dict[int, list[int]] = {}
         self._silent: set[int] = set()
         self._down: dict[int, tuple[str, float]] = {}
+        self._faults: dict[int, TlsError] = {}
 
     def assign(
         self, servers: Iterable[ServerEntry], pool: str = DEFAULT_POOL
@@ -100,6 +104,7 @@ class UpstreamRegistry:
                     port=server.port,
                     family=server.family,
                     weight=server.weight,
+                    tls=server.tls_record,
                 )
                 for server in servers
             )
@@ -122,6 +127,7 @@ class UpstreamRegistry:
         self._health[index] = Health.UP
         self._silent.discard(index)
         self._down.pop(index, None)
+        self._faults.pop(index, None)
         return index
 
     def known(self) -> list[Known]:
@@ -156,6 +162,26 @@ class UpstreamRegistry:
     def why_down(self, index: int) -> tuple[str, float] | None:
         """Return what put upstream *index* down, and when by the epoch; None if up."""
         return self._down.get(index)
+
+    def tls_fault(self, index: int) -> TlsError | None:
+        """Return why upstream *index* is not believed over TLS, None if it is."""
+        return self._faults.get(index)
+
+    def believe(self, index: int, error: TlsError | None) -> None:
+        """Note whether upstream *index* is believed, and tell once when it is not."""
+        before = self._faults.pop(index, None)
+        if error is not None:
+            self._faults[index] = error
+        if (before and before.fault) == (error and error.fault):
+            return
+        pool, text = next((x.pool, x.text) for x in self.known() if x.index == index)
+        if error is None:
+            _LOG.info("upstream_believed upstream=%s pool=%s", text, pool)
+            return
+        _LOG.warning(
+            "upstream_not_believed upstream=%s pool=%s fault=%s reason=%s",
+            text, pool, error.fault, error,
+        )  # fmt: skip
 
     def mark(
         self,

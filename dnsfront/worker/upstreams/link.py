@@ -245,12 +245,14 @@ class Link:
         while len(received) >= 2:
             end = 2 + int.from_bytes(received[:2], "big")
             if len(received) < end:
-                return
+                break
             response = bytes(received[2:end])
             del received[:end]
             self._take(response)
             if self._socket.fileno() < 0:
                 return
+        if self._tls is not None and self._tls.is_ended:
+            raise ConnectionResetError
 
     def _take(self, response: bytes) -> None:
         identity = response[:2]
