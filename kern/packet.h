@@ -23,8 +23,10 @@
 #define IPV6_OCTETS 40
 #define UDP_OCTETS 8
 #define DONT_FRAGMENT 0x0040 /* of the u16 as the machine reads it */
-#define HOP_LIMIT 64         /* of what we send, as of what a worker sends */
-#define LOOPBACK_IFINDEX 1   /* of lo, in every network namespace */
+/* Of the largest packet that any way and any host takes (RFC 791, 3.1). */
+#define IP_OCTETS_FOR_ALL 576
+#define HOP_LIMIT 64       /* of what we send, as of what a worker sends */
+#define LOOPBACK_IFINDEX 1 /* of lo, in every network namespace */
 #define DOMAIN_PORT 53
 
 #define FRAME_MESSAGE_AT 64 /* of struct message in a frame: its pad, then the header */
@@ -198,7 +200,7 @@ static inline enum outcome read_packet(void *data, void *data_end, u32 ifindex,
 	if (data + ETHERNET_OCTETS + IP_OCTETS + UDP_OCTETS + DNS_HEADER_OCTETS >
 	    data_end)
 		return NOT_OURS;
-	is_multicast = ethernet[0] & 1;
+	is_multicast = (ethernet[0] | ethernet[6]) & 1; /* or claims to come from it */
 	if (*(u16 *)(ethernet + 12) == ETHERTYPE_IP) {
 		is_plain = read_ip(ethernet + ETHERNET_OCTETS, ifindex, octets, frame,
 				   &key, &client.four, packet);
@@ -321,13 +323,16 @@ static inline void write_packet(struct frame *frame, const struct packet *packet
 			     (u64)HOP_LIMIT << 56;
 	} else {
 		u8 *ip = frame->head + FRAME_IP_AT;
-		u64 first = 0x45 | (u64)swapped(octets + UDP_OCTETS + IP_OCTETS) << 16 |
-			    (u64)DONT_FRAGMENT << 48;
+		u32 length = octets + UDP_OCTETS + IP_OCTETS;
+		u64 first = 0x45 | (u64)swapped(length) << 16;
 		u32 second = HOP_LIMIT | IPPROTO_UDP << 8;
-		u32 addresses = 0;
 
+		/* A larger packet may have to be cut on its way. */
+		if (length <= IP_OCTETS_FOR_ALL)
+			first |= (u64)DONT_FRAGMENT << 48;
+		else
+			first |= (u64)(bpf_get_prandom_u32() & 0xffff) << 32;
 		*(u64 *)ip = first;
-		sum += addresses;
 		checksum = ~folded(halves(first) + second + packet->pseudo_sum -
 				   (IPPROTO_UDP << 8)) &
 			   0xffff;

@@ -219,6 +219,8 @@ _TEXT_SCHEMA: Final = WithJsonSchema({"type": "string", "minLength": 1})
 _SIZE_SCHEMA: Final = WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN})
 
 Size = Annotated[int, BeforeValidator(_size_octets), _SIZE_SCHEMA]
+#: What turns a mode off, also where a writer of YAML 1.1 has made false of the word.
+OffWord = BeforeValidator(lambda value: "off" if value is False else value)
 Timeout = Annotated[float, BeforeValidator(_timeout_s), _DURATION_SCHEMA]
 Interval = Annotated[float, BeforeValidator(_interval_s), _DURATION_SCHEMA]
 Ttl = Annotated[int, BeforeValidator(_ttl_s), _DURATION_SCHEMA]

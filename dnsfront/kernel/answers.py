@@ -205,6 +205,12 @@ class KernelAnswers:
             _address_key(endpoint): _TO_WILDCARD if is_wildcard else _TO_ADDRESS
             for endpoint, is_wildcard in endpoints.items()
         }
+        if len(wanted) > MAX_ADDRESSES:
+            raise KernelError(
+                f"listen: stands for {len(wanted)} addresses and ports of this host,"
+                f" and the kernel answers at {MAX_ADDRESSES} at most;"
+                " want them named, in place of a wildcard"
+            )
         for key in self._addresses_now.keys() - wanted.keys():
             self._addresses.delete(key)
         for key, bound in wanted.items():

@@ -85,6 +85,27 @@ class _LinkUpdate(ctypes.Structure):
     )
 
 
+class _InfoByFd(ctypes.Structure):
+    _fields_ = (
+        ("fd", ctypes.c_uint32),
+        ("info_octets", ctypes.c_uint32),
+        ("info", ctypes.c_uint64),
+    )
+
+
+class _LinkInfo(ctypes.Structure):
+    """`struct bpf_link_info` as far as TCX and XDP fill it, which is alike."""
+
+    _fields_ = (
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("prog_id", ctypes.c_uint32),
+        ("_padding", ctypes.c_uint32),
+        ("ifindex", ctypes.c_uint32),
+        ("_rest", ctypes.c_uint32 * 19),
+    )
+
+
 def program_type_of(mode: HookMode) -> int:
     """Return the program type that a hook of this *mode* takes."""
     return _KINDS[mode].program_type
@@ -127,6 +148,21 @@ class Hook:
     def fd(self) -> int:
         """The descriptor of the link, owned by this object."""
         return self._fd
+
+    def is_attached(self) -> bool:
+        """Tell whether the interface is still there, whatever now has its name.
+
+        Raises:
+            KernelError: the kernel refuses.
+        """
+        info = _LinkInfo()
+        request = _InfoByFd(
+            fd=self._fd,
+            info_octets=ctypes.sizeof(info),
+            info=ctypes.addressof(info),
+        )
+        bpf(Command.OBJ_GET_INFO_BY_FD, request, f"look at {self.interface}")
+        return bool(info.ifindex == self.interface_index)
 
     @property
     def is_open(self) -> bool:

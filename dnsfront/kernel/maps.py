@@ -37,6 +37,7 @@ class Command(IntEnum):
     MAP_UPDATE = 2
     MAP_DELETE = 3
     PROG_LOAD = 5
+    OBJ_GET_INFO_BY_FD = 15
     LINK_CREATE = 28
     LINK_UPDATE = 29
 

@@ -44,6 +44,18 @@ def test_broadcasts_are_those_of_the_networks() -> None:
     assert found["lo"] == set()
 
 
+def test_tunnel_is_known_by_its_packets_without_ethernet() -> None:
+    with private_network():
+        _ip("tuntap add t0 mode tun")
+        _ip("link add d0 type veth peer name d1")
+        _ip("addr add 192.0.2.7/32 dev t0")
+        _ip("link set t0 up")
+        _ip("link set d0 up")
+        found = {x.name: (x.has_ethernet, x.driver) for x in interfaces()}
+
+    assert found == {"lo": (True, ""), "t0": (False, "tun"), "d0": (True, "veth")}
+
+
 @pytest.mark.parametrize("change", ["addr add 192.0.2.7/32 dev lo", "link set lo down"])
 def test_changes_are_told_and_cleared(change: str) -> None:
     with private_network():

@@ -304,6 +304,54 @@ def test_auto_stays_behind_a_packet_filter(front: FrontEnd, filtered: str) -> No
     eventually(lambda: hooks(front) == {"lo": "tc", filtered: "tc"})
 
 
+def test_trouble_that_passes_switches_it_on_again(front: FrontEnd) -> None:
+    port = front.address.port
+    front.configure(listen=[f"0.0.0.0:{port}"], kernel_cache={"mode": "tc"})
+    assert front.command("reload")[0] == 0
+    bring_in(front, "a.test")
+    many = [f"10.{n >> 8}.{n & 255}.1/32" for n in range(4200)]
+    try:
+        _ip_batch("add", many)
+        eventually(lambda: "addresses and ports" in str(reason(front)))
+        assert addresses(front, "a.test") == ["192.0.2.10"]
+        assert not is_from_kernel(front, "a.test")
+    finally:
+        _ip_batch("delete", many)
+
+    eventually(lambda: reason(front) is None)
+    bring_in(front, "a.test")
+
+
+def test_interface_that_is_made_anew_is_answered_at_again(front: FrontEnd) -> None:
+    add = ("ip", "link", "add", "anew0", "index", "77", "type", "veth", "peer", "anew1")
+    up = ("ip", "link", "set", "anew0", "up")
+    front.configure(kernel_cache={"mode": "tc", "interfaces": ["lo", "anew0"]})
+    _run(*add)
+    try:
+        _run(*up)
+        assert front.command("reload")[0] == 0
+        eventually(lambda: hooks(front) == {"lo": "tc", "anew0": "tc"})
+        before = front.log().count("kernel_cache_attached interface=anew0")
+        _run("ip", "link", "delete", "anew0")
+        _run(*add)
+        _run(*up)
+        eventually(
+            lambda: front.log().count("kernel_cache_attached interface=anew0") > before
+        )
+    finally:
+        _run("ip", "link", "delete", "anew0")
+
+
+def reason(front: FrontEnd) -> object:
+    """Return why nothing is answered in the kernel, None where it is."""
+    return front.status()["kernel_cache"]["reason"]
+
+
+def _ip_batch(verb: str, networks: list[str]) -> None:
+    lines = "".join(f"address {verb} {network} dev lo\n" for network in networks)
+    subprocess.run(["ip", "-batch", "-"], input=lines, text=True, check=True)
+
+
 def hooks(front: FrontEnd) -> dict[str, str | None]:
     """Return the hook at each interface, None where there is none."""
     return {x["name"]: x["hook"] for x in front.status()["kernel_cache"]["interfaces"]}

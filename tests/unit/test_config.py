@@ -250,3 +250,9 @@ def test_the_schema_speaks_the_users_spelling() -> None:
     count, entries = schema["$defs"]["Ring"]["properties"]["workers"]["anyOf"]
     assert count["type"] == "integer"
     assert entries["items"] == {"$ref": "#/$defs/WorkerEntry"}
+
+
+def test_a_mode_that_is_off_may_be_written_as_yaml_1_1_has_it(tmp_path: Path) -> None:
+    found = minimal(tmp_path, "kernel_cache: {mode: false}\n")
+
+    assert found.kernel_cache.mode == "off"

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, StrictBool, StrictInt
 
 from dnsfront.config.sections.section import Fault, Section, as_written, repeated
 from dnsfront.config.units import duration_ms_to_text, size_octets_to_text
-from dnsfront.config.values import InterfaceName, Size, Ttl
+from dnsfront.config.values import InterfaceName, OffWord, Size, Ttl
 
 #: For less than the first there is nearly nothing to answer; a map takes the second.
-_KERNEL_SIZE_RANGE: Final = (64 << 10, 1 << 30)
+#: A larger book would keep a worker from its queries for a tenth of a second, when it
+#: gets it and each time its hits are looked through.
+_KERNEL_SIZE_RANGE: Final = (64 << 10, 256 << 20)
 #: What any client takes, and what any link carries in one packet.
 _KERNEL_ANSWER_RANGE: Final = (512, 1232)
 
@@ -74,7 +76,7 @@ class Cache(Section):
 class KernelCache(Section):
     """Answers from inside the kernel, before any worker wakes."""
 
-    mode: Literal["off", "auto", "xdp", "tc"] = Field(
+    mode: Annotated[Literal["off", "auto", "xdp", "tc"], OffWord] = Field(
         "off",
         description="Where the kernel answers: in the driver or behind it (xdp), "
         "behind the packet taps (tc), where is best at each interface (auto), or "

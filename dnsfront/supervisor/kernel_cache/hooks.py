@@ -63,7 +63,7 @@ class Hooks:
         wanted = {site.interface: site for site in chosen if not site.refusal}
         indices = {interface.name: interface.index for interface in host}
         for name, hook in list(self._hooks.items()):
-            is_same = indices.get(name) == hook.interface_index
+            is_same = indices.get(name) == hook.interface_index and hook.is_attached()
             if not is_same or name not in wanted or hook.mode not in wanted[name].modes:
                 self._hooks.pop(name).close()
                 _LOG.info("kernel_cache_detached interface=%s", name)

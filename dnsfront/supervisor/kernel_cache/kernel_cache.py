@@ -46,6 +46,8 @@ _TYPES: Final = {
 _VIEWS: Final = (0, 1, 4, 5)
 #: Changes of addresses come in bursts; the last one counts.
 _SETTLE_S: Final = 0.2
+#: What the kernel refused for a passing reason is tried again.
+_LOOK_AGAIN_S: Final = 5.0
 
 
 class KernelCache:
@@ -61,6 +63,7 @@ class KernelCache:
         self._size = BookSize(1, 0)
         self._hooks = Hooks(self._look_at_host)
         self._reason: str | None = None
+        self._is_paused = False
         self._notices: list[ChangeNotice] = []
         self._timer: asyncio.TimerHandle | None = None
         #: Hits of programs that are gone.
@@ -110,7 +113,7 @@ class KernelCache:
                 live_fd=steering.kernel_live_fd,
                 room_octets=room_octets,
             )
-        self._reason = None
+        self._is_paused, self._reason = False, None
         is_new, self._size = size != self._size, size
         # Before anything else: what is narrower is narrower at once.
         self._answers.set_clients(config.access.allow)
@@ -187,9 +190,14 @@ class KernelCache:
 
     def _on_notice(self, notice: ChangeNotice) -> None:
         notice.clear()
-        if self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(_SETTLE_S, self._on_settled)
+        self._look_within(_SETTLE_S)
+
+    def _look_within(self, delay_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            delay_s = min(delay_s, max(0, self._timer.when() - loop.time()))
+            self._timer.cancel()
+        self._timer = loop.call_later(delay_s, self._on_settled)
 
     def _on_settled(self) -> None:
         self._timer = None
@@ -210,7 +218,20 @@ class KernelCache:
             chosen = sites(wanted.mode, wanted.interfaces, served, host, filters)
             self._hooks.place(answers, chosen, host)
         except (DnsfrontError, OSError) as exc:
-            self._give_up(str(exc))
+            self._pause(answers, config, str(exc))
+            return
+        if self._is_paused:
+            self._is_paused, self._reason = False, None
+            answers.configure(is_on=True, udp_size=config.edns.udp_size)
+            _LOG.info("kernel_cache_on")
+
+    def _pause(self, answers: KernelAnswers, config: Config, reason: str) -> None:
+        """Answer nothing until the host has been looked at with success."""
+        answers.configure(is_on=False, udp_size=config.edns.udp_size)
+        if reason != self._reason:
+            _LOG.warning("kernel_cache_off reason=%s", reason)
+        self._is_paused, self._reason = True, reason
+        self._look_within(_LOOK_AGAIN_S)
 
     # -- what is told
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,8 +17,6 @@ from dnsfront.supervisor.host.interfaces import Interface
 
 #: Where packets of this host alone come in, which its own output has let out.
 _LOOPBACK: Final = "lo"
-_TC_OR_ELSE: Final[tuple[HookMode, ...]] = ("tc", "xdp_generic")
-_XDP: Final[tuple[HookMode, ...]] = ("xdp", "xdp_generic")
 
 
 @dataclass(frozen=True)
@@ -86,15 +84,31 @@ def sites(
     """
     packed = {socket.inet_pton(family, address) for address, _, family in served}
     wanted = names or [x.name for x in host if x.addresses & packed]
-    if mode == "tc":
-        return tuple(Site(name, ("tc",)) for name in wanted)
-    if mode == "xdp":
-        return tuple(Site(name, _XDP) for name in wanted)
-    return tuple(Site(name, _TC_OR_ELSE, _refusal(name, filters)) for name in wanted)
+    bare = {interface.name for interface in host if not interface.has_ethernet}
+    drivers = {interface.name: interface.driver for interface in host}
+    return tuple(
+        Site(
+            name,
+            _modes(mode, drivers.get(name, "")),
+            _refusal(mode, name, bare, filters),
+        )
+        for name in wanted
+    )
 
 
-def _refusal(name: str, filters: Sequence[str]) -> str:
-    if name == _LOOPBACK or not filters:
+def _modes(mode: str, driver: str) -> tuple[HookMode, ...]:
+    # What XDP in veth sends back is lost, unless the peer has a program as well.
+    if mode == "xdp" and driver != "veth":
+        return ("xdp", "xdp_generic")
+    return ("xdp_generic",) if mode == "xdp" else ("tc",)
+
+
+def _refusal(
+    mode: str, name: str, bare: Collection[str], filters: Sequence[str]
+) -> str:
+    if name in bare:
+        return f"answer at {name} ({mode}): its packets have no Ethernet header"
+    if mode != "auto" or name == _LOOPBACK or not filters:
         return ""
     more = f" and {len(filters) - 1} more" if filters[1:] else ""
     return (

@@ -8,6 +8,7 @@ done with it. A query that the kernel does not answer comes here as ever.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from dnsfront.dns.entry import (
@@ -51,7 +52,7 @@ class Bookkeeper:
         self._clock = clock
         self._meter = meter
         self._book: Book | None = None
-        self._asked: list[Entry] = []
+        self._asked: deque[Entry] = deque()
         self._tags: dict[Entry, int] = {}
         #: The entry at each cell of the book.
         self._entries: list[Entry | None] = []
@@ -65,7 +66,7 @@ class Bookkeeper:
         if self._book is not None:
             self._book.release()
         self._book = book
-        self._asked = [] if book is None else list(self._tags)
+        self._asked = deque(() if book is None else self._tags)
         self._tags.clear()
         self._entries = [None] * (0 if book is None else book.cells)
         self._part = 0
@@ -77,10 +78,8 @@ class Bookkeeper:
 
     def work(self) -> None:
         """Put what was asked for again into the book; call it at the end of a round."""
-        if not self._asked:
-            return
-        asked, self._asked = self._asked[:_AT_ONCE], self._asked[_AT_ONCE:]
-        for entry in asked:
+        for _ in range(min(_AT_ONCE, len(self._asked))):
+            entry = self._asked.popleft()
             if entry not in self._tags and entry.is_live:
                 self._put(entry)
 
