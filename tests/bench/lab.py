@@ -50,10 +50,12 @@ class Lab:
         settings: Settings,
         say: Callable[[str], None],
         peers: Sequence[Peer] = MEASURED,
+        upstream: Peer = UPSTREAM,
     ) -> None:
         """Begin with *peers*, those of which cannot take part being left out."""
         self.settings = settings
         self._wanted = peers
+        self._upstream_peer = upstream
         self.say = say
         self._stack = ExitStack()
 
@@ -73,10 +75,11 @@ class Lab:
         self._stack.close()
 
     def _start_upstream(self) -> None:
-        if not UPSTREAM.is_installed():
-            raise BenchError(f"unbound is not installed; {UPSTREAM.remedy}")
+        peer = self._upstream_peer
+        if not peer.is_installed():
+            raise BenchError(f"unbound is not installed; {peer.remedy}")
         self._upstream_port = 0
-        self.upstream = self._start(self._stack, UPSTREAM, self._client_cpus)
+        self.upstream = self._start(self._stack, peer, self._client_cpus)
         self._upstream_port = self.upstream.port
 
     def _find_peers(self) -> None:

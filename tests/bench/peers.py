@@ -132,12 +132,14 @@ forward-zone:
     return ["unbound", "-d", "-c", str(config)]
 
 
-def _upstream(directory: Path, port: int, _upstream_port: int) -> Sequence[str]:
+def _upstream(
+    directory: Path, port: int, _upstream_port: int, *, buffer: str = "4m"
+) -> Sequence[str]:
     """Answer every name below `bench.` with an A, below `fills.` with a TXT."""
     config = directory / "upstream.conf"
     config.write_text(f"""{_unbound_common(directory, port)}
 server:
-  so-rcvbuf: 4m
+  so-rcvbuf: {buffer}
   local-zone: "bench." redirect
   local-data: "bench. 86400 IN A 192.0.2.1"
   local-zone: "fills." redirect
@@ -205,6 +207,8 @@ UPSTREAM: Final = Peer(
     ["unbound", "-V"],
     _upstream,
 )
+#: With the receive buffer that it has unless told otherwise: the system's.
+PLAIN_UPSTREAM: Final = replace(UPSTREAM, configure=partial(_upstream, buffer="0"))
 DNSDIST: Final = Peer(
     "dnsdist",
     "dnsdist",

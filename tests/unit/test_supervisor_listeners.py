@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -185,6 +186,22 @@ def test_datagrams_that_find_the_socket_full_are_counted(
     assert groups.dropped(1) == 100 - received
     assert groups.leave(1) == 100 - received
     assert groups.leave(1) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root is missing, to have the buffer")
+def test_burst_of_twenty_thousand_queries_waits_for_one_worker(
+    groups: SocketGroups, listener: Listener
+) -> None:
+    groups.bind(1)
+    groups.join(1)
+    udp, _tcp = groups.sockets_of(1, groups.listeners)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect((listener.address, listener.port))
+        for _ in range(20_000):
+            client.send(bytes(60))
+
+    assert groups.dropped(1) == 0
+    assert sum(1 for _ in range(20_000) if udp.sock.recv(600)) == 20_000
 
 
 def test_a_worker_that_left_frees_its_place(groups: SocketGroups) -> None:

@@ -32,8 +32,9 @@ _MEMINFO: Final = struct.Struct("=9I")
 _MEMINFO_RECEIVED: Final = 0
 _MEMINFO_DROPS: Final = 8
 
-#: Room for some ten thousand queries while a worker is away or in one long batch.
-_RECEIVE_BUFFER_OCTETS: Final = 4 << 20
+#: Room for some twenty thousand queries, of which the kernel counts 768 octets each and
+#: allows twice this: while a worker is away, or new names come faster than it asks.
+_RECEIVE_BUFFER_OCTETS: Final = 8 << 20
 _TCP_BACKLOG: Final = 1024
 
 _NOTHING: Final[Mapping[ListenerKey, socket.socket]] = MappingProxyType({})
