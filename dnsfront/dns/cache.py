@@ -50,9 +50,9 @@ _NEVER: Final = 1 << 62
 MAX_SHARED: Final = 1024
 #: TTL offsets up to which an entry is likely to share them with others.
 _MAX_SHARED_OFFSETS: Final = 8
+_OF_ZONE: Final = wire.AA >> 8  #: what a zone began and upstreams finished has AA
 #: Entries looked at in one piece of a flush: about a millisecond.
 _FLUSH_CHUNK: Final = 2000
-
 #: Type and class of most questions, none of whose octets is a letter: A, NS, MX, TXT,
 #: AAAA, SRV.
 _PLAIN_TAILS: Final = frozenset(bytes((0, t, 0, 1)) for t in (1, 2, 15, 16, 28, 33))
@@ -69,7 +69,7 @@ class Cache:
     def __init__(self, settings: CacheSettings) -> None:
         self.views: tuple[dict[bytes, Entry], ...] = tuple({} for _ in range(VIEWS))
         self.due: list[Entry] = []
-        self._is_local: Callable[[bytes], bool] | None = None
+        self._is_local: Callable[[int, bytes], bool] | None = None
         self._tops: tuple[bytes, ...] = ()
         self._observer: Observer | None = None
         self._heads: dict[bytes, bytes] = {}
@@ -94,7 +94,7 @@ class Cache:
 
     def know_zones(
         self,
-        is_local: Callable[[bytes], bool] | None,
+        is_local: Callable[[int, bytes], bool] | None,
         tops: tuple[bytes, ...] = (b"\0",),
     ) -> None:
         """Let no response in, from now on, to a question that *is_local* is true of.
@@ -181,7 +181,8 @@ class Cache:
         if (
             key.endswith(self._tops, 0, -4)
             and self._is_local is not None
-            and self._is_local(key[:-4] + tail)
+            and not response.head[0] & _OF_ZONE
+            and self._is_local(view, key[:-4] + tail)
         ):
             return None
         settings = self._settings
@@ -310,7 +311,7 @@ class Cache:
             other is not None and other.tail == entry.tail and other.expires_at > now_s
         ):
             return False
-        if self._is_local is not None and self._is_local(entry.canonical):
+        if self._is_local is not None and self._is_local(entry.view, entry.canonical):
             return False
         if len(entry.body) > self._settings.max_entry_size_octets:
             self.losses.oversized += 1

@@ -50,20 +50,22 @@ def led_to(is_wanted: Callable[[bytes], bool]) -> Test:
 
 
 def outdated(
-    origins: AbstractSet[bytes], is_local: Callable[[bytes], bool] | None
+    origins: AbstractSet[bytes], is_local: Callable[[int, bytes], bool] | None
 ) -> Test:
     """Take what zones at *origins*, those of now and those before, have a say in.
 
-    That is what was made from a zone, what one answers now, as *is_local* says, and
-    what has aliases that lead to a name in one.
+    That is what was made from a zone, what one answers now, as *is_local* says of view
+    and question, and what has aliases of names in one, or that lead to such a name.
     """
 
     def is_outdated(entry: Entry) -> bool:
-        if entry.odd & ODD_ZONE or (is_local is not None and is_local(entry.canonical)):
+        if entry.odd & ODD_ZONE or (
+            is_local is not None and is_local(entry.view, entry.canonical)
+        ):
             return True
         if not origins or not may_lead_on(entry.body):
             return False
         chain = follow(entry.to_message(), wire.HEADER_OCTETS + len(entry.key))
-        return any(not origins.isdisjoint(ancestors(name)) for name in chain.names[1:])
+        return any(not origins.isdisjoint(ancestors(name)) for name in chain.names)
 
     return is_outdated

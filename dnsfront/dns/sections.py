@@ -22,3 +22,6 @@ class Sections:
     authorities: int
     additionals: int
     octets: bytes
+    #: The name, in lower case, that an answer of aliases ends with, where somebody else
+    #: can say more of it; else empty.
+    target: bytes = b""

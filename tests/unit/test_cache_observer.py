@@ -82,7 +82,7 @@ def content_of(cache: Cache) -> dict[tuple[int, bytes], Known]:
     }
 
 
-def is_below_parent(canonical: bytes) -> bool:
+def is_below_parent(_view: int, canonical: bytes) -> bool:
     return canonical[:-4].endswith(PARENT)
 
 

@@ -261,7 +261,7 @@ def test_flush_goes_in_small_steps_and_spares_what_comes_meanwhile() -> None:
 def test_what_a_zone_of_ours_answers_does_not_get_in() -> None:
     cache, other = Cache(limits()), Cache(limits())
     adopted = put(other, address(*SMALL))
-    cache.know_zones(lambda canonical: canonical.startswith(b"\3www"))
+    cache.know_zones(lambda _view, canonical: canonical.startswith(b"\3www"))
     tail = tail_of(A)
 
     key = adopted.key

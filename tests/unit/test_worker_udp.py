@@ -222,10 +222,10 @@ def test_exception_in_a_query_is_answered_servfail_and_harms_no_other(
     assert zone is not None
     respond = zone.respond
 
-    def fail(qname: bytes, *arguments: object) -> object:
+    def fail(qname: bytes, *arguments: object, **options: bool) -> object:
         if qname.startswith(b"\3bad"):
             raise ZeroDivisionError
-        return respond(qname, *arguments)  # type: ignore[arg-type]
+        return respond(qname, *arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(zone, "respond", fail)
     client = rig.client()

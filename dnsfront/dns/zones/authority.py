@@ -101,30 +101,36 @@ class Zone:
         minimum: int = struct.unpack("!I", self._soa.rdatas[0][-4:])[0]
         return min(minimum, self._soa.ttl_s)
 
-    def respond(  # noqa: PLR0911 - a chain has many ends
+    def respond(  # noqa: C901, PLR0911, PLR0912 - a chain has many ends
         self,
         qname: bytes,
         qtype: int,
         qclass: int,
         question: bytes,
         find: Find | None = None,
+        *,
+        is_open: bool = False,
     ) -> Sections:
         """Return what the zone says about a name at or below its origin.
 
         *question* is the question section as the client sent it; only its length
         counts, and that *qname* is its name in lower case. CNAME chains and questions
         for DS go on in zones that *find* knows. A zone does not keep it: the circle
-        would hold an image that nobody uses any more.
+        would hold an image that nobody uses any more. With *is_open*, a chain that
+        leads out of all zones, or below a delegation, ends with its target.
         """
         message = ZoneMessage(qname, len(question))
         find = self._find_here if find is None else find
         zone = _zone_for(find, qname, qtype)
         if zone is None or qclass not in {CLASS_IN, CLASS_ANY}:
             return message.to_sections(REFUSED, is_authoritative=False)
-        name = qname
+        name, target = qname, b""
         for _ in range(MAX_CHAIN):
             kind, owner, node = zone.locate(name, qtype)
             if kind is How.CUT:
+                if is_open and message.answers:
+                    target = name
+                    break
                 return zone.refer(message, owner, node)
             if node is None:
                 return zone.deny(message, NXDOMAIN)
@@ -142,7 +148,10 @@ class Zone:
                 break
             name = rrset.targets[0]
             following = _zone_for(find, name, qtype)
-            if following is None or message.has_answered(name):
+            if message.has_answered(name):
+                break
+            if following is None:
+                target = name if is_open else b""
                 break
             zone = following
         else:
@@ -150,7 +159,11 @@ class Zone:
             return ZoneMessage(qname, len(question)).to_sections(
                 SERVFAIL, is_authoritative=False
             )
-        return message.to_sections(NOERROR, is_authoritative=True)
+        return message.to_sections(NOERROR, is_authoritative=True, target=target)
+
+    def delegates(self, name: bytes, qtype: int) -> bool:
+        """Return whether other servers are to be asked about *name*."""
+        return self.locate(name, qtype).kind is How.CUT
 
     def locate(self, name: bytes, qtype: int) -> Located:
         """Return what answers a question for *name*."""

@@ -69,8 +69,10 @@ class ZoneMessage:
         self._additionals += len(rrset.rdatas)
         return True
 
-    def to_sections(self, rcode: int, *, is_authoritative: bool) -> Sections:
-        """Return what has been added."""
+    def to_sections(
+        self, rcode: int, *, is_authoritative: bool, target: bytes = b""
+    ) -> Sections:
+        """Return what has been added; *target* is where its aliases lead."""
         return Sections(
             rcode=rcode,
             is_authoritative=is_authoritative,
@@ -79,6 +81,7 @@ class ZoneMessage:
             authorities=self._authorities,
             additionals=self._additionals,
             octets=bytes(self._octets),
+            target=target,
         )
 
     def _add(self, owner: bytes, rrset: RRset, ttl_s: int) -> None:

@@ -23,6 +23,7 @@ from dnsfront.ipc.spec import DEFAULT_POOL
 from dnsfront.ipc.stats import Counter, Source
 from dnsfront.worker.answering.delivery import Delivery
 from dnsfront.worker.answering.failures import Failures
+from dnsfront.worker.answering.finishing import Finishing
 from dnsfront.worker.answering.local import ANY_IN, PLAIN, Local
 from dnsfront.worker.answering.stale import Stale
 from dnsfront.worker.answering.words import Words
@@ -71,6 +72,7 @@ class Answering:
         self.stale = stale
         self.local = local
         self.words = words
+        self._finishing = Finishing(forwarding, failures, stale, meter)
         self._worker_id = worker_id
         self._ownership = ownership
         self._handover_counter = (
@@ -201,7 +203,7 @@ class Answering:
             return
         local = self.local
         if (tail not in PLAIN or qname.endswith(local.tops)) and local.answer(
-            canonical, key, waiter
+            canonical, key, waiter, entry
         ):
             return
         if pool is None:
@@ -248,6 +250,8 @@ class Answering:
         """Fetch again what is asked for and about to expire, if that did not fail."""
         for entry in self.cache.take_due():
             view, canonical = entry.view, entry.canonical
+            if entry.key.endswith(self.local.tops, 0, -4) and self.local.refresh(entry):
+                continue
             pool = self.forwarding.find(canonical)
             if (
                 pool is not None
@@ -262,7 +266,7 @@ class Answering:
 
         What is cached of their names is the caller's to forget.
         """
-        self.local.serve(zones, self._is_forwarded)
+        self.local.serve(zones, self._finishing)
         self._know_destinations()
 
     def _know_destinations(self) -> None:
@@ -274,15 +278,12 @@ class Answering:
         is_all_forwarded = zones is None and destinations is None
         self.forwarding.know_zones(None if is_all_forwarded else self._message)
 
-    def _message(self, canonical: bytes) -> bytes | None:
+    def _message(self, view: int, canonical: bytes) -> bytes | None:
         """Return what is said here to a question, None where an upstream is asked."""
-        message = self.local.message(canonical)
+        message = self.local.message(view, canonical)
         if message is None and self.forwarding.find(canonical) is None:
             message = self.words.message(canonical)
         return message
-
-    def _is_forwarded(self, canonical: bytes) -> bool:
-        return self.forwarding.find(canonical) is not None
 
     def redirect(self, before: Destinations | None) -> Generator[None, None, None]:
         """Have names go where they go now, and not as *before*, step by step.
@@ -300,6 +301,9 @@ class Answering:
     def _ask_again(self, fetch: Fetch) -> None:
         """Have who waits for *fetch*, which was ended, answered as is right now."""
         pool = self.forwarding.find(fetch.canonical)
+        if self.local.has_zone_for(fetch.view, fetch.canonical):
+            self.local.answer_all(fetch.canonical, fetch.key, fetch.waiters)
+            return
         if pool is not None:
             fetch.entry = None  # what came from elsewhere is not to be sent
             pool.fetch_again(fetch)
@@ -321,6 +325,7 @@ class Answering:
             if each is not None:
                 origins |= each.origins
         self.serve(zones)
+        self.failures.forget()
         self.reclaim()
         yield from self.cache.forgetting_zones(origins)
 
@@ -330,8 +335,11 @@ class Answering:
         What is cached of such names is the caller's to forget.
         """
         self.cache.take_due()
-        for fetch in self.forwarding.end(self.local.has_zone_for):
+        for fetch in self.forwarding.end_fetches(self._is_for_zone):
             self.local.answer_all(fetch.canonical, fetch.key, fetch.waiters)
+
+    def _is_for_zone(self, fetch: Fetch) -> bool:
+        return self.local.has_zone_for(fetch.view, fetch.canonical)
 
 
 def _is_led_to(is_moved: Callable[[bytes], bool], fetch: Fetch) -> bool:

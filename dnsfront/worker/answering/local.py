@@ -6,22 +6,27 @@ their short answers here too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from dnsfront.dns import wire
 from dnsfront.dns.cache import Cache
 from dnsfront.dns.destinations import Destinations
+from dnsfront.dns.entry import Entry
+from dnsfront.dns.sections import Sections
 from dnsfront.dns.zones.authority import Zone
 from dnsfront.dns.zones.records import DS
 from dnsfront.dns.zones.zone_set import ZoneSet
 from dnsfront.ipc.stats import Source
 from dnsfront.worker.answering.delivery import Delivery
+from dnsfront.worker.answering.finishing import Finishing
 from dnsfront.worker.clients.waiter import Waiter
 from dnsfront.worker.process.clock import Clock
 from dnsfront.worker.process.faults import Faults
 from dnsfront.worker.process.meter import Meter
+from dnsfront.worker.upstreams.fetch import Beginning
 
+#: The views of queries with RD.
+_WANTS_RECURSION: Final = 1
 #: Types that name no data: transfers, TKEY and TSIG, mailbox relics, OPT.
 _META_TYPES: Final = frozenset((wire.OPT, *range(249, 255)))
 _IN: Final = wire.CLASS_IN.to_bytes(2, "big")
@@ -62,31 +67,48 @@ class Local:
         self.identity: dict[bytes, bytes] = {}
         self._cache = cache
         self._delivery = delivery
-        self._is_forwarded: Callable[[bytes], bool] | None = None
+        self._finishing: Finishing | None = None
         self._clock = clock
         self._meter = meter
         self._faults = faults
 
-    def serve(
-        self, zones: ZoneSet | None, is_forwarded: Callable[[bytes], bool]
-    ) -> None:
+    def serve(self, zones: ZoneSet | None, finishing: Finishing) -> None:
         """Answer from *zones* from now on; see :meth:`Answering.serve`.
 
-        Where a question *is_forwarded*, its zone does not speak for its parent.
+        Where a question is forwarded, its zone does not speak for its parent, and
+        *finishing* has upstreams say what the zone does not.
         """
         self.zones = zones
-        self._is_forwarded = is_forwarded
+        self._finishing = finishing
         self.tops = () if zones is None else zones.tops
         is_local = None if zones is None else self.has_zone_for
         self._cache.know_zones(is_local, self.tops)
 
-    def has_zone_for(self, canonical: bytes) -> bool:
-        """Return whether a zone of ours answers the question *canonical*."""
-        return self._zone_for(canonical) is not None
+    def has_zone_for(self, view: int, canonical: bytes) -> bool:
+        """Return whether a zone of ours answers a question, or begins to."""
+        return self._answering_zone(view, canonical) is not None
+
+    def _answering_zone(self, view: int, canonical: bytes) -> Zone | None:
+        """Return the zone that answers a question in a view.
+
+        Who wants recursion gets more than a referral where upstreams can tell.
+        """
+        zone = self._zone_for(canonical)
+        if (
+            zone is None
+            or not view & _WANTS_RECURSION
+            or not zone.delegates(canonical[:-4], _qtype(canonical))
+            or not self._is_forwarded(canonical)
+        ):
+            return zone
+        return None
+
+    def _is_forwarded(self, canonical: bytes) -> bool:
+        return self._finishing is not None and self._finishing.is_forwarded(canonical)
 
     def _zone_for(self, canonical: bytes) -> Zone | None:
         """Return the zone that answers a question, None where an upstream does."""
-        if self.zones is None or self._is_forwarded is None:
+        if self.zones is None:
             return None
         qname = canonical[:-4]
         if not qname.endswith(self.tops):
@@ -115,48 +137,46 @@ class Local:
         """Return the zone for a name that aliases in another one lead to."""
         return self._zone_for(qname + _A_IN)
 
-    def message(self, canonical: bytes) -> bytes | None:
+    def _sections(self, zone: Zone, canonical: bytes, *, is_open: bool) -> Sections:
+        find = None if self.zones is None else self.zones.find
+        if self.destinations is not None:
+            find = self._find
+        qtype = _qtype(canonical)
+        return zone.respond(
+            canonical[:-4], qtype, wire.CLASS_IN, canonical, find, is_open=is_open
+        )
+
+    def message(self, view: int, canonical: bytes) -> bytes | None:
         """Return what a zone of ours says to a question, None where no zone is asked.
 
         It is a whole message, with an id of 0.
         """
-        zone = self._zone_for(canonical)
+        zone = self._answering_zone(view, canonical)
         if zone is None:
             return None
-        qtype = int.from_bytes(canonical[-4:-2], "big")
-        sections = zone.respond(canonical[:-4], qtype, wire.CLASS_IN, canonical)
-        return (
-            wire.HEADER.pack(
-                0,
-                wire.QR | wire.RA | sections.rcode,
-                1,
-                sections.answers,
-                sections.authorities,
-                sections.additionals,
-            )
-            + canonical
-            + sections.octets
-        )
+        is_open = bool(view & _WANTS_RECURSION)
+        return _message(canonical, self._sections(zone, canonical, is_open=is_open))
 
-    def answer(self, canonical: bytes, key: bytes, waiter: Waiter) -> bool:
-        """Answer what needs no upstream; return whether that was so."""
+    def answer(
+        self, canonical: bytes, key: bytes, waiter: Waiter, entry: Entry | None = None
+    ) -> bool:
+        """Answer what needs no upstream; return whether that was so.
+
+        What a zone only begins is finished by upstreams, in place of the expired
+        *entry*.
+        """
         tail = canonical[-4:]
         if tail[2:] != _IN or int.from_bytes(tail[:2], "big") in _META_TYPES:
             self._tell_identity(canonical, waiter)
             return True
-        zone = self._zone_for(canonical)
+        view = waiter.shape.view
+        zone = self._answering_zone(view, canonical)
         if zone is not None:
-            qtype = int.from_bytes(tail[:2], "big")
-            find = None if self.zones is None else self.zones.find
-            if self.destinations is not None:
-                find = self._find
-            sections = zone.respond(
-                canonical[:-4], qtype, wire.CLASS_IN, canonical, find
-            )
-            entry = self._cache.put_zone(
-                waiter.shape.view, key, tail, sections, self._clock.now_s
-            )
-            self._delivery.send(waiter, entry, Source.ZONE)
+            if self._is_finished(zone, view, canonical, key, entry, waiter):
+                return True
+            sections = self._sections(zone, canonical, is_open=False)
+            made = self._cache.put_zone(view, key, tail, sections, self._clock.now_s)
+            self._delivery.send(waiter, made, Source.ZONE)
             return True
         if tail == ANY_IN and not waiter.is_stream:
             # RFC 8482, 4.4: over UDP, ANY is a tool of amplification; TCP proves the
@@ -168,6 +188,34 @@ class Local:
             )
             return True
         return False
+
+    def _is_finished(
+        self,
+        zone: Zone,
+        view: int,
+        canonical: bytes,
+        key: bytes,
+        entry: Entry | None,
+        waiter: Waiter | None,
+    ) -> bool:
+        """Return whether upstreams finish what *zone* begins to say."""
+        finishing = self._finishing
+        if finishing is None or not view & _WANTS_RECURSION:
+            return False
+        sections = self._sections(zone, canonical, is_open=True)
+        if not sections.target:
+            return False
+        beginning = Beginning(_message(canonical, sections), sections.target)
+        return finishing.finish(view, key, canonical, beginning, entry, waiter)
+
+    def refresh(self, entry: Entry) -> bool:
+        """Have *entry* fetched again if a zone begins it; return whether one does."""
+        canonical = entry.canonical
+        zone = self._answering_zone(entry.view, canonical)
+        if zone is None:
+            return False
+        self._is_finished(zone, entry.view, canonical, entry.key, entry, None)
+        return True
 
     def answer_all(self, canonical: bytes, key: bytes, waiters: list[Waiter]) -> None:
         """Answer *waiters*, whose question an upstream was asked and a zone has now."""
@@ -189,3 +237,20 @@ class Local:
             self._delivery.send_rcode(waiter, wire.REFUSED)
             return
         self._delivery.send_message(waiter, _CHAOS_HEAD, record)
+
+
+def _qtype(canonical: bytes) -> int:
+    return canonical[-4] << 8 | canonical[-3]
+
+
+def _message(canonical: bytes, sections: Sections) -> bytes:
+    """Return *sections* as a whole message, with an id of 0."""
+    header = wire.HEADER.pack(
+        0,
+        wire.QR | wire.RA | sections.rcode,
+        1,
+        sections.answers,
+        sections.authorities,
+        sections.additionals,
+    )
+    return header + canonical + sections.octets

@@ -21,8 +21,9 @@ _MAX_PARTIAL_OCTETS: Final = 4096
 #: Types and class of questions whose answer is the alias itself: CNAME, ANY.
 _NOT_FOLLOWED: Final = (b"\0\5\0\1", b"\0\xff\0\1")
 
-#: Returns what a zone of ours says to a canonical question, None where none is asked.
-LocalMessage = Callable[[bytes], bytes | None]
+#: Returns what a zone of ours says to a canonical question in a view, None where none
+#: is asked.
+LocalMessage = Callable[[int, bytes], bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,10 @@ def lead_of(
     if fetch.partial:
         octets = joined(fetch.partial, octets)
         response = _parse_joined(fetch, octets, fetch.canonical)
+        if fetch.is_of_zone:
+            # RFC 1035, 4.1.1: AA belongs to the first owner name of the answer.
+            flags = (response.head[0] | wire.AA >> 8, *response.head[1:])
+            response.head = bytes(flags)
     target = response.target
     if target in (b"", fetch.asked[:-4]):
         is_endless = _leads_nowhere(fetch, octets, response)
@@ -97,7 +102,7 @@ def _led_away(
     body_at = wire.HEADER_OCTETS + len(asked)
     chain = follow(octets, body_at)
     for i, name in enumerate(chain.names[1:], 1):
-        local = local_message(name + asked[-4:])
+        local = local_message(fetch.view, name + asked[-4:])
         if local is not None:
             octets = joined(ahead_of(octets, body_at, chain, i), local)
             return octets, _parse_joined(fetch, octets, asked)

@@ -6,6 +6,7 @@ Pure: records that others change; a port's socket is its owner's (`ports.py`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from dnsfront.dns import edns, wire
@@ -63,6 +64,14 @@ class Home(Protocol):
         """Forget a fetch that is over."""
 
 
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What a zone of ours says, in *octets*, of a name that is an alias of *target*."""
+
+    octets: bytes
+    target: bytes
+
+
 class Fetch:
     """A question that is being asked, and who waits for the response.
 
@@ -83,6 +92,8 @@ class Fetch:
     or a time-out after it began where that is 0; one that only waits for what was asked
     before `is_waiting`. *shares* are those that it counts for (`shares.py`).
     What a server that knows signatures said without EDNS makes it `is_unsigned`.
+    One whose `partial` was at first the beginning that a zone of ours made
+    `is_of_zone`.
     `home` has it among its fetches, whichever pool asks for what aliases lead to.
     """
 
@@ -101,6 +112,7 @@ class Fetch:
         "has_edns",
         "home",
         "is_done",
+        "is_of_zone",
         "is_unsigned",
         "is_waiting",
         "key",
@@ -151,6 +163,7 @@ class Fetch:
         self.tries = 0
         self.is_waiting = False
         self.is_unsigned = False
+        self.is_of_zone = False
         self.has_edns = True
         self.plain_server: Server | None = None
         self.is_done = False

@@ -18,7 +18,7 @@ from dnsfront.worker.process.faults import Faults
 from dnsfront.worker.process.meter import Meter
 from dnsfront.worker.process.reactor import Reactor
 from dnsfront.worker.upstreams.choice import Choice, order_of
-from dnsfront.worker.upstreams.fetch import Fetch
+from dnsfront.worker.upstreams.fetch import Beginning, Fetch
 from dnsfront.worker.upstreams.fetching import Fetching
 from dnsfront.worker.upstreams.outcomes import Outcomes
 from dnsfront.worker.upstreams.pending import Pending, Total
@@ -120,11 +120,13 @@ class Pool:
         canonical: bytes,
         entry: Entry | None,
         waiter: Waiter | None,
+        beginning: Beginning | None = None,
     ) -> bool:
         """Ask the upstreams; without a *waiter* only to keep *entry* fresh.
 
-        Nobody may be asking the same already: see `under_way`. Returns whether a fetch
-        was started, which is not so when there are too many.
+        With a *beginning* they are asked for the target of that. Nobody may be asking
+        the same already: see `under_way`. Returns whether a fetch was started, which is
+        not so when there are too many.
         """
         waiters = [] if waiter is None else [waiter]
         pending = self._pending
@@ -135,8 +137,12 @@ class Pool:
         if now_ns - self._ranked_at_ns > _RANKED_FOR_NS:
             # Nobody sweeps where nothing goes on.
             self._rank(now_ns)
-        candidates = self._choice.of(canonical[:-4])
+        target = canonical[:-4] if beginning is None else beginning.target
+        candidates = self._choice.of(target)
         fetch = Fetch(view, key, canonical, entry, waiters, candidates, self._forms)
+        if beginning is not None:
+            fetch.partial, fetch.is_of_zone = beginning.octets, True
+            fetch.asked = target + canonical[-4:]
         pending.add(fetch, now_ns)
         # What `Fetching.begin` does, without a call more for every miss.
         server = self._tries.begin(fetch, now_ns)
