@@ -80,8 +80,10 @@ class Chart:
         return math.ceil(highest * 1.02 / step) * step
 
     def _x(self, value: float) -> float:
-        low, high = math.log(self._xs()[0]), math.log(self._xs()[-1])
-        part = (math.log(value) - low) / (high - low) if high > low else 0.5
+        first, last = self._xs()[0], self._xs()[-1]
+        beside = 0 if first else 1  # nothing has no logarithm
+        low, high = math.log(first + beside), math.log(last + beside)
+        part = (math.log(value + beside) - low) / (high - low) if high > low else 0.5
         return _LEFT + part * (_RIGHT - _LEFT)
 
     def _y(self, value: float) -> float:

@@ -17,9 +17,24 @@ from tests.bench.server import ROOT
 CHARTS: Final = ROOT / "docs" / "charts"
 _WORKERS: Final = "workers"
 _COSTS: Final = {
-    "workers": ("by workers, 10,000 queries a second", "workers (dnsdist: one thread)"),
-    "names": ("by names asked for, full load", "distinct names, all cached"),
-    "entries": ("by entries, full load", "entries in the cache, 10,000 asked for"),
+    "workers": (
+        "hit",
+        "by workers, 10,000 queries a second",
+        "workers (dnsdist: one thread)",
+    ),
+    "names": ("hit", "by names asked for, full load", "distinct names, all cached"),
+    "entries": (
+        "hit",
+        "by entries, full load",
+        "entries in the cache, 10,000 asked for",
+    ),
+    "upstreams": ("miss", "by upstreams, full load", "servers, dnsdist's as well"),
+    "zones": ("miss", "by local zones, full load", "zones; dnsdist has none"),
+    "networks": (
+        "hit",
+        "by networks of clients, full load",
+        "networks more in access.allow, and in dnsdist's ACL",
+    ),
 }
 _COMPARED: Final = ("dnsfront", "dnsfront compiled", "reflector")
 
@@ -40,9 +55,9 @@ def charts(figures: Mapping[str, Any]) -> Iterator[tuple[str, Chart]]:
     """Yield names and charts of the parts that *figures* has."""
     if "hits" in figures:
         yield from _of_hits(figures["hits"])
-    for part, (what, x_title) in _COSTS.items():
+    for part, (query, what, x_title) in _COSTS.items():
         if part in figures:
-            title = f"CPU a hit next to dnsdist's, {what}"
+            title = f"CPU a {query} next to dnsdist's, {what}"
             series = [
                 Series(name, points)
                 for name in _COMPARED

@@ -26,6 +26,13 @@ _FILLER: Final = "m" * 47
 #: Networks of clients: of lo, and of `tests/bench/wires.py`.
 _CLIENTS: Final = '"127.0.0.0/8", "10.80.0.0/24"'
 
+#: Where the upstream answers, the first one first.
+UPSTREAM_HOSTS: Final = (HOST, *(f"127.0.0.{number}" for number in range(2, 17)))
+
+_ZONE: Final = (
+    "$TTL 1h\n@ SOA ns1 hostmaster 1 7200 900 1209600 300\n@ NS ns1\nns1 A 192.0.2.53\n"
+)
+
 #: Returns the command, having written what it needs into the directory.
 Configure = Callable[[Path, int, int], Sequence[str]]
 
@@ -70,31 +77,55 @@ def dnsfront(
     entries: int = CACHE_ENTRIES,
     kernel_mode: str | None = "off",
     host: str = HOST,
-    more: str = "",
+    upstreams: int = 1,
+    zones: int = 0,
+    networks: int = 0,
 ) -> Sequence[str]:
     """Write the config of a front end; without *kernel_mode* its default stays."""
     kernel = f"kernel_cache: {{mode: {kernel_mode}}}\n" if kernel_mode else ""
+    servers = ", ".join(
+        f'{{address: "{address}:{upstream_port}"}}'
+        for address in UPSTREAM_HOSTS[:upstreams]
+    )
+    (directory / "zone").write_text(_ZONE)
+    origins = ", ".join(f"{{origin: z{n}.test, file: zone}}" for n in range(zones))
     config = directory / "dnsfront.yaml"
     config.write_text(f"""\
 listen: ["{host}:{port}"]
-access: {{allow: [{_CLIENTS}]}}
+access: {{allow: [{_CLIENTS}{_more(networks)}]}}
 ring: {{seed: bench, workers: {workers}}}
-upstreams: {{servers: [{{address: "{HOST}:{upstream_port}"}}]}}
+upstreams: {{servers: [{servers}]}}
 cache: {{max_entries: {entries}{more_cache}}}
 {kernel}admin: {{listen: "{HOST}:{free_port()}", socket: {directory}/control.sock}}
-{more}""")
+zones: [{origins}]
+""")
     return [*command, "run", "-c", str(config)]
 
 
+def _more(networks: int) -> str:
+    """Return so many networks of clients, in quotes, no two of them side by side."""
+    return "".join(f', "100.{n >> 8}.{n & 255}.0/25"' for n in range(networks))
+
+
 def _dnsdist(
-    directory: Path, port: int, upstream_port: int, *, host: str = HOST
+    directory: Path,
+    port: int,
+    upstream_port: int,
+    *,
+    host: str = HOST,
+    upstreams: int = 1,
+    networks: int = 0,
 ) -> Sequence[str]:
+    servers = "\n".join(
+        f'newServer({{address="{address}:{upstream_port}", checkName="health.bench."}})'
+        for address in UPSTREAM_HOSTS[:upstreams]
+    )
     config = directory / "dnsdist.conf"
     config.write_text(f"""\
 setLocal("{host}:{port}")
-newServer({{address="{HOST}:{upstream_port}", checkName="health.bench."}})
+{servers}
 getPool(""):setCache(newPacketCache({CACHE_ENTRIES}))
-setACL({{{_CLIENTS}}})
+setACL({{{_CLIENTS}{_more(networks)}}})
 setSecurityPollSuffix("")
 """)
     return ["dnsdist", "--supervised", "--disable-syslog", "-C", str(config)]
@@ -137,8 +168,10 @@ def _upstream(
 ) -> Sequence[str]:
     """Answer every name below `bench.` with an A, below `fills.` with a TXT."""
     config = directory / "upstream.conf"
+    others = "\n".join(f"  interface: {host}@{port}" for host in UPSTREAM_HOSTS[1:])
     config.write_text(f"""{_unbound_common(directory, port)}
 server:
+{others}
   so-rcvbuf: {buffer}
   local-zone: "bench." redirect
   local-data: "bench. 86400 IN A 192.0.2.1"
@@ -247,6 +280,21 @@ MEASURED: Final = (DNSDIST, DNSFRONT, COMPILED, UNBOUND, KRESD, RECURSOR)
 def with_workers(peer: Peer, workers: int) -> Peer:
     """Return a form of the front end with so many *workers*."""
     return replace(peer, configure=partial(peer.configure, workers=workers))
+
+
+def with_upstreams(peer: Peer, upstreams: int) -> Peer:
+    """Return dnsdist, or a form of the front end, with so many *upstreams*."""
+    return replace(peer, configure=partial(peer.configure, upstreams=upstreams))
+
+
+def with_zones(peer: Peer, zones: int) -> Peer:
+    """Return a form of the front end with so many local *zones*."""
+    return replace(peer, configure=partial(peer.configure, zones=zones))
+
+
+def with_networks(peer: Peer, networks: int) -> Peer:
+    """Return dnsdist, or a form of the front end, serving so many *networks* more."""
+    return replace(peer, configure=partial(peer.configure, networks=networks))
 
 
 def with_cache(peer: Peer, entries: int) -> Peer:

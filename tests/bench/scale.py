@@ -25,13 +25,12 @@ from dnsfront.errors import DnsfrontError
 from dnsfront.kernel.steering import BpfSteering
 from dnsfront.ring.placement import Member
 from dnsfront.ring.table import build
-from tests.bench import load, report
+from tests.bench import costs, load, report
+from tests.bench.costs import RATE, WORKERS
 from tests.bench.errors import BenchError
-from tests.bench.lab import HIT_NAMES, Lab, Settings
+from tests.bench.lab import Lab, Settings
 from tests.bench.peers import (
-    DNSDIST,
     DNSFRONT,
-    FORMS,
     Peer,
     with_cache,
     with_kernel_answers,
@@ -41,17 +40,22 @@ from tests.bench.server import Server
 from tests.bench.simulated import simulated
 from tests.system.metrics import Metrics
 
-_PARTS: Final = ("hits", "workers", "names", "entries", "table")
-_WORKERS: Final = (1, 2, 4, 8)
+_PARTS: Final = (
+    "hits",
+    "workers",
+    "names",
+    "entries",
+    "upstreams",
+    "zones",
+    "networks",
+    "table",
+)
 #: As in the target for kernel answers; caches that hold a fifth of the names.
 _NAMES: Final = 20_000
 _ENTRIES: Final = 4000
 _QUERIES: Final = 100_000
 _WARM_UP: Final = 40_000
-_RATE: Final = 10_000
 _SEED: Final = 9
-_NAME_COUNTS: Final = (100, 1000, 10_000, 100_000)
-_ENTRY_COUNTS: Final = (10_000, 50_000, 100_000, 200_000)
 _TABLES: Final = 101
 _TABLE_WORKERS: Final = 64
 _TABLE_SLOTS: Final = 65536
@@ -67,9 +71,12 @@ def main() -> int:
     )
     measures: dict[str, Callable[[Lab], object]] = {
         "hits": _hits,
-        "workers": _cost_by_workers,
-        "names": _cost_by_names,
-        "entries": _cost_by_entries,
+        "workers": costs.by_workers,
+        "names": costs.by_names,
+        "entries": costs.by_entries,
+        "upstreams": costs.by_upstreams,
+        "zones": costs.by_zones,
+        "networks": costs.by_networks,
         "table": lambda _lab: _table(),
     }
     try:
@@ -108,7 +115,7 @@ def _arguments() -> argparse.Namespace:
         help=f"of {', '.join(_PARTS)}; default all",
     )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=1.5)
+    parser.add_argument("--seconds", type=float, default=1)
     parser.add_argument("--results", type=Path, default=report.default_directory())
     arguments = parser.parse_args()
     if unknown := set(arguments.only) - set(_PARTS):
@@ -131,11 +138,11 @@ def _hits(lab: Lab) -> Figures:
     queries = lab.directory / "queries"
     queries.write_text("".join(lines))
     found = simulated(
-        queries, rate=_RATE, warm_up=_WARM_UP, entries=_ENTRIES, seed="bench"
+        queries, rate=RATE, warm_up=_WARM_UP, entries=_ENTRIES, seed="bench"
     )
     rows = []
     whole = [*enumerate(lines)]
-    for workers in _WORKERS:
+    for workers in WORKERS:
         lab.say(f"hits: {workers} workers")
         part = [line for line in whole if draw.random() * workers < 1]
         ring = with_workers(with_cache(DNSFRONT, _ENTRIES), workers)
@@ -143,9 +150,9 @@ def _hits(lab: Lab) -> Figures:
         rows.append(
             {
                 "workers": workers,
-                "ring": _asked(lab, ring, whole, _RATE),
-                "kernel": _asked(lab, with_kernel_answers(ring), whole, _RATE),
-                "by_client": _asked(lab, alone, part, _RATE // workers),
+                "ring": _asked(lab, ring, whole, RATE),
+                "kernel": _asked(lab, with_kernel_answers(ring), whole, RATE),
+                "by_client": _asked(lab, alone, part, RATE // workers),
             }
         )
     return {"simulated": found, "measured": rows}
@@ -219,82 +226,6 @@ def _counted(lab: Lab, server: Server) -> dict[str, float]:
             key = f"{by_worker[sample.name]} {sample.labels['worker']}"
             counts[key] = counts.get(key, 0) + sample.value
     return counts
-
-
-# -- CPU a hit
-
-
-def _cost_by_workers(lab: Lab) -> list[Figures]:
-    load_ = lab.load(
-        lab.hit_names, lab.settings.seconds, "--zipf", "1", "--rate", str(_RATE)
-    )
-    rows = []
-    for workers in _WORKERS:
-        peers = [with_workers(peer, workers) for peer in _forms(lab)]
-        with lab.servers([DNSDIST, *peers], reflector=True) as servers:
-            for server in servers[1:]:
-                lab.warm(server, lab.hit_names, HIT_NAMES)
-            rows.append({"workers": workers, **_costs(lab, servers, load_)})
-    return rows
-
-
-def _cost_by_names(lab: Lab) -> list[Figures]:
-    rows = []
-    for count in _NAME_COUNTS:
-        names = lab.directory / f"names{count}"
-        names.write_text("".join(f"n{number:06}.bench A\n" for number in range(count)))
-        asked = lab.load(names, lab.settings.seconds, "--zipf", "1")
-        with lab.servers([DNSDIST, *_forms(lab)], reflector=True) as servers:
-            for server in servers[1:]:
-                lab.warm(server, names, count)
-            rows.append({"names": count, **_costs(lab, servers, asked)})
-    return rows
-
-
-def _cost_by_entries(lab: Lab) -> list[Figures]:
-    """Return what a hit costs while the cache has ever more that nobody asks for."""
-    rows = []
-    asked = lab.load(lab.hit_names, lab.settings.seconds, "--zipf", "1")
-    with lab.servers([DNSDIST, *_forms(lab)], reflector=True) as servers:
-        there = 0
-        for count in _ENTRY_COUNTS:
-            fills = lab.directory / f"fills{count}"
-            more = range(there, count - HIT_NAMES)
-            fills.write_text("".join(f"{number:016x}.fills TXT\n" for number in more))
-            there = count - HIT_NAMES
-            for server in servers[1:]:
-                if more:
-                    lab.warm(server, fills, len(more))
-                lab.warm(server, lab.hit_names, HIT_NAMES)
-            rows.append({"entries": count, **_costs(lab, servers, asked)})
-    return rows
-
-
-def _forms(lab: Lab) -> list[Peer]:
-    there = {peer.name for peer in lab.peers}
-    return [peer for peer in FORMS if peer.name in there]
-
-
-def _costs(lab: Lab, servers: Sequence[Server], asked: load.Load) -> Figures:
-    """Return CPU microseconds a hit, medians of interleaved rounds, and over dnsdist's.
-
-    The ratio is the median of those of the rounds.
-    """
-    rounds = [
-        {server.name: lab.measure(server, asked) for server in servers}
-        for _ in range(lab.settings.rounds)
-    ]
-    return {
-        server.name: {
-            "cpu_us": statistics.median(x[server.name]["cpu_us"] for x in rounds),
-            "over_dnsdist": statistics.median(
-                x[server.name]["cpu_us"] / x[DNSDIST.name]["cpu_us"] for x in rounds
-            ),
-            "upstream_us": max(x[server.name]["upstream_us"] for x in rounds),
-            "others_share": max(x[server.name]["others_share"] for x in rounds),
-        }
-        for server in servers
-    }
 
 
 # -- the largest table

@@ -44,6 +44,14 @@ def test_larger_is_higher_and_further_to_the_right() -> None:
     assert ys[2] < ys[0] < ys[1]
 
 
+def test_nothing_is_a_place_of_its_own_to_the_left() -> None:
+    chart = Chart("t", "x", "y", [Series("s", [(0, 1.0), (10, 1.0), (1000, 1.0)])])
+
+    xs = [float(circle.attrib["cx"]) for circle in drawn(chart).iter(f"{_SVG}circle")]
+
+    assert xs[0] < xs[1] < xs[2]
+
+
 def test_charts_are_of_the_parts_that_were_measured() -> None:
     ratios = dict.fromkeys(
         ("hit_ratio", "kernel_ratio", "upstream_ratio", "largest_share"), 0.5
