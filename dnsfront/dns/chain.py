@@ -192,7 +192,8 @@ def scrubbed(octets: bytes, body_at: int, kept: list[int]) -> bytes:
 
 def may_lead_on(octets: bytes) -> bool:
     """Return whether there may be an alias among records; no for nearly all."""
-    return _ALIAS in octets or _ENDING_ALIAS in octets
+    # Python's `in` tries such octets for a number first, by way of an exception.
+    return octets.find(_ALIAS) >= 0 or octets.find(_ENDING_ALIAS) >= 0
 
 
 def ends_too_long(octets: bytes, body_at: int) -> bool:

@@ -6,7 +6,7 @@ import struct
 from typing import Final
 
 from dnsfront.dns import edns, wire
-from dnsfront.dns.chain import follow, scrubbed
+from dnsfront.dns.chain import follow, may_lead_on, scrubbed
 from dnsfront.dns.compression import Names, short_end
 from dnsfront.dns.records import CNAME, HOP_BY_HOP, NAMED, RRSIG, check_data, is_short
 from dnsfront.errors import TooManyRecordsError, WireError
@@ -62,6 +62,7 @@ class Response:
 
     *target* is the name that an answer of aliases ends with where it says nothing about
     it, or empty; *is_lame* tells that nothing was said by one that cannot recurse;
+    *may_lead_on* that there may be an alias among the records;
     *errors* are the Extended DNS Errors, as EDNS options.
     """
 
@@ -73,6 +74,7 @@ class Response:
         "head",
         "is_lame",
         "max_ttl_s",
+        "may_lead_on",
         "min_ttl_s",
         "rcode",
         "target",
@@ -103,6 +105,7 @@ class Response:
         self.has_opt = has_opt
         self.target = b""
         self.is_lame = False
+        self.may_lead_on = False
         self.errors = b""
 
 
@@ -356,4 +359,5 @@ def parse_response(  # noqa: C901, PLR0912, PLR0915 - a call a record costs too 
         response.target = target
         response.is_lame = not (answers or has_soa or rcode or flags & wire.RA)
     response.errors = errors
+    response.may_lead_on = may_lead_on(octets)
     return response

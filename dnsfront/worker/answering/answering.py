@@ -145,7 +145,7 @@ class Answering:
             source = Source.ZONE if is_zone else Source.HIT
             self.delivery.send(waiter, entry, source)
             return
-        self._miss(octets, key, entry, waiter)
+        self.miss(octets, key, entry, waiter)
 
     def _reject(
         self, octets: bytes, rcode: int, waiter: Waiter, tsig: bytes = b""
@@ -163,21 +163,14 @@ class Answering:
             self.meter.count(Counter.REFUSED)
             self._reject(octets, wire.REFUSED, waiter)
 
-    def miss(
+    def miss(  # noqa: C901 - a call a miss costs more than what is done
         self, octets: bytes, key: bytes, entry: Entry | None, waiter: Waiter
     ) -> None:
         """Answer a query that the cache has no fresh *entry* for.
 
         *key* is its folded question; *octets* is the query as it came, for its owner.
+        What it raises is for its caller to :meth:`survive`.
         """
-        try:
-            self._miss(octets, key, entry, waiter)
-        except Exception:  # noqa: BLE001 - no query takes others with it
-            self.survive(octets, waiter)
-
-    def _miss(  # noqa: C901 - a call a miss costs more than what is done
-        self, octets: bytes, key: bytes, entry: Entry | None, waiter: Waiter
-    ) -> None:
         question, view = waiter.question, waiter.shape.view
         tail = question[-4:]
         qname = key[:-4]

@@ -335,9 +335,12 @@ class SendBatch(_Sender):
 
     def flush(self) -> None:
         """Send what was collected."""
-        payloads = self._payloads
-        if not payloads:
-            return
+        if self._payloads:
+            payloads, self._payloads = self._payloads, []
+            self.send(payloads)
+
+    def send(self, payloads: list[bytes]) -> None:
+        """Send *payloads*, a batch at most, to where their addresses are set to."""
         at = self.buffer_at
         vectors = self.vectors
         i = 0
@@ -347,6 +350,4 @@ class SendBatch(_Sender):
             vectors[i + 1] = size
             at += size
             i += 2
-        octets = b"".join(payloads)
-        payloads.clear()
-        self.send_joined(self.fd, octets, i // 2)
+        self.send_joined(self.fd, b"".join(payloads), i // 2)

@@ -333,7 +333,12 @@ class UdpListener(OpenListener):
         shape: Shape,
         entry: Entry | None,
     ) -> None:
-        answering, waiter = self._answering, self._waiter(i)
+        answering, received = self._answering, self._received
+        # As in `_waiter`, without a call more for every miss.
+        control = received.control(i) if received.has_control else b""
+        waiter = UdpWaiter(
+            self, received.address(i), control, is_to_answer=self._is_to_answer
+        )
         waiter.identity = octets[:2]
         waiter.question = question
         waiter.shape = shape

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from dnsfront.dns import wire
-from dnsfront.dns.chain import may_lead_on
 from dnsfront.dns.response import NEVER_KEPT, Response, parse_response
 from dnsfront.errors import TooManyRecordsError, WireError
 from dnsfront.ipc.stats import Limit
@@ -180,7 +179,7 @@ class Fetching:
         if (
             response.ttl_s == NEVER_KEPT
             or fetch.partial
-            or (self._outcomes.local_message is not None and may_lead_on(octets))
+            or (response.may_lead_on and self._outcomes.local_message is not None)
         ):
             whole = self._whole(fetch, server, octets, response)
             if whole is None:

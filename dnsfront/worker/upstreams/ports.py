@@ -128,7 +128,8 @@ class Ports:
 
     def _send_through(self, port: Port, batch: list[Fetch], now_ns: int) -> None:
         self._sending.fd = port.fd
-        pending, identities, add = port.pending, self._identities, self._sending.add
+        pending, identities = port.pending, self._identities
+        payloads = []
         for fetch in batch:
             identity = next(identities)
             while identity in pending:
@@ -140,9 +141,9 @@ class Ports:
                 fetch.forget_all_but_last(self.server)
             fetch.sent.append((port, identity, now_ns))
             fetch.sent_at_ns = now_ns
-            add(message(identity, fetch))
+            payloads.append(message(identity, fetch))
         port.left -= len(batch)
-        self._sending.flush()
+        self._sending.send(payloads)
 
     def _send_anew(self, port: Port, batch: list[Fetch], now_ns: int) -> list[Fetch]:
         """Send what *port* refused through a new port; return what that refuses too."""
