@@ -98,9 +98,10 @@ struct answering {
 #define BOUND_TO_ADDRESS 1
 #define BOUND_TO_WILDCARD 2
 
-/* Key of a trie of clients; its value is a u32, one of these, or 0 for a worker. */
-#define CLIENT_ANSWERED 1
-#define CLIENT_ANSWERED_OVER_LO 2
+/*
+ * Key of a trie of clients. Its value is a u32, the index of the interface by which they
+ * are answered, that which leads to them; 0 if that is for the workers.
+ */
 struct client4 {
 	u32 prefix_bits;
 	u8 address[4];

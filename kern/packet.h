@@ -107,10 +107,7 @@ static inline bool is_served(bool is_ipv6, const void *key, u32 ifindex)
 		if (trie)
 			value = bpf_map_lookup_elem(trie, key);
 	}
-	if (!value)
-		return false;
-	return *value == CLIENT_ANSWERED ||
-	       (*value == CLIENT_ANSWERED_OVER_LO && ifindex == LOOPBACK_IFINDEX);
+	return value && *value == ifindex;
 }
 
 /* Read an IPv4 header and turn it around; the addresses go to @key, ours, and @client. */

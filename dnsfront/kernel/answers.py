@@ -19,7 +19,7 @@ from typing import Final
 from dnsfront.errors import KernelError
 from dnsfront.ipc.spec import Endpoint
 from dnsfront.kernel.book import KINDS, SET_OCTETS, WAYS, BookReader, BookSize
-from dnsfront.kernel.clients import tries
+from dnsfront.kernel.clients import Routes, tries
 from dnsfront.kernel.hook import Hook, HookMode, program_type_of
 from dnsfront.kernel.layouts import constant, layout
 from dnsfront.kernel.loader import Job, Loading
@@ -107,9 +107,7 @@ class KernelAnswers:
         self._books: dict[int, tuple[Map, Map]] = {}
         self._addresses_now: dict[bytes, int] = {}
         self._networks: tuple[str, ...] = ()
-        #: Addresses of this host, and broadcasts of its networks.
-        self._own: frozenset[str] = frozenset()
-        self._broadcasts: frozenset[str] = frozenset()
+        self._routes: Routes = {}
         self._loadings: dict[HookMode, Loading] = {}
         self._programs: dict[HookMode, int] = {}
         self._hooks: list[Hook] = []
@@ -229,21 +227,18 @@ class KernelAnswers:
         self._networks = tuple(networks)
         self._publish_clients()
 
-    def set_host(self, own: Iterable[str], broadcasts: Iterable[str]) -> None:
-        """Answer no packet that claims to come from a broadcast of this host's.
-
-        Addresses of its own send over lo alone.
+    def set_routes(self, routes: Routes) -> None:
+        """Answer clients by the interface alone that leads to them.
 
         Raises:
             KernelError: there are more than the map of clients holds.
         """
-        before = self._own, self._broadcasts
-        self._own, self._broadcasts = frozenset(own), frozenset(broadcasts)
-        if (self._own, self._broadcasts) != before:
+        if routes != self._routes:
+            self._routes = dict(routes)
             self._publish_clients()
 
     def _publish_clients(self) -> None:
-        entries = tries(self._networks, self._own, self._broadcasts)
+        entries = tries(self._networks, self._routes)
         for family, name in _FAMILIES.items():
             trie = Map("clients", _trie_form(name, MAX_NETWORKS))
             try:

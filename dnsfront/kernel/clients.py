@@ -1,62 +1,60 @@
 """Which clients the kernel answers, as the entries of its tries.
 
 Pure. An entry's key is `struct client4` or `struct client6` of `kern/maps.h`; where
-several hold a client, the longest one counts.
+several hold a client, the longest one counts. Its value is the interface by which this
+host's routes lead to the client, the only one by which it is answered: from any other
+somebody only claims to be it, or the answer would not go the way that it should.
 """
 
 from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from dnsfront.kernel.layouts import constant
-
-#: Values of the tries.
+#: The value of an entry whose clients are left to workers.
 LEFT_TO_WORKERS: Final = 0
-ANSWERED: Final = constant("CLIENT_ANSWERED")
-#: The address is one of this host's, so who sends from it elsewhere is a liar.
-ANSWERED_OVER_LO: Final = constant("CLIENT_ANSWERED_OVER_LO")
 
-_BITS: Final = {socket.AF_INET: 32, socket.AF_INET6: 128}
+_FAMILIES: Final = {4: socket.AF_INET, 16: socket.AF_INET6}
 
+#: From a network, as its packed address and the bits of its prefix, to the index of the
+#: interface that leads there; 0 if none does, or several do.
+Routes = Mapping[tuple[bytes, int], int]
 #: Keys and values of both tries, by family.
 PrefixTries = dict[socket.AddressFamily, dict[bytes, int]]
 
 
-def tries(
-    networks: Sequence[str], own: Iterable[str], but: Iterable[str] = ()
-) -> PrefixTries:
+def tries(networks: Sequence[str], routes: Routes) -> PrefixTries:
     """Return the entries of both tries: clients of *networks* and no others.
 
-    *own* are addresses of this host, *but* such as nobody sends from. Each network has
-    its prefix behind a slash, and no bits behind that.
+    Each network has its prefix behind a slash, and no bits behind that. As many entries
+    as there are networks, and routes into them.
     """
-    found: PrefixTries = {family: {} for family in _BITS}
-    prefixes: dict[socket.AddressFamily, set[int]] = {family: set() for family in _BITS}
+    found: PrefixTries = {family: {} for family in _FAMILIES.values()}
+    allowed: set[tuple[bytes, int]] = set()
     for network in networks:
         address, _, prefix = network.partition("/")
-        family, packed = _packed(address)
-        found[family][_key(packed, int(prefix))] = ANSWERED
-        prefixes[family].add(int(prefix))
-    for address in own:
-        family, packed = _packed(address)
-        if any(_key(packed, prefix) in found[family] for prefix in prefixes[family]):
-            found[family][_key(packed, _BITS[family])] = ANSWERED_OVER_LO
-    for address in but:
-        family, packed = _packed(address)
-        found[family][_key(packed, _BITS[family])] = LEFT_TO_WORKERS
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        allowed.add((socket.inet_pton(family, address), int(prefix)))
+    for packed, bits in allowed:
+        leads = (routes[x] for x in _holding(packed, bits) if x in routes)
+        found[_FAMILIES[len(packed)]][_key(packed, bits)] = next(leads, LEFT_TO_WORKERS)
+    lengths = {(len(packed), bits) for packed, bits in allowed}
+    for (packed, bits), index in routes.items():
+        holding = _holding(packed, bits)
+        if any((len(x[0]), x[1]) in lengths and x in allowed for x in holding):
+            found[_FAMILIES[len(packed)]][_key(packed, bits)] = index
     return found
 
 
-def _packed(address: str) -> tuple[socket.AddressFamily, bytes]:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    return family, socket.inet_pton(family, address)
+def _holding(packed: bytes, bits: int) -> Iterator[tuple[bytes, int]]:
+    """Yield a network and all that hold it, the longest prefix first."""
+    whole = int.from_bytes(packed, "big")
+    for prefix in range(bits, -1, -1):
+        spare = 8 * len(packed) - prefix
+        yield (whole >> spare << spare).to_bytes(len(packed), "big"), prefix
 
 
-def _key(packed: bytes, prefix: int) -> bytes:
-    """Return the key of the network of *prefix* bits that an address is in."""
-    spare = 8 * len(packed) - prefix
-    network = int.from_bytes(packed, "big") >> spare << spare
-    return struct.pack("=I", prefix) + network.to_bytes(len(packed), "big")
+def _key(packed: bytes, bits: int) -> bytes:
+    return struct.pack("=I", bits) + packed

@@ -25,6 +25,7 @@ from tests.kern.packets import PORT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dnsfront.kernel.clients import Routes
     from dnsfront.kernel.hook import HookMode
     from dnsfront.kernel.steering import BpfSteering
 
@@ -34,6 +35,10 @@ UDP_SIZE: Final = 1232
 #: What the programs say of a packet that is answered, and of one that passes on.
 ANSWERED: Final = {"xdp": 3, "xdp_generic": 3, "tc": 7}
 PASSED: Final = {"xdp": 2, "xdp_generic": 2, "tc": 0xFFFFFFFF}
+
+#: Packets of a test run come in by lo, which has this index.
+LOOPBACK: Final = 1
+EVERYWHERE: Final = {(bytes(4), 0): LOOPBACK, (bytes(16), 0): LOOPBACK}
 
 #: An OPT record as most clients send it.
 OPT: Final = b"\0\0\x29\x04\xd0\0\0\0\0\0\0"
@@ -86,8 +91,6 @@ class AnswerLab:
                 ("::1", PORT, socket.AF_INET6): False,
             }
         )
-        self._own = ["127.0.0.1", "::1"]
-        self.answers.set_host(self._own, [])
         if not self._has_all_clients:
             self.serve(["0.0.0.0/0", "::/0"])
         self._has_all_clients = True
@@ -99,10 +102,10 @@ class AnswerLab:
         books = self.answers._books
         return 1 in books and books[1] is self._own_book
 
-    def serve(self, networks: list[str], but: list[str] | None = None) -> None:
-        """Answer these clients until the test ends, *but* for broadcasts."""
+    def serve(self, networks: list[str], routes: Routes = EVERYWHERE) -> None:
+        """Answer these clients until the test ends, where *routes* lead to them."""
         self._has_all_clients = False
-        self.answers.set_host(self._own, but or [])
+        self.answers.set_routes(routes)
         self.answers.set_clients(networks)
 
     def new_book(self, worker_id: int, sets: int = 512) -> Book:

@@ -12,6 +12,7 @@ import pytest
 
 from dnsfront.kernel.hook import Hook
 from dnsfront.kernel.maps import XDP, load_program
+from dnsfront.supervisor.host.routes import routes
 from tests.kern.answering import OPT, RECORD, entry_for, message_for, now_s
 from tests.kern.packets import IP, IPV6, PORT, Packet, answer_to
 from tests.kern.queries import qname_of
@@ -150,8 +151,7 @@ def answered_at(answering: AnswerLab, interface: str, mode: HookMode) -> Iterato
             for family, address in addresses.items()
         }
     )
-    own = [*OURS.values(), *LOOPBACK.values()]
-    answering.answers.set_host(own, [])
+    answering.serve(["0.0.0.0/0", "::/0"], routes())
     answering.keep(entry_for(QUESTION))
     hook = answering.answers.attach(interface, mode)
     try:

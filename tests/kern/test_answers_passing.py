@@ -11,7 +11,9 @@ import pytest
 
 from dnsfront.dns import wire
 from tests.kern.answering import (
+    EVERYWHERE,
     HEAD,
+    LOOPBACK,
     MODES,
     OPT,
     RECORD,
@@ -82,7 +84,8 @@ def test_nothing_is_answered_while_it_is_off(
 def test_only_clients_of_the_list_are_answered(
     answering: AnswerLab, mode: HookMode
 ) -> None:
-    answering.serve(["10.1.0.0/16", "2001:db8::/32"], but=["10.1.255.255"])
+    broadcast = {(bytes((10, 1, 255, 255)), 32): 0}
+    answering.serve(["10.1.0.0/16", "2001:db8::/32"], {**EVERYWHERE, **broadcast})
     answered = [
         replace(PLAIN, source="10.1.2.3"),
         replace(PLAIN6, source="2001:db8:1::9"),
@@ -105,14 +108,18 @@ def test_only_clients_of_the_list_are_answered(
             assert answering.run(mode, packet.to_wire()) is None
 
 
-def test_own_address_is_a_client_over_lo_if_it_is_one_at_all(
+def test_client_to_whom_another_interface_leads_is_left_to_workers(
     answering: AnswerLab, mode: HookMode
 ) -> None:
-    packet = replace(PLAIN, source="127.0.0.1").to_wire()
+    other = {(bytes((127, 0, 0, 0)), 24): LOOPBACK + 1}
+    packet = replace(PLAIN, source="127.0.0.9").to_wire()
     with answering.counting(answered=1):
         assert answering.run(mode, packet)
 
-    answering.serve(["10.0.0.0/8"])
+    answering.serve(["0.0.0.0/0"], {**EVERYWHERE, **other})
+    with answering.counting(client=1):
+        assert answering.run(mode, packet) is None
+    answering.serve(["0.0.0.0/0"], {})
     with answering.counting(client=1):
         assert answering.run(mode, packet) is None
 

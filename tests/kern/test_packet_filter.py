@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dnsfront.supervisor.host.change_notice import ChangeNotice
+from dnsfront.supervisor.host.netlink import ChangeNotice
 from dnsfront.supervisor.host.packet_filter import CHANGES, filters
 from tests.namespaces import private_network
 

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-#: Protocol and groups, for `ChangeNotice`, that tell of interfaces and of addresses:
-#: `RTMGRP_*` in include/uapi/linux/rtnetlink.h: links, IPv4 addresses, IPv6 addresses.
-CHANGES: Final = (socket.NETLINK_ROUTE, 0x1 | 0x10 | 0x100)
+#: Protocol and groups, for `ChangeNotice`, that tell of interfaces, of addresses and of
+#: routes: `RTMGRP_*` in include/uapi/linux/rtnetlink.h.
+CHANGES: Final = (socket.NETLINK_ROUTE, 0x1 | 0x10 | 0x100 | 0x40 | 0x400)
 #: Where an address stands in the `struct sockaddr` of its family, and its octets.
 _FAMILIES: Final = {int(socket.AF_INET): (4, 4), int(socket.AF_INET6): (8, 16)}
 #: Of the link, `struct sockaddr_ll`: where the type of the hardware stands.
@@ -27,21 +27,19 @@ _SIOCETHTOOL: Final = 0x8946
 _GET_DRIVER_INFO: Final = 3
 _DRIVER_INFO_OCTETS: Final = 196
 _IFF_UP: Final = 0x1
-_IFF_BROADCAST: Final = 0x2
 
 
 @dataclass(frozen=True)
 class Interface:
     """An interface that is up; its addresses are packed, of 4 or 16 octets.
 
-    *broadcasts* are those of its networks. *has_ethernet* says that an Ethernet header
+    *has_ethernet* says that an Ethernet header
     comes before its packets. *driver* is as `ethtool -i` names it, empty if unknown.
     """
 
     name: str
     index: int
     addresses: frozenset[bytes]
-    broadcasts: frozenset[bytes] = frozenset()
     has_ethernet: bool = True
     driver: str = ""
 
@@ -68,7 +66,6 @@ def interfaces() -> tuple[Interface, ...]:
         OSError: the kernel does not tell.
     """
     addresses: dict[str, set[bytes]] = {}
-    broadcasts: dict[str, set[bytes]] = {}
     with_ethernet: set[str] = set()
     with _listed() as entries:
         for entry in entries:
@@ -77,14 +74,11 @@ def interfaces() -> tuple[Interface, ...]:
                 addresses.setdefault(name, set()).update(_packed(entry.address))
                 if _has_ethernet(entry.address):
                     with_ethernet.add(name)
-                if entry.flags & _IFF_BROADCAST:
-                    broadcasts.setdefault(name, set()).update(_packed(entry.other))
     return tuple(
         Interface(
             name,
             index,
             frozenset(addresses[name]),
-            frozenset(broadcasts.get(name, ())),
             name in with_ethernet,
             _driver(name),
         )

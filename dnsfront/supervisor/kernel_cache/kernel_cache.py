@@ -25,14 +25,10 @@ from dnsfront.kernel.book import BookSize, book_size, room_octets_for, tag_of
 from dnsfront.kernel.steering import BpfSteering, Steering
 from dnsfront.ring.qhash import qname_digest
 from dnsfront.supervisor.host import interfaces, packet_filter
-from dnsfront.supervisor.host.change_notice import ChangeNotice
+from dnsfront.supervisor.host.netlink import ChangeNotice
+from dnsfront.supervisor.host.routes import routes
 from dnsfront.supervisor.kernel_cache.hooks import Hooks
-from dnsfront.supervisor.kernel_cache.sites import (
-    broadcasts,
-    endpoints,
-    own_addresses,
-    sites,
-)
+from dnsfront.supervisor.kernel_cache.sites import endpoints, sites
 
 _LOG = logging.getLogger(__name__)
 
@@ -212,7 +208,7 @@ class KernelCache:
         try:
             host = interfaces.interfaces()
             served = endpoints(self._listeners, host)
-            answers.set_host(own_addresses(host), broadcasts(host))
+            answers.set_routes(routes())
             answers.set_addresses(served)
             filters = packet_filter.filters() if wanted.mode == "auto" else ()
             chosen = sites(wanted.mode, wanted.interfaces, served, host, filters)

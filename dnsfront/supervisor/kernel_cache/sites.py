@@ -55,20 +55,6 @@ def endpoints(
     return found
 
 
-def own_addresses(host: Iterable[Interface]) -> frozenset[str]:
-    """Return all addresses of *host*, which come as senders over its lo alone."""
-    return frozenset(_text(x) for interface in host for x in interface.addresses)
-
-
-def broadcasts(host: Iterable[Interface]) -> frozenset[str]:
-    """Return the broadcasts of *host*'s networks, from which nobody sends."""
-    return frozenset(_text(x) for interface in host for x in interface.broadcasts)
-
-
-def _text(packed: bytes) -> str:
-    return str(ipaddress.ip_address(packed))
-
-
 def sites(
     mode: str,
     names: Sequence[str],
