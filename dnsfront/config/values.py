@@ -83,6 +83,10 @@ def _timeout_s(value: Any) -> float:  # noqa: ANN401 - whatever YAML held
     return _duration_ms(value, _MIN_TIMEOUT_MS, _MAX_TIMEOUT_MS) / 1000
 
 
+def _patience_s(value: Any) -> float:  # noqa: ANN401 - whatever YAML held
+    return _duration_ms(value, 0, _MAX_TIMEOUT_MS) / 1000
+
+
 def _interval_s(value: Any) -> float:  # noqa: ANN401 - whatever YAML held
     return _duration_ms(value, _MIN_INTERVAL_MS, _MAX_INTERVAL_MS) / 1000
 
@@ -222,6 +226,7 @@ Size = Annotated[int, BeforeValidator(_size_octets), _SIZE_SCHEMA]
 #: What turns a mode off, also where a writer of YAML 1.1 has made false of the word.
 OffWord = BeforeValidator(lambda value: "off" if value is False else value)
 Timeout = Annotated[float, BeforeValidator(_timeout_s), _DURATION_SCHEMA]
+WaitingTime = Annotated[float, BeforeValidator(_patience_s), _DURATION_SCHEMA]
 Interval = Annotated[float, BeforeValidator(_interval_s), _DURATION_SCHEMA]
 Ttl = Annotated[int, BeforeValidator(_ttl_s), _DURATION_SCHEMA]
 Address = Annotated[SocketAddress, BeforeValidator(_address), _ADDRESS_SCHEMA]

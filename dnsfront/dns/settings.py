@@ -17,3 +17,4 @@ class CacheSettings:
     serve_stale_s: int
     prefetch: bool
     rotate: bool = False
+    serve_stale_after_s: float = 1.8

@@ -136,6 +136,7 @@ class WorkerLoop:
             is_steered=spec.steering == "ebpf",
         )
         forward(self._forwarding, spec)
+        self._forwarding.be_patient(spec.cache.serve_stale_after_s)
         self._answering.serve(images.zones(spec.zones, spec.special_names))
         images.keep(spec.zones)
         identify(shapes, local, spec)

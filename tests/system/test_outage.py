@@ -132,7 +132,7 @@ def test_expired_answers_are_served_while_the_upstream_is_away(tmp_path: Path) -
     with FakeUpstream(one_second) as upstream:
         servers = [{"address": str(upstream.address)}]
         upstreams = {"servers": servers, "timeout": "100ms"}
-        cache = {"prefetch": False}
+        cache = {"prefetch": False, "serve_stale_after": "150ms"}
         fresh: list[Told] = [("NOERROR", []), ("NXDOMAIN", [])]
         stale: list[Told] = [("NOERROR", [3]), ("NXDOMAIN", [19])]
         with FrontEnd(tmp_path, upstreams=upstreams, cache=cache) as front:

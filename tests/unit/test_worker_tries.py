@@ -198,15 +198,6 @@ def test_failure_and_silence_count_once_a_try_and_not_while_it_only_waits() -> N
     assert [step.is_silence for step in ends] == [True, True, False]
 
 
-def test_stale_data_may_be_sent_from_the_second_time_out_on() -> None:
-    play = Play(0, 1, 2)
-
-    play.look_until_over()
-
-    ends = [step for step in play.steps if step.act is not Act.REPEAT]
-    assert [step.may_be_stale for step in ends] == [False, True, True]
-
-
 @pytest.mark.parametrize(("at_ms", "act"), [(299, Act.WAIT), (300, Act.REPEAT)])
 def test_client_that_asks_again_has_the_query_repeated(at_ms: int, act: Act) -> None:
     play = Play(0, 0, 0)

@@ -106,16 +106,19 @@ def test_forgotten_failures_are_tried_again(rig: Rig, upstream: FakeUpstream) ->
 # Stale data
 
 
-def test_stale_answer_is_served_at_the_second_time_out(
+def test_stale_answer_is_served_when_a_client_has_waited_for_long_enough(
     rig: Rig, upstream: FakeUpstream
 ) -> None:
     cached(rig, upstream)
     rig.now_ns += 300 * NS
     client = miss(rig, query_for(payload=1232))
     rig.wait(TIMEOUT_S)
-    assert client.receive() == []
-
     rig.wait(TIMEOUT_S)
+    rig.wait(0.19)
+    assert client.receive() == []
+    assert rig.wait_s == pytest.approx(0.01)
+
+    rig.wait(0.01)
 
     response = received_one(client)
     assert response.rcode() == dns.rcode.NOERROR
@@ -131,7 +134,7 @@ def test_fetch_goes_on_behind_a_stale_answer(rig: Rig, upstream: FakeUpstream) -
     rig.now_ns += 300 * NS
     client = miss(rig)
     rig.wait(TIMEOUT_S)
-    rig.wait(TIMEOUT_S)
+    rig.wait(1)
     assert received(client)
 
     query, sender = upstream.take()[-1]
@@ -140,6 +143,77 @@ def test_fetch_goes_on_behind_a_stale_answer(rig: Rig, upstream: FakeUpstream) -
 
     assert client.receive() == []
     assert rig.ask_for(query_for()).answer[0].ttl == 60
+
+
+def test_who_asks_after_a_stale_answer_was_sent_does_not_wait(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    cached(rig, upstream)
+    rig.now_ns += 300 * NS
+    first = miss(rig)
+    rig.wait(1)
+    second = miss(rig)
+    rig.wait(0.8)
+    assert received(first)
+    assert received(second)
+
+    third = rig.ask_for(query_for())
+
+    assert third.answer[0].ttl == 30
+    assert rig.count(Counter.CACHE_STALE) == 3
+    query, sender = upstream.take()[-1]
+    upstream.send(said_to(query, "www.example.com. 60 A 192.0.2.2").to_wire(), sender)
+    rig.round()
+    assert rig.ask_for(query_for()).answer[0].ttl == 60
+
+
+def test_who_joins_a_fetch_of_nobody_has_a_time_of_its_own(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    cached(rig, upstream)
+    rig.wait(299)
+    rig.ask_for(query_for())
+    rig.answering.prefetch()
+    rig.wait(1.5)
+    client = miss(rig)
+
+    rig.wait(0.9)
+    rig.wait(0.8)
+    assert client.receive() == []
+    rig.wait(0.1)
+
+    assert received_one(client).answer[0].ttl == 30
+
+
+def test_without_patience_stale_answers_are_sent_at_once(
+    upstream: FakeUpstream,
+) -> None:
+    limits = replace(LIMITS, serve_stale_after_s=0)
+    with Rig(upstreams=[upstream], limits=limits) as rig:
+        cached(rig, upstream)
+        rig.now_ns += 300 * NS
+
+        assert rig.ask_for(query_for()).answer[0].ttl == 30
+        assert rig.ask_for(query_for()).answer[0].ttl == 30
+
+        upstream.answer("www.example.com. 60 A 192.0.2.2")
+        rig.round()
+        assert rig.ask_for(query_for()).answer[0].ttl == 60
+
+
+def test_who_has_no_expired_answer_waits_to_the_end(
+    rig: Rig, upstream: FakeUpstream
+) -> None:
+    client = miss(rig)
+    rig.wait(TIMEOUT_S)
+    rig.wait(1)
+    assert client.receive() == []
+
+    query, sender = upstream.take()[-1]
+    upstream.send(said_to(query, ADDRESS).to_wire(), sender)
+    rig.round()
+
+    assert received_one(client).answer
 
 
 def test_stale_answer_is_served_at_once_while_a_failure_is_remembered(

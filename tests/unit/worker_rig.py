@@ -159,6 +159,7 @@ class Rig:
             meter=self.meter,
             faults=self.faults,
         )
+        self.forwarding.be_patient(limits.serve_stale_after_s)
         self.answering = Answering(
             worker_id=worker_id,
             cache=self.cache,

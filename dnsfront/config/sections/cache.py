@@ -9,7 +9,7 @@ from pydantic import Field, StrictBool, StrictInt
 
 from dnsfront.config.sections.section import Fault, Section, as_written, repeated
 from dnsfront.config.units import duration_ms_to_text, size_octets_to_text
-from dnsfront.config.values import InterfaceName, OffWord, Size, Ttl
+from dnsfront.config.values import InterfaceName, OffWord, Size, Ttl, WaitingTime
 
 #: For less than the first there is nearly nothing to answer; a map takes the second.
 #: A larger book would keep a worker from its queries for a tenth of a second, when it
@@ -49,6 +49,12 @@ class Cache(Section):
         alias="serve_stale",
         description="How long an expired response may still be given when no upstream "
         "answers (RFC 8767); 0s for never.",
+    )
+    serve_stale_after_s: WaitingTime = Field(
+        as_written("1800ms"),
+        alias="serve_stale_after",
+        description="How long a client waits for upstreams where there is an expired "
+        "response to give it: 0s to 30s.",
     )
     prefetch: StrictBool = Field(
         default=True,

@@ -100,6 +100,7 @@ class ConfigOrders:
             self._streams.keep_out(self._gate)
         self._streams.configure(spec.limits, client_descriptors(self._free, spec))
         self._forwarding.bound(spec.limits)
+        self._forwarding.be_patient(spec.cache.serve_stale_after_s)
 
 
 def _has_other_zones(before: WorkerSpec, spec: WorkerSpec) -> bool:

@@ -94,6 +94,7 @@ class Fetch:
     What a server that knows signatures said without EDNS makes it `is_unsigned`.
     One whose `partial` was at first the beginning that a zone of ours made
     `is_of_zone`.
+    Once the expired entry was sent to who waited it `has_sent_stale`.
     `home` has it among its fetches, whichever pool asks for what aliases lead to.
     """
 
@@ -110,6 +111,7 @@ class Fetch:
         "failed_rcode",
         "forms",
         "has_edns",
+        "has_sent_stale",
         "home",
         "is_done",
         "is_of_zone",
@@ -167,6 +169,7 @@ class Fetch:
         self.has_edns = True
         self.plain_server: Server | None = None
         self.is_done = False
+        self.has_sent_stale = False
         self.home: Home | None = None
         self.shares: list[Share] = _NO_SHARES
         self.failed_rcode = wire.SERVFAIL

@@ -321,8 +321,6 @@ class Fetching:
     def _do(self, fetch: Fetch, step: Step) -> None:
         """Do what the rules want done about *fetch*."""
         act = step.act
-        if step.may_be_stale:
-            self._send_stale(fetch)
         if step.is_silence:
             self.sending.distrust_port(fetch)
         if step.is_failure:
@@ -337,14 +335,6 @@ class Fetching:
             self._give_up(fetch)
         if step.is_over_tcp and not fetch.is_done and fetch.abandon_tcp is None:
             self._ask_over_tcp_too(fetch)
-
-    def _send_stale(self, fetch: Fetch) -> None:
-        """Answer from stale data while the fetch goes on (RFC 8767, 5)."""
-        if fetch.entry is None:
-            return
-        if self._outcomes.send_stale(fetch.entry, fetch.waiters):
-            self._pending.total.waiting -= len(fetch.waiters)
-            fetch.waiters.clear()
 
     def _give_up(self, fetch: Fetch) -> None:
         """Answer all who wait with the failure, and remember it."""

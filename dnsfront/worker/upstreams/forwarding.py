@@ -19,6 +19,7 @@ from dnsfront.worker.process.reactor import Reactor
 from dnsfront.worker.upstreams.aliases import LocalMessage
 from dnsfront.worker.upstreams.fetch import Fetch
 from dnsfront.worker.upstreams.outcomes import Outcomes
+from dnsfront.worker.upstreams.patience import Patience
 from dnsfront.worker.upstreams.pending import Total
 from dnsfront.worker.upstreams.pool import Pool
 
@@ -49,6 +50,7 @@ class Forwarding:
         self._meter = meter
         self._faults = faults
         self._total = Total()
+        self._patience = Patience(outcomes, self._total, meter.clock)
         self.default: Pool | None = None
         self.destinations: Destinations | None = None
         self._pools: dict[str, Pool] = {}
@@ -110,6 +112,7 @@ class Forwarding:
             udp_size=udp_size,
             limits=self._limits,
             total=self._total,
+            patience=self._patience,
             make_room=self._make_room,
             reactor=self._reactor,
             outcomes=self._outcomes,
@@ -150,6 +153,10 @@ class Forwarding:
         self._limits = limits
         for pool in self._pools.values():
             pool.bound(limits)
+
+    def be_patient(self, after_s: float) -> None:
+        """Send what has expired to who has waited for so long, from now on."""
+        self._patience.after_ns = round(after_s * 1e9)
 
     def know_zones(self, local_message: LocalMessage | None) -> None:
         """Have what zones of ours say instead of an upstream, from now on."""
@@ -197,7 +204,8 @@ class Forwarding:
         return [fetch for pool in self._all for fetch in pool.end(is_wanted)]
 
     def expire(self) -> None:
-        """Look at what may be overdue; once a round."""
+        """Look at what may be overdue, and who has waited enough; once a round."""
+        self._patience.expire()
         for pool in self._awake:
             pool.expire()
 
@@ -209,6 +217,7 @@ class Forwarding:
     def wait_s(self) -> float | None:
         """Return the seconds until something may be overdue, None if nothing can be."""
         waits = [pool.wait_s() for pool in self._awake]
+        waits.append(self._patience.wait_s())
         return min((wait_s for wait_s in waits if wait_s is not None), default=None)
 
     def sweep(self) -> None:

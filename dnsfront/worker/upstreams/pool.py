@@ -21,6 +21,7 @@ from dnsfront.worker.upstreams.choice import Choice, order_of
 from dnsfront.worker.upstreams.fetch import Beginning, Fetch
 from dnsfront.worker.upstreams.fetching import Fetching
 from dnsfront.worker.upstreams.outcomes import Outcomes
+from dnsfront.worker.upstreams.patience import Patience
 from dnsfront.worker.upstreams.pending import Pending, Total
 from dnsfront.worker.upstreams.queries import edns_forms
 from dnsfront.worker.upstreams.round_trip import RoundTrip
@@ -37,8 +38,9 @@ class Pool:
 
     *health* returns what the health checks say of the upstream with an index, a word
     of :class:`Health`. `under_way` has the fetches by view and canonical question; they
-    count into *total*. *make_room* ends a fetch, of whatever pool, and returns whether
-    there was one to be ended.
+    count into *total*, and those with an expired entry are timed by *patience*.
+    *make_room* ends a fetch, of whatever pool, and returns whether there was one to be
+    ended.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Pool:
         udp_size: int,
         limits: Limits,
         total: Total,
+        patience: Patience,
         make_room: Callable[[], bool],
         reactor: Reactor,
         outcomes: Outcomes,
@@ -58,6 +61,7 @@ class Pool:
     ) -> None:
         self._pending = Pending(limits, total)
         self._total = total
+        self._patience = patience
         self._make_room = make_room
         self.under_way = self._pending.under_way
         timeout_ns = round(settings.timeout_s * 1e9)
@@ -144,6 +148,8 @@ class Pool:
             fetch.partial, fetch.is_of_zone = beginning.octets, True
             fetch.asked = target + canonical[-4:]
         pending.add(fetch, now_ns)
+        if entry is not None and waiter is not None:
+            self._patience.begin(fetch, waiter)
         # What `Fetching.begin` does, without a call more for every miss.
         server = self._tries.begin(fetch, now_ns)
         self._ports[server.position].queue.append(fetch)
@@ -215,6 +221,8 @@ class Pool:
         Often it is the same client, which has lost its patience: then the server had
         time to answer too, and its response may have been lost.
         """
+        if fetch.entry is not None and self._patience.is_over(fetch, waiter):
+            return
         pending = self._pending
         is_over = len(fetch.waiters) >= pending.most_waiters
         waiting = self._total.waiting + self._outcomes.to_be_told()

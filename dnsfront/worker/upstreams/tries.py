@@ -48,14 +48,13 @@ class Step:
     """What is to be done, and what else follows from what has happened.
 
     *is_failure* says that the server failed a query, *is_silence* that the port of that
-    query may be to blame, *may_be_stale* that expired data may be sent meanwhile,
-    *is_over_tcp* that the server is to be asked over TCP besides.
+    query may be to blame, *is_over_tcp* that the server is to be asked over TCP
+    besides.
     """
 
     act: Act
     is_failure: bool = False
     is_silence: bool = False
-    may_be_stale: bool = False
     is_over_tcp: bool = False
 
 
@@ -151,7 +150,7 @@ class Tries:
 
     def failed(self, fetch: Fetch) -> Step:
         """Go on without a response: nobody listens, nothing leaves, it is malformed."""
-        return self._go_on(fetch, is_silence=False, may_be_stale=False)
+        return self._go_on(fetch, is_silence=False)
 
     def refused(self, fetch: Fetch, server: Server, response: Response) -> Step | None:
         """Do without *server*, which could not say; the last word stands.
@@ -202,17 +201,16 @@ class Tries:
 
     def _timed_out(self, fetch: Fetch, now_ns: int) -> Step:
         """End a try that was in vain; go on with the next, or wait on."""
-        may_be_stale = fetch.tries > 0
         fetch.tries += 1
         server = fetch.server
         if not fetch.is_over_udp:
-            return self._go_on(fetch, is_silence=False, may_be_stale=may_be_stale)
+            return self._go_on(fetch, is_silence=False)
         is_silence = not fetch.is_waiting
         if is_silence:
             server.edns.was_silent(now_ns, has_edns=fetch.has_edns)
         following = fetch.candidates[-1] if fetch.candidates else None
         if following is None or (following is not server and fetch.may_ask(following)):
-            return self._go_on(fetch, is_silence=is_silence, may_be_stale=may_be_stale)
+            return self._go_on(fetch, is_silence=is_silence)
         fetch.candidates.pop()
         fetch.deadline_ns = now_ns + self._timeout_ns
         act = Act.WAIT
@@ -227,11 +225,10 @@ class Tries:
             act,
             is_failure=is_silence,
             is_silence=is_silence,
-            may_be_stale=may_be_stale,
             is_over_tcp=not fetch.was_asked_over_tcp,
         )
 
-    def _go_on(self, fetch: Fetch, *, is_silence: bool, may_be_stale: bool) -> Step:
+    def _go_on(self, fetch: Fetch, *, is_silence: bool) -> Step:
         """Try the next server that may be asked; without one there is no answer."""
         while fetch.candidates and not fetch.may_ask(fetch.candidates[-1]):
             fetch.candidates.pop()
@@ -239,7 +236,6 @@ class Tries:
             Act.GO_ON if fetch.candidates else Act.GIVE_UP,
             is_failure=not fetch.is_waiting,
             is_silence=is_silence,
-            may_be_stale=may_be_stale,
         )
 
 
