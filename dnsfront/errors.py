@@ -97,6 +97,12 @@ class ZoneError(DnsfrontError):
     exit_code = os.EX_CONFIG
 
 
+class ListError(DnsfrontError):
+    """A list of names that cannot be used, or a line of it, with the reason."""
+
+    exit_code = os.EX_CONFIG
+
+
 class UnavailableError(DnsfrontError):
     """Something that is needed is not there: a port, a program, a running server."""
 

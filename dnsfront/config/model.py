@@ -18,13 +18,14 @@ from dnsfront.config.sections.forward import forward_mistakes, forward_warnings
 from dnsfront.config.sections.operators import Admin, Log
 from dnsfront.config.sections.protocol import Edns, Identity
 from dnsfront.config.sections.ring import Ring
+from dnsfront.config.sections.rules import Rule
 from dnsfront.config.sections.section import Fault, Section, as_written, repeated
 from dnsfront.config.sections.upstreams import Upstreams
 from dnsfront.config.sections.zones import SpecialNames, Zone
 from dnsfront.config.values import Address, PoolName, Suffix
 from dnsfront.dns.names import qname_from_text, qname_to_text
 from dnsfront.errors import Mistake
-from dnsfront.ipc.spec import DEFAULT_POOL
+from dnsfront.ipc.spec import DEFAULT_POOL, MAX_RULES
 
 #: The kernel passes 253 descriptors at once, one for each transport of an address; old
 #: and new listeners together share the 256 entries of the program's groups.
@@ -57,6 +58,12 @@ class Config(Section):
     zones: tuple[Zone, ...] = Field((), description="Zones answered from files.")
     special_names: SpecialNames = Field(
         as_written({}), description="Names that no upstream is asked for."
+    )
+    rules: tuple[Rule, ...] = Field(
+        (),
+        description="Queries that are answered otherwise; the first rule that matches "
+        "decides.",
+        json_schema_extra={"maxItems": MAX_RULES},
     )
     cache: Cache = Field(as_written({}), description="The cache of each worker.")
     kernel_cache: KernelCache = Field(
@@ -125,6 +132,16 @@ class Config(Section):
         text = json.dumps(list(self.destinations.items()))
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def list_files(self) -> Iterator[tuple[int, Path]]:
+        """Yield each file that rules have names from, with the first such rule."""
+        seen: set[Path] = set()
+        for index, rule in enumerate(self.rules):
+            suffixes = rule.match.suffixes
+            path = None if suffixes is None else suffixes.file
+            if path is not None and path not in seen:
+                seen.add(path)
+                yield index, path
+
     def warnings(self) -> Iterator[Fault]:
         """Yield what is allowed and hardly ever meant."""
         for key, section in self._sections():
@@ -141,6 +158,7 @@ class Config(Section):
                 yield Fault((*key, *path), text, paths)
         yield from self._address_mistakes()
         yield from forward_mistakes(self.upstreams, self.pools, self.forward)
+        yield from self._rule_mistakes()
         origins = [zone.origin for zone in self.zones]
         for index in repeated(origins):
             text = f"got {origins[index]} again, want each zone once"
@@ -177,6 +195,19 @@ class Config(Section):
                 yield Fault(path, f"{text} resolver (queries would go in circles)")
             elif server.socket_address.is_wildcard:
                 yield Fault(path, f"got {server.text}, want the address of one host")
+
+    def _rule_mistakes(self) -> Iterator[Fault]:
+        if len(self.rules) > MAX_RULES:
+            text = f"got {len(self.rules)} rules, want at most {MAX_RULES}"
+            yield Fault(("rules",), text)
+        names = [rule.name or number for number, rule in enumerate(self.rules)]
+        for index in repeated(names):
+            text = f'got "{names[index]}" again, want a name for one rule only'
+            yield Fault(("rules", index, "name"), text)
+        for index, rule in enumerate(self.rules):
+            for path, text, depends_on in rule.mistakes():
+                paths = tuple(("rules", index, *other) for other in depends_on)
+                yield Fault(("rules", index, *path), text, paths)
 
 
 class _Schema(GenerateJsonSchema):

@@ -24,6 +24,7 @@ from dnsfront.config.units import (
     size_octets_to_text,
 )
 from dnsfront.dns.names import qname_from_text, qname_to_text
+from dnsfront.dns.rules.types import type_from_text
 from dnsfront.dns.zones import special
 from dnsfront.errors import WireError
 from dnsfront.ipc.spec import DEFAULT_POOL, WORDS
@@ -186,7 +187,29 @@ def path_of(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - YAML
     return context[BASE] / text
 
 
+def _host(value: Any) -> str:  # noqa: ANN401 - whatever YAML held
+    try:
+        return str(ipaddress.ip_address(_text(value)))
+    except ValueError as exc:
+        raise ValueError("want an IP address like 192.0.2.1 or 2001:db8::1") from exc
+
+
+def _query_type(value: Any) -> int:  # noqa: ANN401 - whatever YAML held
+    try:
+        return type_from_text(_text(value))
+    except WireError as exc:
+        raise ValueError(str(exc)) from exc
+
+
 def _zone_file(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - YAML
+    return _readable(value, info, "a zone file")
+
+
+def _list_file(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - YAML
+    return _readable(value, info, "a list of names")
+
+
+def _readable(value: Any, info: ValidationInfo, what: str) -> Path:  # noqa: ANN401 - YAML
     path = path_of(value, info)
     context: dict[str, Any] = info.context or {}
     context[NOTICE](path)
@@ -197,8 +220,8 @@ def _zone_file(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - YAML
             return path
         path.stat()
     except OSError as exc:
-        raise ValueError(f"want a zone file, {path}: {exc.strerror}") from exc
-    raise ValueError(f"want a zone file, {path} is something else")
+        raise ValueError(f"want {what}, {path}: {exc.strerror}") from exc
+    raise ValueError(f"want {what}, {path} is something else")
 
 
 def _socket_path(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - YAML
@@ -242,5 +265,8 @@ SpecialName = Annotated[str, BeforeValidator(_special_name), _TEXT_SCHEMA]
 Suffix = Annotated[str, BeforeValidator(_suffix), _TEXT_SCHEMA]
 PoolName = Annotated[str, BeforeValidator(_pool_name), _TEXT_SCHEMA]
 Origin = Annotated[str, BeforeValidator(_origin), _TEXT_SCHEMA]
+HostAddress = Annotated[str, BeforeValidator(_host), _TEXT_SCHEMA]
+QueryType = Annotated[int, BeforeValidator(_query_type), _TEXT_SCHEMA]
+ListFile = Annotated[Path, BeforeValidator(_list_file), _TEXT_SCHEMA]
 ZoneFile = Annotated[Path, BeforeValidator(_zone_file), _TEXT_SCHEMA]
 SocketPath = Annotated[Path, BeforeValidator(_socket_path), _TEXT_SCHEMA]

@@ -24,15 +24,13 @@ from dnsfront.dns import wire
 from dnsfront.dns.entry import (
     ENTRY_OCTETS,
     NOT_ASKED_FOR,
-    ODD_RCODE,
     ODD_ROTATES,
     ODD_STUB,
-    ODD_TAIL,
     ODD_ZONE,
     VIEWS,
     Entry,
     aged,
-    head_of,
+    made,
     odd_of,
     stub_head,
 )
@@ -283,11 +281,11 @@ class Cache:
         self, view: int, key: bytes, tail: bytes, sections: Sections, now_s: int
     ) -> Entry:
         """Return an entry for a response from a zone; it never expires nor ages."""
-        entry = Entry(view, key, tail)
-        entry.head = head_of(sections)
-        entry.body = sections.octets
-        entry.odd = ODD_ZONE | ODD_TAIL | (ODD_RCODE if sections.rcode else 0)
-        entry.stamp = now_s
+        return self.put_made(made(view, key, tail, sections, now_s))
+
+    def put_made(self, entry: Entry) -> Entry:
+        """Keep an *entry* that was made here, and return it."""
+        now_s = entry.stamp
         if self._settings.rotate:
             entry.note_rotation()
         if len(entry.body) > self._settings.max_entry_size_octets:

@@ -20,6 +20,7 @@ ODD_ERRORS: Final = 8  # there are Extended DNS Errors to send with it
 ODD_ANY: Final = 16  # of qtype ANY, which UDP does not get from an upstream
 ODD_ROTATES: Final = 32  # its addresses change their order with each response
 ODD_STUB: Final = 64  # without its records, which are too large: for UDP alone
+ODD_RULED: Final = 128  # made by a rule, which `lifetime_s` has the number of
 
 #: The value of `stamp` before the first hit, and after a second chance.
 NOT_ASKED_FOR: Final = -1
@@ -167,3 +168,31 @@ class Entry:
             + len(self.errors)
             + 2 * len(self.ttl_offsets)
         )
+
+
+def made(
+    view: int,
+    key: bytes,
+    tail: bytes,
+    sections: Sections,
+    now_s: int,
+    *,
+    errors: bytes = b"",
+    rule: int = 0,
+) -> Entry:
+    """Return an entry for a response that is made here, from a zone or by a *rule*.
+
+    *rule* is the number of that; *errors* are Extended DNS Errors to send along.
+    """
+    entry = Entry(view, key, tail)
+    entry.head = head_of(sections)
+    entry.body = sections.octets
+    entry.odd = ODD_ZONE | ODD_TAIL | (ODD_RCODE if sections.rcode else 0)
+    if errors:
+        entry.odd |= ODD_ERRORS
+        entry.errors = errors
+    if rule:
+        entry.odd |= ODD_RULED
+        entry.lifetime_s = rule
+    entry.stamp = now_s
+    return entry

@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 
 from dnsfront.dns import wire
 from dnsfront.dns.chain import follow, may_lead_on
-from dnsfront.dns.entry import ODD_ZONE, Entry
+from dnsfront.dns.entry import ODD_RULED, ODD_ZONE, Entry
 from dnsfront.dns.names import ancestors, is_under
 
 #: Whether an entry is to go.
@@ -47,6 +47,14 @@ def led_to(is_wanted: Callable[[bytes], bool]) -> Test:
         return any(is_wanted(name + entry.tail) for name in chain.names[1:])
 
     return is_led_to
+
+
+def ruled(
+    was_ruled: Callable[[bytes], bool], is_ruled: Callable[[bytes], bool]
+) -> Test:
+    """Take what rules made, and what leads to a question that they had or have."""
+    is_touched = led_to(lambda canonical: was_ruled(canonical) or is_ruled(canonical))
+    return lambda entry: bool(entry.odd & ODD_RULED) or is_touched(entry)
 
 
 def outdated(

@@ -24,12 +24,26 @@ DEFAULT_POOL: Final = "default"
 WORDS: Final = ("refuse", "nxdomain", "local")
 #: Those that tell nothing, not even which DS records there are.
 REFUSING: Final = frozenset(("refuse", "nxdomain"))
+#: What a rule does with queries that it matches.
+Action = Literal[
+    "nxdomain",
+    "nodata",
+    "refuse",
+    "drop",
+    "tc",
+    "address",
+    "cname",
+    "no_cache",
+    "pass",
+]
 #: What clients get that are not let in.
 Denial = Literal["refuse", "drop"]
 #: The least that is logged.
 LogLevel = Literal["debug", "info", "warning", "error"]
 #: Tries of one question, each of an upstream for a time-out.
 MAX_TRIES: Final = 3
+#: How many rules there may be, and are counted, each by its place in the config.
+MAX_RULES: Final = 64
 #: The least time that a worker has to finish, and what it has beyond the last time-out.
 _LEAST_DRAIN_S: Final = 5.0
 _DRAIN_SPARE_S: Final = 2.0
@@ -118,6 +132,37 @@ class ZoneImage:
 
 
 @dataclass(frozen=True)
+class ListImage:
+    """A list of names: the digest of its file, and where its image is."""
+
+    digest: str
+    pack: str
+    at: int
+    octets: int
+
+
+@dataclass(frozen=True)
+class RuleSettings:
+    """An entry of `rules`; *number* counts from 1, and chooses its counter.
+
+    Its names are *names*, or those of *image*, or all. *error* is an Extended DNS Error
+    of RFC 8914, 0 for none.
+    """
+
+    number: int
+    clients: tuple[str, ...]
+    transport: str | None
+    types: tuple[int, ...]
+    names: tuple[str, ...]
+    image: ListImage | None
+    action: Action
+    addresses: tuple[str, ...]
+    target: str | None
+    ttl_s: int
+    error: int
+
+
+@dataclass(frozen=True)
 class Limits:
     """What strangers may cost one worker; the keys of `limits` in the config."""
 
@@ -196,6 +241,7 @@ class WorkerSpec:
     upstreams: PoolSettings
     zones: tuple[ZoneImage, ...]
     special_names: tuple[str, ...]
+    rules: tuple[RuleSettings, ...]
     cache: CacheSettings
     edns: EdnsSettings
     identity: IdentitySettings
@@ -205,6 +251,14 @@ class WorkerSpec:
     #: The pools with names that `forward` uses.
     pools: tuple[PoolSettings, ...] = ()
     forward: tuple[ForwardRule, ...] = ()
+
+    @property
+    def packs(self) -> frozenset[str]:
+        """The memory that the images of zones and of lists lie in."""
+        lists = [rule.image for rule in self.rules if rule.image is not None]
+        return frozenset(
+            (*(zone.pack for zone in self.zones), *(x.pack for x in lists))
+        )
 
     @property
     def hash_key(self) -> bytes:

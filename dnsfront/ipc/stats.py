@@ -4,10 +4,11 @@ A worker is the only writer of its page and adds to what is there, so that a res
 worker goes on where its predecessor stopped and no counter ever falls. The supervisor
 only reads. Every value is one aligned 64-bit word, so no reader sees half of one.
 
-The page is an array of words: those of `Counter`, `Limit`, `Rcode` and `Source`, then
-a block of the words of `Upstream` for each upstream. A line in one of these classes
-declares a metric, or one value of a metric's last label. Where it stands in the page,
-how it is shown, and whether a worker's death sets it to 0, all follow from that line.
+The page is an array of words: those of `Counter`, `Limit`, `Rcode`, `Source` and
+`Ruled`, then a block of the words of `Upstream` for each upstream. A line in one of
+these classes declares a metric, or one value of a metric's last label. Where it stands
+in the page, how it is shown, and whether a worker's death sets it to 0, all follow from
+that line.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from enum import Enum, IntEnum, auto
 from typing import Final, Self
 
 from dnsfront.ipc import memory
+from dnsfront.ipc.spec import MAX_RULES
 from dnsfront.ipc.transports import TRANSPORTS
 
 #: Upper bounds of the latency buckets in seconds; one more bucket takes the rest.
@@ -192,6 +194,8 @@ class Counter(Word):
     IGNORED_RESPONSE = _IGNORED, "response"
     #: Queries of clients that are not allowed, where those get no response.
     IGNORED_DENIED = _IGNORED, "denied"
+    #: Queries that a rule drops.
+    IGNORED_RULED = _IGNORED, "rule"
     HANDOVER_TCP = _HANDOVER, "tcp"
     HANDOVER_MISPLACED = _HANDOVER, "misplaced"
     HANDOVER_USERSPACE = _HANDOVER, "userspace"
@@ -269,6 +273,22 @@ class Source(Word):
     ZONE = _DURATION, "zone"
 
 
+class Ruled(Word):
+    """Queries that rules decided: one line stands for all of them."""
+
+    @classmethod
+    def begin(cls) -> int:
+        """Return the index of the first line."""
+        return Source.end()
+
+    FIRST = Metric(
+        "rule_hits",
+        "Queries that a rule decided, by the place of the rule in the config.",
+        ("rule",),
+        values=tuple(str(number) for number in range(1, MAX_RULES + 1)),
+    )
+
+
 class Upstream(Word):
     """Words of an upstream's block, counted from its first."""
 
@@ -324,13 +344,13 @@ class Health(IntEnum):
 
 
 #: The single words of a page, in the order in which Prometheus reads them.
-PAGE_WORDS: Final[tuple[Word, ...]] = (*Counter, *Limit, *Rcode, *Source)
+PAGE_WORDS: Final[tuple[Word, ...]] = (*Counter, *Limit, *Rcode, *Source, *Ruled)
 #: Words of an upstream's block.
 UPSTREAM_WORDS: Final = Upstream.end()
 #: What tells the state of a process.
 GAUGES: Final = tuple(word for word in PAGE_WORDS if word.metric.kind is Kind.GAUGE)
-STATS_OCTETS: Final = 8 * (Source.end() + MAX_UPSTREAMS * UPSTREAM_WORDS)
-_UPSTREAMS_AT: Final = Source.end()
+STATS_OCTETS: Final = 8 * (Ruled.end() + MAX_UPSTREAMS * UPSTREAM_WORDS)
+_UPSTREAMS_AT: Final = Ruled.end()
 
 
 def upstream_at(index: int) -> int:

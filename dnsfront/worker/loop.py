@@ -36,6 +36,7 @@ from dnsfront.worker.answering.delivery import Delivery
 from dnsfront.worker.answering.failures import Failures
 from dnsfront.worker.answering.images import Images
 from dnsfront.worker.answering.local import Local
+from dnsfront.worker.answering.ruling import rules_of
 from dnsfront.worker.answering.stale import Stale
 from dnsfront.worker.answering.words import Words
 from dnsfront.worker.clients.gate import Gate
@@ -46,6 +47,7 @@ from dnsfront.worker.orders.config import (
     client_descriptors,
     forward,
     identify,
+    look,
 )
 from dnsfront.worker.orders.entries import EntryOrders
 from dnsfront.worker.orders.listeners import ListenerOrders
@@ -138,7 +140,10 @@ class WorkerLoop:
         forward(self._forwarding, spec)
         self._forwarding.be_patient(spec.cache.serve_stale_after_s)
         self._answering.serve(images.zones(spec.zones, spec.special_names))
-        images.keep(spec.zones)
+        rules = rules_of(spec.rules, images.names)
+        self._answering.rule(rules)
+        look(self._gate, self._bookkeeper, rules)
+        images.keep(spec.zones, spec.packs)
         identify(shapes, local, spec)
         self._peers = Peers(spec.worker_id)
         free = descriptors.left()
@@ -201,6 +206,7 @@ class WorkerLoop:
             local=local,
             failures=failures,
             answering=self._answering,
+            bookkeeper=self._bookkeeper,
             gate=self._gate,
             streams=self._streams,
             free=free,

@@ -41,7 +41,7 @@ def main(control_fd: int) -> int:
     spec = records.from_json(WorkerSpec, memory.content(start.spec_fd))
     os.close(start.spec_fd)
     images = Images()
-    while images.are_missing(spec.zones):
+    while images.are_missing(spec.packs):
         received = channel.receive(control)
         if received is None:
             return os.EX_UNAVAILABLE

@@ -20,12 +20,11 @@ BIG = ZONE + "".join(f'big 60 TXT "{n:03d}{"x" * 240}"\n' for n in range(200))
 class Stream:
     """A client's connection, which speaks in whole messages."""
 
-    def __init__(
-        self, rig: Rig, *, buffer_octets: int = 0, source: str = "127.0.0.1"
-    ) -> None:
+    def __init__(self, rig: Rig, *, buffer_octets: int = 0, source: str = "") -> None:
         self._rig = rig
-        self.socket = socket.socket()
-        self.socket.bind((source, 0))
+        host = rig.address[0]
+        self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self.socket.bind((source or host, 0))
         if buffer_octets:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_octets)
         self.socket.connect(rig.address)

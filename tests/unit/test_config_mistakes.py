@@ -55,24 +55,6 @@ NETWORK = "want a network like 192.0.2.0/24 or 2001:db8::/32"
             id="unknown method",
         ),
         pytest.param(
-            "special_names: {off: [home.arpa, example]}",
-            'special_names.off[1]: got "example", want a special name: localhost, '
-            "invalid, onion, alt, local, test, one of private addresses like "
-            "10.in-addr.arpa, or private for all of those",
-            id="name that is not special",
-        ),
-        pytest.param(
-            "special_names: {off: [local, alt, local.]}",
-            'special_names.off[2]: got "local" twice, want each name once',
-            id="special name given twice",
-        ),
-        pytest.param(
-            "special_names: {off: [local], on: [local]}",
-            'special_names.on[0]: got "local", which off has too, want it in one of '
-            "them",
-            id="special name that is to be on and off",
-        ),
-        pytest.param(
             "pools: {a: {bounded_load: 0.5, servers: [{address: '192.0.2.1:53'}]}}",
             "pools.a.bounded_load: got 0.5, want 0 or at least 1",
             id="bound that lets nothing through",

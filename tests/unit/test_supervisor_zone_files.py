@@ -347,7 +347,7 @@ def test_a_worker_gives_an_image_back_as_soon_as_it_has_another(
         [zone] = files.zones
         images.map([zone.pack.name], [os.dup(zone.pack.fd)])
         zones = images.zones([zone.image])
-        images.keep([zone.image])
+        images.keep([zone.image], [zone.pack.name])
         found = zones and zones.find(b"\1a\4test\0")
         assert found
         assert ask(found, "www.a.test", "A").answer
@@ -366,7 +366,7 @@ def test_a_zone_that_did_not_change_costs_a_worker_nothing(tmp_path: Path) -> No
         images.map(list(packs), list(packs.values()))
         before, wanted = dict(images._zones), [zone.image for zone in files.zones]
         zones = images.zones(wanted)
-        images.keep(wanted)
+        images.keep(wanted, list(packs))
         assert zones
 
     kept = set(before.values()) & set(images._zones.values())

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from dnsfront.dns import wire
 from dnsfront.dns.cache import Cache
-from dnsfront.dns.entry import ODD_ERRORS, ODD_STUB, Entry, aged
+from dnsfront.dns.entry import ODD_ERRORS, ODD_STUB, Entry, aged, made
 from dnsfront.dns.forgetting import everything
 from dnsfront.ipc import stats
 from dnsfront.ipc.stats import Counter
@@ -105,6 +105,33 @@ def test_answer_of_a_zone_stays_until_it_goes() -> None:
     desk.ask_twice()
 
     assert [x.until_s for x in desk.written()] == [FOREVER]
+
+
+def test_what_may_depend_on_the_client_is_not_in_the_book() -> None:
+    desk = Desk()
+    for number in range(3):
+        put(desk.cache, address(300), name=name_of(number))
+        desk.ask_twice(name=name_of(number))
+    assert len(desk.written()) == 3
+
+    desk.keeper.withhold(lambda canonical: canonical.startswith(name_of(1)))
+    assert len(desk.written()) == 2
+    desk.ask_twice(3, name=name_of(1))
+    assert len(desk.written()) == 2
+
+    desk.keeper.withhold(None)
+    desk.ask_twice(5, name=name_of(1))
+    assert len(desk.written()) == 3
+
+
+def test_answer_by_a_rule_is_counted_and_so_not_in_the_book() -> None:
+    desk = Desk()
+    tail = tail_of(A)
+    desk.cache.put_made(made(1, NAME + tail, tail, zone_sections(), 0, rule=1))
+
+    desk.ask_twice()
+
+    assert desk.written() == []
 
 
 def test_true_type_is_told_of_types_whose_keys_are_equal() -> None:

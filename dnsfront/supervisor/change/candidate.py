@@ -6,7 +6,7 @@ before anything is touched.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,7 @@ from dnsfront.ipc.spec import (
     Listener,
     LogSettings,
     PoolSettings,
+    RuleSettings,
     UpstreamServer,
     WorkerSpec,
 )
@@ -32,6 +33,7 @@ from dnsfront.ring.qhash import hash_key
 from dnsfront.ring.table import SlotTable, build
 from dnsfront.supervisor.change.sources import Sources
 from dnsfront.supervisor.zones.files import LoadedZone, ZoneFiles
+from dnsfront.supervisor.zones.lists import LoadedList
 
 #: The transports of an address that names none.
 _PLAIN: Final = ("udp", "tcp")
@@ -43,8 +45,14 @@ class Candidate:
 
     config: Config
     zones: tuple[LoadedZone, ...]
+    lists: Mapping[Path, LoadedList]
     table: SlotTable
     sources: Sources = field(default_factory=Sources, compare=False)
+
+    @property
+    def loaded(self) -> tuple[LoadedZone | LoadedList, ...]:
+        """The zones and the lists, which a config to come may want again."""
+        return (*self.zones, *self.lists.values())
 
     @property
     def worker_names(self) -> tuple[str, ...]:
@@ -62,6 +70,24 @@ class Candidate:
             for index, x in enumerate(self.config.listen)
             for transport in _PLAIN
         )
+
+    def _rules(self) -> Iterator[RuleSettings]:
+        for number, rule in enumerate(self.config.rules, 1):
+            match = rule.match
+            names: tuple[str, ...] = ()
+            image = None
+            if match.suffixes is not None:
+                names, file = match.suffixes.names, match.suffixes.file
+                image = None if file is None else self.lists[file].image
+            yield rule.record(
+                RuleSettings,
+                number=number,
+                clients=match.clients,
+                transport=match.transport,
+                types=match.types,
+                names=names,
+                image=image,
+            )
 
     def spec(
         self,
@@ -86,6 +112,7 @@ class Candidate:
             steering=steering,
             upstreams=default,
             zones=tuple(zone.image for zone in self.zones),
+            rules=tuple(self._rules()),
             special_names=self.config.special_names.in_force,
             cache=config.cache.record(CacheSettings),
             edns=config.edns.record(EdnsSettings),
@@ -124,7 +151,7 @@ def read(
     zone_files.notice = sources.note
     config = load(path, inspect=zone_files, notice=sources.note)
     table = table_without(config, drained)
-    return Candidate(config, tuple(zone_files.zones), table, sources)
+    return Candidate(config, tuple(zone_files.zones), zone_files.lists, table, sources)
 
 
 def table_without(config: Config, drained: Collection[str]) -> SlotTable:

@@ -159,7 +159,7 @@ class Reloader:
         self._sources = Sources()
         self._sources.note(path)  # whatever goes wrong, a change of it is seen
         try:
-            self._zone_files = ZoneFiles(in_force.candidate.zones)
+            self._zone_files = ZoneFiles(in_force.candidate.loaded)
             with self._progress.show("reading config and zones"):
                 after = await notify.at_work(
                     asyncio.to_thread(

@@ -125,6 +125,10 @@ class _FrontCollector(Collector):
         yield from self._kernel_metrics()
         yield from self._kernel_cache_metrics()
         yield from self._ring_metrics()
+        lists = self.in_force.candidate.lists.values()
+        left_out = {str(x.path): x.left_out for x in lists}
+        text = "Lines of a list that say nothing of a name."
+        yield gauge("list_lines_left_out", text, "file", left_out)
         yield from self._reload_metrics()
 
     def _page_metrics(self) -> Iterator[Metric]:

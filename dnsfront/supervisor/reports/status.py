@@ -9,7 +9,7 @@ from typing import Any
 from dnsfront.config.sections.upstreams import ServerEntry
 from dnsfront.dns.names import qname_from_text
 from dnsfront.errors import ControlError, TlsError, WireError
-from dnsfront.ipc.stats import QUERIES, Counter, Upstream
+from dnsfront.ipc.stats import QUERIES, Counter, Ruled, Upstream
 from dnsfront.ring.qhash import hash_key
 from dnsfront.supervisor.change.in_force import InForce
 from dnsfront.supervisor.change.outcome import Outcome
@@ -79,6 +79,7 @@ class Reports:
             "upstreams": self._servers(),
             "pools": self._pools(),
             "forward": config.destinations,
+            "rules": self._rules(),
             "kernel": {
                 "steering": self._datapath.steering.mode,
                 "answers": (
@@ -119,6 +120,28 @@ class Reports:
             "entries": sum(word[Counter.TRANSFER_ENTRIES] for word in moved),
             "entries_sent": sum(word[Counter.TRANSFER_SENT] for word in moved),
         }
+
+    def _rules(self) -> list[dict[str, Any]]:
+        """Return what rules have decided, and what their lists hold."""
+        candidate = self._in_force.candidate
+        rules = []
+        for at, rule in enumerate(candidate.config.rules):
+            suffixes = rule.match.suffixes
+            file = None if suffixes is None else suffixes.file
+            loaded = None if file is None else candidate.lists[file]
+            rules.append(
+                {
+                    "number": at + 1,
+                    "name": rule.name or None,
+                    "action": rule.action,
+                    "hits": self._roster.tallies.sum_of(Ruled.FIRST + at),
+                    "file": None if file is None else str(file),
+                    "names": None if loaded is None else loaded.names,
+                    "lines_left_out": 0 if loaded is None else loaded.left_out,
+                    "left_out": [] if loaded is None else list(loaded.told),
+                }
+            )
+        return rules
 
     def ring(self) -> dict[str, Any]:
         """Return the shape of `dnsfront ring --json`, of the table that is in force."""

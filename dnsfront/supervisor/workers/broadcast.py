@@ -200,7 +200,7 @@ async def _configure(worker: Worker) -> Configured | Refused | None:
     if worker.process is None:
         return None
     spec = worker.spec
-    worker.share_images(spec.zones)
+    worker.share_images(spec.packs)
     spec_fd = memory.sealed("dnsfront-spec", records.to_json(spec))
     try:
         order = Configure(Descriptor(spec_fd))

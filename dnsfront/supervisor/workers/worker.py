@@ -24,7 +24,7 @@ from dnsfront.ipc.messages import (
     Start,
 )
 from dnsfront.ipc.packets import Descriptor, descriptor
-from dnsfront.ipc.spec import ListenerKey, WorkerSpec, ZoneImage
+from dnsfront.ipc.spec import ListenerKey, WorkerSpec
 from dnsfront.ipc.stats import DATAGRAM_QUERIES, Counter
 from dnsfront.kernel.layouts import described
 from dnsfront.supervisor.host.users import users
@@ -35,7 +35,7 @@ from dnsfront.supervisor.workers.state import Ended, State
 from dnsfront.supervisor.workers.surroundings import Surroundings
 from dnsfront.supervisor.workers.tally import Tally
 from dnsfront.supervisor.workers.watchdog import Vitals
-from dnsfront.supervisor.zones.files import pack_named
+from dnsfront.supervisor.zones.packs import pack_named
 
 _LOG = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ class Worker:
         self._process.send(start)
         os.close(spec_fd)
         self._shared = set()
-        self.share_images(spec.zones)
+        self.share_images(spec.packs)
         self._is_started = True
         if self._around.kernel_cache.is_on:
             self.give_book()
@@ -153,12 +153,12 @@ class Worker:
         if self._process is not None and self._is_started:
             self._process.send(self._around.kernel_cache.new_book(self.worker_id))
 
-    def share_images(self, zones: Iterable[ZoneImage]) -> None:
-        """Give the process what it needs of the memory that *zones* lie in.
+    def share_images(self, packs: Iterable[str]) -> None:
+        """Give the process what it needs of the memory *packs*.
 
-        What it has of others it gives up when it acts on the spec that names *zones*.
+        What it has of others it gives up when it acts on the spec that names these.
         """
-        wanted = {zone.pack for zone in zones}
+        wanted = set(packs)
         new = sorted(wanted - self._shared)
         self._shared = wanted
         for at in range(0, len(new), MAX_IMAGES):

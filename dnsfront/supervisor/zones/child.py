@@ -1,6 +1,6 @@
-"""The child that reads zone files and compiles them, so that nobody who serves does.
+"""The child that reads zone files and lists, so that nobody who serves does.
 
-It gets one zone after the other over a socket, and says what is wrong with it or where
+It gets one after the other over a socket, and says what is wrong with it or where
 its image lies: in a sealed memfd, which small zones share. What it takes is bounded: a
 zone that needs more memory than a zone of its size may is refused, and for time it is
 the parent that looks.
@@ -23,8 +23,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from dnsfront.dns.rules.text import read_list
 from dnsfront.dns.zones.compiling import compile_zone
-from dnsfront.errors import ZoneError
+from dnsfront.errors import ListError, ZoneError
 from dnsfront.ipc import memory
 from dnsfront.supervisor.zones.digests import digest_of
 
@@ -169,6 +170,15 @@ class _Files:
         self._before = _memory_octets()
         return self._read(self.path)
 
+    def octets(self) -> bytes:
+        """Return what a list says.
+
+        Raises:
+            ZoneError: it cannot be read.
+        """
+        self._before = _memory_octets()
+        return self._read_octets(self.path)
+
     def include(self, name: str) -> tuple[str, str]:
         """Return path and text of a file to be included.
 
@@ -199,11 +209,15 @@ class _Files:
         """What :func:`digest_of` makes of all files."""
         return digest_of(self._digests)
 
-    def _read(self, path: Path) -> str:
+    def _read_octets(self, path: Path) -> bytes:
         octets = _read(path, MAX_FILE_OCTETS - self._octets)
         self._octets += len(octets)
         self.limit = _bound_memory(self._before, self._octets)
         self._digests.append(hashlib.blake2b(octets, digest_size=16).hexdigest())
+        return octets
+
+    def _read(self, path: Path) -> str:
+        octets = self._read_octets(path)
         try:
             return octets.decode("utf-8")
         except UnicodeDecodeError as exc:
@@ -215,7 +229,7 @@ class _Files:
 def _compile(
     files: _Files, origin: str, packs: _Packs, give_way: Callable[[], object]
 ) -> dict[str, Any]:
-    """Return what became of a zone.
+    """Return what became of a zone, or of a list where there is no *origin*.
 
     Raises:
         ZoneError: it cannot be served.
@@ -223,6 +237,8 @@ def _compile(
     """
     path = files.path
     try:
+        if not origin:
+            return _compile_list(files, packs, give_way)
         pieces, records = compile_zone(
             origin, files.text(), str(path), give_way, files.include
         )
@@ -239,6 +255,30 @@ def _compile(
         "digest": files.digest,
         "included": files.included,
         "records": records,
+        "peak_kib": peak_kib,
+        **location,
+    }
+
+
+def _compile_list(
+    files: _Files, packs: _Packs, give_way: Callable[[], object]
+) -> dict[str, Any]:
+    """Return what became of a list of names.
+
+    Raises:
+        ZoneError: it cannot be used.
+    """
+    try:
+        read = read_list(files.octets(), give_way)
+    except ListError as exc:
+        raise ZoneError(f"{files.path}: {exc}") from exc
+    location = packs.add(read.writer.pieces())
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "digest": files.digest,
+        "names": read.writer.names,
+        "left_out": read.left_out,
+        "told": read.told,
         "peak_kib": peak_kib,
         **location,
     }

@@ -1,4 +1,4 @@
-"""The zone files of a config and their images, compiled by a child and kept here.
+"""The zone files and lists of a config and their images: a child compiles them.
 
 A file that says what it said before keeps its image: it is neither read by the child
 nor sent to the workers again.
@@ -6,18 +6,17 @@ nor sent to the workers again.
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import os
 import socket
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
+from dnsfront.config.document import KeyPath
 from dnsfront.config.model import Config
 from dnsfront.config.sections.section import Fault
 from dnsfront.dns.zones.image import Image
@@ -27,6 +26,8 @@ from dnsfront.ipc.channel import receive_fds
 from dnsfront.ipc.spec import ZoneImage
 from dnsfront.supervisor.host import spawning
 from dnsfront.supervisor.zones.digests import digest
+from dnsfront.supervisor.zones.lists import LoadedList, loaded_list, tell
+from dnsfront.supervisor.zones.packs import Pack
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,32 +44,8 @@ _LOOK_EVERY_S: Final = 0.5
 #: States of proc(5) in which a process waits for a processor, or for a disk.
 _WAITING_STATES: Final = "RD"
 _MAX_PACKET_OCTETS: Final = 1 << 16
-_NUMBERS: Final = itertools.count(1)
-
-
-class Pack:
-    """A sealed memfd with images; it is closed when nobody refers to it any more."""
-
-    def __init__(self, fd: int) -> None:
-        """Take over *fd*.
-
-        Raises:
-            ZoneError: somebody could still change what is in it.
-        """
-        self.fd = fd
-        self.name = str(next(_NUMBERS))
-        _PACKS[self.name] = self
-        weakref.finalize(self, os.close, fd)
-        if not memory.is_constant(fd):
-            raise ZoneError("the memory of a zone is not sealed")
-
-
-_PACKS: Final[weakref.WeakValueDictionary[str, Pack]] = weakref.WeakValueDictionary()
-
-
-def pack_named(name: str) -> Pack:
-    """Return the pack with this name, which a zone that is in use refers to."""
-    return _PACKS[name]
+#: What stands in place of an origin where a list is meant: no zone has it.
+_A_LIST: Final = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,33 +60,48 @@ class LoadedZone:
     included: tuple[Path, ...] = ()
 
 
+_Loaded = LoadedZone | LoadedList
+
+
 class ZoneFiles:
-    """Has the zone files of a config compiled and keeps those that can be served.
+    """Has the zone files and lists of a config compiled, and keeps what can be used.
 
     An instance is an inspection for `dnsfront.config.load.load`, for one config.
-    *known* are zones of before, which may still be right. `notice` is told of files
+    *known* are those of before, which may still be right. `notice` is told of files
     that zone files include before they are read. Somebody serves meanwhile, and goes
     first where there are too few processors, unless *is_urgent*.
     """
 
     def __init__(
-        self, known: Iterable[LoadedZone] = (), *, is_urgent: bool = False
+        self, known: Iterable[_Loaded] = (), *, is_urgent: bool = False
     ) -> None:
         self._niceness = 0 if is_urgent else _NICE
         self.zones: list[LoadedZone] = []
+        self.lists: dict[Path, LoadedList] = {}
         self.notice: Callable[[Path], object] = bool
-        self._known = {zone.image.origin: zone for zone in known}
+        self._known: dict[str | Path, _Loaded] = {
+            x.image.origin if isinstance(x, LoadedZone) else x.path: x for x in known
+        }
         self._child: _Child | None = None
         self._is_stopped = False
 
     def __call__(self, config: Config) -> Iterator[Fault]:
-        """Yield what is wrong with each zone file."""
-        wanted = [(zone.origin, zone.file) for zone in config.zones]
-        for index, found in enumerate(self._load(wanted)):
+        """Yield what is wrong with each zone file, and with each list."""
+        keys: list[KeyPath] = []
+        wanted: list[tuple[str, Path]] = []
+        for index, zone in enumerate(config.zones):
+            keys.append(("zones", index, "file"))
+            wanted.append((zone.origin, zone.file))
+        for index, path in config.list_files():
+            keys.append(("rules", index, "match", "suffixes", "file"))
+            wanted.append((_A_LIST, path))
+        for key, found in zip(keys, self._load(wanted), strict=True):
             if isinstance(found, LoadedZone):
                 self.zones.append(found)
+            elif isinstance(found, LoadedList):
+                self.lists[found.path] = found
             else:
-                yield Fault(("zones", index, "file"), found)
+                yield Fault(key, found)
 
     def stop(self) -> None:
         """Break off, from another thread: what is not compiled is refused."""
@@ -117,11 +109,11 @@ class ZoneFiles:
         if self._child is not None:
             self._child.kill()
 
-    def _load(self, wanted: Sequence[tuple[str, Path]]) -> list[LoadedZone | str]:
-        """Return for each of *wanted* its zone, or what is wrong with it."""
-        found: dict[int, LoadedZone | str] = {}
+    def _load(self, wanted: Sequence[tuple[str, Path]]) -> list[_Loaded | str]:
+        """Return for each of *wanted* its zone or list, or what is wrong with it."""
+        found: dict[int, _Loaded | str] = {}
         for index, (origin, path) in enumerate(wanted):
-            known = self._known.get(origin)
+            known = self._known.get(origin or path)
             if known is None:
                 continue
             for included in known.included:
@@ -132,7 +124,7 @@ class ZoneFiles:
         while todo:
             locations = self._compile(wanted, todo, found)
             for index, (location, pack) in locations.items():
-                found[index] = _loaded(wanted[index][0], location, pack)
+                found[index] = _loaded(*wanted[index], location, pack)
             # What a child had not handed over when it ended is lost.
             todo = [index for index in todo if index not in found]
         return [found[index] for index in range(len(wanted))]
@@ -141,7 +133,7 @@ class ZoneFiles:
         self,
         wanted: Sequence[tuple[str, Path]],
         todo: Sequence[int],
-        found: dict[int, LoadedZone | str],
+        found: dict[int, _Loaded | str],
     ) -> dict[int, tuple[dict[str, Any], Pack]]:
         """Have one child compile *todo*; return where the images are.
 
@@ -228,7 +220,7 @@ class _Child:
         self._process.kill()
 
     def ask(self, origin: str, path: Path) -> dict[str, Any]:
-        """Return what it says about a zone.
+        """Return what it says about a zone, or about a list.
 
         Raises:
             ZoneError: it came to an end over it, or did not come to one in time.
@@ -239,7 +231,9 @@ class _Child:
             return {"reason": f"{path}: {exc.strerror}"}
         began_at = time.monotonic()
         answer = self._say({"origin": origin, "path": str(path)}, timeout_s)
-        if "reason" not in answer:
+        if "names" in answer:
+            tell(path, answer, time.monotonic() - began_at)
+        elif "reason" not in answer:
             _LOG.info(
                 "zone_compiled origin=%s records=%d octets=%d seconds=%.2f peak_mib=%d",
                 origin, answer["records"], answer["octets"],
@@ -346,8 +340,12 @@ def _with_want(reason: str) -> str:
     return reason if "want" in reason else f"{reason}, want a zone that can be served"
 
 
-def _loaded(origin: str, location: dict[str, Any], pack: Pack) -> LoadedZone | str:
-    """Return the zone at *location* in *pack*, after a look at its head."""
+def _loaded(
+    origin: str, path: Path, location: dict[str, Any], pack: Pack
+) -> _Loaded | str:
+    """Return the zone or list at *location* in *pack*, after a look at its head."""
+    if origin == _A_LIST:
+        return loaded_list(path, location, pack)
     image = ZoneImage(
         origin, location["digest"], pack.name, location["at"], location["octets"]
     )

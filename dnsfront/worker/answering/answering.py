@@ -14,8 +14,9 @@ from dnsfront.dns.cache import Cache
 from dnsfront.dns.chain import follow
 from dnsfront.dns.destinations import Destinations, moved
 from dnsfront.dns.entry import ODD_ANY, ODD_STUB, ODD_ZONE, Entry
-from dnsfront.dns.forgetting import led_to
+from dnsfront.dns.forgetting import led_to, ruled
 from dnsfront.dns.query import error_response, parse_query
+from dnsfront.dns.rules.ruleset import RuleSet
 from dnsfront.dns.shape import Shapes
 from dnsfront.dns.zones.zone_set import ZoneSet
 from dnsfront.errors import UnknownKeyError, WireError
@@ -129,6 +130,11 @@ class Answering:
         waiter.question = query.question
         waiter.shape = shape
         waiter.received_at_ns = self.clock.now_ns
+        ruling = self.local.ruling
+        if ruling.has_personal:
+            canonical = query.qname + query.question[-4:]
+            if ruling.answer_for(canonical, waiter):
+                return
         key = query.question.lower()
         entry = self.cache.get(shape.view, key, query.question[-4:])
         if entry is not None and waiter.is_stream and entry.odd & ODD_STUB:
@@ -268,7 +274,7 @@ class Answering:
         origins = frozenset() if zones is None else zones.origins
         self.words.know(destinations, origins)
         self.local.destinations = destinations
-        is_all_forwarded = zones is None and destinations is None
+        is_all_forwarded = not self.local.tops and destinations is None
         self.forwarding.know_zones(None if is_all_forwarded else self._message)
 
     def _message(self, view: int, canonical: bytes) -> bytes | None:
@@ -307,6 +313,18 @@ class Answering:
                 self.words.answer(fetch.canonical, waiter)
 
         self.delivery.tell(fetch.waiters, tell)
+
+    def rule(self, rules: RuleSet) -> None:
+        """Answer by *rules* from now on; what is cached is the caller's to forget."""
+        self.local.rule(rules)
+        self._know_destinations()
+
+    def change_rules(self, rules: RuleSet) -> Generator[None, None, None]:
+        """Answer by *rules* from now on, and forget what they touch, step by step."""
+        before = self.local.ruling.rules
+        self.rule(rules)
+        self.reclaim()
+        yield from self.cache.flushing(ruled(before.touches, rules.touches))
 
     def change_zones(self, zones: ZoneSet | None) -> Generator[None, None, None]:
         """Answer from other *zones* from now on, and forget the cached, step by step.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dnsfront.dns.cache import Cache
-from dnsfront.dns.response import Response
+from dnsfront.dns.response import NEVER_KEPT, Response
 from dnsfront.worker.answering.delivery import Delivery
 from dnsfront.worker.answering.failures import Failures
 from dnsfront.worker.answering.local import Local
@@ -27,6 +27,8 @@ class Arrivals:
     def deliver(self, fetch: Fetch, response: Response) -> None:
         """Keep an upstream's response and send it to all who wait for it."""
         try:
+            if self._local.ruling.forbids_keeping(fetch.canonical):
+                response.ttl_s = NEVER_KEPT
             entry = self._cache.put(
                 fetch.view,
                 fetch.key,

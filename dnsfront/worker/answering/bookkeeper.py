@@ -15,6 +15,7 @@ from dnsfront.dns.entry import (
     ODD_ANY,
     ODD_ERRORS,
     ODD_ROTATES,
+    ODD_RULED,
     ODD_STUB,
     ODD_ZONE,
     Entry,
@@ -25,12 +26,15 @@ from dnsfront.kernel.book import FOREVER, OF_ZONE, Book, tag_of
 from dnsfront.ring.qhash import qname_digest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dnsfront.dns.cache import Cache
     from dnsfront.worker.process.clock import Clock
     from dnsfront.worker.process.meter import Meter
 
-#: What depends on more than the question and the view, or is not for UDP as it is.
-_NOT_FOR_THE_KERNEL: Final = ODD_ERRORS | ODD_ANY | ODD_ROTATES | ODD_STUB
+#: What depends on more than the question and the view, is not for UDP as it is, or
+#: has to be counted for the rule that made it.
+_NOT_FOR_THE_KERNEL: Final = ODD_ERRORS | ODD_ANY | ODD_ROTATES | ODD_STUB | ODD_RULED
 #: The response code, in the second octet of a response's flags.
 _RCODE: Final = 0xF
 #: Entries put into the book in one round: some tenths of a millisecond's work.
@@ -57,6 +61,18 @@ class Bookkeeper:
         #: The entry at each cell of the book.
         self._entries: list[Entry | None] = []
         self._part = 0
+        self._is_withheld: Callable[[bytes], bool] | None = None
+
+    def withhold(self, is_withheld: Callable[[bytes], bool] | None) -> None:
+        """Keep answers to the questions that *is_withheld* takes out of the book.
+
+        Who asks decides what they are answered. None withholds nothing.
+        """
+        self._is_withheld = is_withheld
+        if is_withheld is not None:
+            for entry in tuple(self._tags):
+                if is_withheld(entry.canonical):
+                    self._went(entry)
 
     def use(self, book: Book | None) -> None:
         """Keep *book* from now on, which is empty; None has the worker asked always.
@@ -132,6 +148,7 @@ class Bookkeeper:
             or entry.odd & _NOT_FOR_THE_KERNEL
             or entry.due_at <= now_s
             or not book.fits(entry.key, entry.body, entry.ttl_offsets)
+            or (self._is_withheld is not None and self._is_withheld(entry.canonical))
         ):
             return False
         tag = self._tags.get(entry)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from dnsfront.dns import edns, wire
-from dnsfront.dns.entry import ODD_ERRORS, ODD_ROTATES, Entry
+from dnsfront.dns.entry import ODD_ERRORS, ODD_ROTATES, ODD_RULED, Entry
 from dnsfront.ipc.stats import Limit, Source
 from dnsfront.worker.clients.crowds import AT_ONCE, Crowds, Tell
 from dnsfront.worker.clients.waiter import Waiter
@@ -26,8 +26,20 @@ class Delivery:
         self._meter = meter
         self._faults = faults
 
-    def send(self, waiter: Waiter, entry: Entry, source: Source) -> None:
-        """Send the cached *entry* to one client."""
+    def send(
+        self,
+        waiter: Waiter,
+        entry: Entry,
+        source: Source,
+        *,
+        is_counted: bool = False,
+    ) -> None:
+        """Send the cached *entry* to one client.
+
+        Where a rule made it, that counts, unless it *is_counted*.
+        """
+        if entry.odd & ODD_RULED and not is_counted:
+            self._meter.count_rule(entry.lifetime_s)
         self._meter.sent(entry.rcode, source, waiter.received_at_ns)
         shape = waiter.shape
         if entry.odd & ODD_ROTATES:

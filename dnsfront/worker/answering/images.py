@@ -1,17 +1,18 @@
-"""The zones' images of this worker: mapped, and shared with every other one."""
+"""The images of zones and lists: mapped, and shared with every other worker."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
 
+from dnsfront.dns.rules.names import NameList
 from dnsfront.dns.zones.authority import Zone
 from dnsfront.dns.zones.image import Image
 from dnsfront.dns.zones.special import zone_of
 from dnsfront.dns.zones.zone_set import ZoneSet
-from dnsfront.errors import ZoneError
+from dnsfront.errors import ListError, ZoneError
 from dnsfront.ipc import memory
-from dnsfront.ipc.spec import ZoneImage
+from dnsfront.ipc.spec import ListImage, ZoneImage
 
 
 class Images:
@@ -21,6 +22,7 @@ class Images:
         self._packs: dict[str, memoryview] = {}
         # Kept from spec to spec: of many zones only those that changed cost anything.
         self._zones: dict[ZoneImage, Zone] = {}
+        self._lists: dict[ListImage, NameList] = {}
 
     def map(self, names: Sequence[str], fds: Sequence[int]) -> None:
         """Map *fds*, which have these *names*; the cost does not grow with the size."""
@@ -28,9 +30,9 @@ class Images:
             self._packs[name] = memoryview(memory.constant(fd))
             os.close(fd)
 
-    def are_missing(self, wanted: Collection[ZoneImage]) -> bool:
-        """Return whether memory that the images *wanted* lie in has not come yet."""
-        return any(image.pack not in self._packs for image in wanted)
+    def are_missing(self, packs: Collection[str]) -> bool:
+        """Return whether memory of these names has not come yet."""
+        return any(name not in self._packs for name in packs)
 
     def zones(
         self, wanted: Collection[ZoneImage], special: Sequence[str] = ()
@@ -51,11 +53,25 @@ class Images:
         made = [zone_of(name) for name in special]
         return ZoneSet([*made, *(self._zones[image] for image in wanted)])
 
-    def keep(self, wanted: Collection[ZoneImage]) -> None:
-        """Give up what holds none of the images *wanted*."""
-        names = {image.pack for image in wanted}
-        self._packs = {k: v for k, v in self._packs.items() if k in names}
-        self._zones = {image: self._zones[image] for image in wanted}
+    def names(self, image: ListImage) -> NameList:
+        """Return the list of names in *image*.
+
+        Raises:
+            ListError: it is missing, or of another version.
+        """
+        if image not in self._lists:
+            octets = self._packs.get(image.pack)
+            if octets is None:
+                raise ListError("the image of a list did not come")
+            octets = octets[image.at : image.at + image.octets]
+            self._lists[image] = NameList(octets)
+        return self._lists[image]
+
+    def keep(self, zones: Collection[ZoneImage], packs: Collection[str]) -> None:
+        """Give up all memory but *packs*, in which the images of *zones* lie."""
+        self._packs = {k: v for k, v in self._packs.items() if k in packs}
+        self._zones = {image: self._zones[image] for image in zones}
+        self._lists = {k: v for k, v in self._lists.items() if k.pack in packs}
 
     def _zone(self, image: ZoneImage) -> Zone:
         memory = self._packs.get(image.pack)

@@ -12,6 +12,7 @@ from dnsfront.dns import wire
 from dnsfront.dns.cache import Cache
 from dnsfront.dns.destinations import Destinations
 from dnsfront.dns.entry import Entry
+from dnsfront.dns.rules.ruleset import RuleSet
 from dnsfront.dns.sections import Sections
 from dnsfront.dns.zones.authority import Zone
 from dnsfront.dns.zones.records import DS
@@ -19,6 +20,7 @@ from dnsfront.dns.zones.zone_set import ZoneSet
 from dnsfront.ipc.stats import Source
 from dnsfront.worker.answering.delivery import Delivery
 from dnsfront.worker.answering.finishing import Finishing
+from dnsfront.worker.answering.ruling import Ruling
 from dnsfront.worker.clients.waiter import Waiter
 from dnsfront.worker.process.clock import Clock
 from dnsfront.worker.process.faults import Faults
@@ -65,6 +67,7 @@ class Local:
         self.destinations: Destinations | None = None
         self.tops: tuple[bytes, ...] = ()
         self.identity: dict[bytes, bytes] = {}
+        self.ruling = Ruling(cache, delivery, clock=clock, meter=meter)
         self._cache = cache
         self._delivery = delivery
         self._finishing: Finishing | None = None
@@ -80,13 +83,25 @@ class Local:
         """
         self.zones = zones
         self._finishing = finishing
-        self.tops = () if zones is None else zones.tops
-        is_local = None if zones is None else self.has_zone_for
-        self._cache.know_zones(is_local, self.tops)
+        self._know_tops()
+
+    def rule(self, rules: RuleSet) -> None:
+        """Answer by *rules* from now on, ahead of any zone."""
+        self.ruling.use(rules)
+        self._know_tops()
+
+    def _know_tops(self) -> None:
+        self.tops = () if self.zones is None else self.zones.tops
+        if self.ruling.has_general:
+            self.tops = (b"\0",)
+        self._cache.know_zones(self.has_zone_for if self.tops else None, self.tops)
 
     def has_zone_for(self, view: int, canonical: bytes) -> bool:
-        """Return whether a zone of ours answers a question, or begins to."""
-        return self._answering_zone(view, canonical) is not None
+        """Return whether a rule or a zone of ours answers a question, or begins to."""
+        return (
+            self.ruling.answers(canonical)
+            or self._answering_zone(view, canonical) is not None
+        )
 
     def _answering_zone(self, view: int, canonical: bytes) -> Zone | None:
         """Return the zone that answers a question in a view.
@@ -147,10 +162,13 @@ class Local:
         )
 
     def message(self, view: int, canonical: bytes) -> bytes | None:
-        """Return what a zone of ours says to a question, None where no zone is asked.
+        """Return what is said here to a question, None where neither rule nor zone is.
 
         It is a whole message, with an id of 0.
         """
+        said = self.ruling.message(canonical)
+        if said is not None:
+            return said
         zone = self._answering_zone(view, canonical)
         if zone is None:
             return None
@@ -168,6 +186,8 @@ class Local:
         tail = canonical[-4:]
         if tail[2:] != _IN or int.from_bytes(tail[:2], "big") in _META_TYPES:
             self._tell_identity(canonical, waiter)
+            return True
+        if self.ruling.has_general and self.ruling.answer(canonical, key, waiter):
             return True
         view = waiter.shape.view
         zone = self._answering_zone(view, canonical)

@@ -7,6 +7,7 @@ Transports ask, and act on the verdict; what it rests on is below, now
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Final
 
 from dnsfront.ipc.spec import AccessSettings
@@ -17,9 +18,13 @@ MAX_REMEMBERED: Final = 65536
 
 
 class Verdict(enum.Enum):
-    """What becomes of a client's query; one that is dropped gets no response."""
+    """What becomes of a client's query; one that is dropped gets no response.
+
+    One for rules to look at is served if they leave it alone.
+    """
 
     SERVE = enum.auto()
+    RULE = enum.auto()
     REFUSE = enum.auto()
     DROP = enum.auto()
 
@@ -50,6 +55,7 @@ class Gate:
     def __init__(self, settings: AccessSettings) -> None:
         self._access = AccessList(settings.allow)
         self._denial = _DENIALS[settings.deny]
+        self._is_ruled: Callable[[bytes], bool] | None = None
         self.served: set[bytes] = set()
 
     def replace(self, settings: AccessSettings) -> None:
@@ -57,6 +63,18 @@ class Gate:
         self._access.replace(settings.allow)
         self._denial = _DENIALS[settings.deny]
         self.served.clear()
+
+    def rule(self, is_ruled: Callable[[bytes], bool] | None) -> None:
+        """Have rules look at the queries of clients that *is_ruled* takes, from now on.
+
+        None has them look at nobody's.
+        """
+        self._is_ruled = is_ruled
+        self.served.clear()
+
+    def lets_in(self, packed: bytes) -> bool:
+        """Return whether the client at *packed* may connect."""
+        return self.verdict(packed) in (Verdict.SERVE, Verdict.RULE)
 
     def verdict(self, packed: bytes) -> Verdict:
         """Return what becomes of the queries of the client at *packed*.
@@ -68,6 +86,8 @@ class Gate:
             return Verdict.SERVE
         if not self._access.allows(packed):
             return self._denial
+        if self._is_ruled is not None and self._is_ruled(packed):
+            return Verdict.RULE
         if len(served) >= MAX_REMEMBERED:
             served.clear()
         served.add(packed)

@@ -37,6 +37,10 @@ class Waiter:
         """Return what the client is counted under, nothing if that is not known."""
         return b""
 
+    def address(self) -> bytes:
+        """Return the packed address of the client, nothing if that is not known."""
+        return b""
+
     def is_wanted(self) -> bool:
         """Return whether a response is of use, as far as is known."""
         return True

@@ -6,16 +6,19 @@ import os
 
 from dnsfront import logs
 from dnsfront.dns.cache import Cache
+from dnsfront.dns.rules.ruleset import RuleSet
 from dnsfront.dns.shape import Shapes
 from dnsfront.errors import DnsfrontError
 from dnsfront.ipc import memory, records
 from dnsfront.ipc.messages import Configure, Configured, MapImages, Refused
 from dnsfront.ipc.spec import WorkerSpec
 from dnsfront.worker.answering.answering import Answering
+from dnsfront.worker.answering.bookkeeper import Bookkeeper
 from dnsfront.worker.answering.failures import Failures
 from dnsfront.worker.answering.identity import identity_records
 from dnsfront.worker.answering.images import Images
 from dnsfront.worker.answering.local import Local
+from dnsfront.worker.answering.ruling import rules_of
 from dnsfront.worker.clients.gate import Gate
 from dnsfront.worker.orders.orders import MAX_REASON, Orders, Pieces
 from dnsfront.worker.process import descriptors
@@ -41,6 +44,7 @@ class ConfigOrders:
         local: Local,
         failures: Failures,
         answering: Answering,
+        bookkeeper: Bookkeeper,
         gate: Gate,
         streams: Streams,
         free: int,
@@ -54,6 +58,7 @@ class ConfigOrders:
         self._local = local
         self._failures = failures
         self._answering = answering
+        self._bookkeeper = bookkeeper
         self._gate = gate
         self._streams = streams
         self._free = free
@@ -71,8 +76,9 @@ class ConfigOrders:
         os.close(order.spec_fd)
         try:
             zones = self._images.zones(spec.zones, spec.special_names)
+            rules = rules_of(spec.rules, self._images.names)
         except DnsfrontError as exc:
-            self._images.keep(self._spec.zones)
+            self._images.keep(self._spec.zones, self._spec.packs)
             return Refused(str(exc)[:MAX_REASON])
         before, self._spec = self._spec, spec
         logs.set_level(spec.log.level)
@@ -85,8 +91,11 @@ class ConfigOrders:
             self._failures.forget()
             if spec.forward != before.forward:
                 yield from self._answering.redirect(destinations)
+        self._images.keep(spec.zones, spec.packs)
+        if spec.rules != before.rules:
+            look(self._gate, self._bookkeeper, rules)
+            yield from self._answering.change_rules(rules)
         if _has_other_zones(before, spec):
-            self._images.keep(spec.zones)
             yield from self._answering.change_zones(zones)
         if spec.cache.max_ttl_s < before.cache.max_ttl_s:
             yield from self._cache.shortening(self._clock.now_s)
@@ -117,6 +126,12 @@ def _has_servers(spec: WorkerSpec) -> bool:
 
 def _forwarded(spec: WorkerSpec) -> tuple[object, ...]:
     return spec.upstreams, spec.pools, spec.forward, spec.edns
+
+
+def look(gate: Gate, bookkeeper: Bookkeeper, rules: RuleSet) -> None:
+    """Have *rules* look at the queries that they may answer for one client alone."""
+    gate.rule(rules.is_client if rules.has_personal else None)
+    bookkeeper.withhold(rules.withholds if rules.has_personal else None)
 
 
 def identify(shapes: Shapes, local: Local, spec: WorkerSpec) -> None:

@@ -11,6 +11,7 @@ from dnsfront.ipc.stats import (
     RCODES,
     Counter,
     Rcode,
+    Ruled,
     Source,
     Upstream,
     upstream_at,
@@ -21,6 +22,7 @@ _BOUNDS_NS: Final = tuple(round(bound * 1e9) for bound in BUCKET_BOUNDS_S)
 _FASTEST_NS: Final = _BOUNDS_NS[0]
 # Plain numbers: looking a member of an Enum up costs as much as counting.
 _RCODE_0: Final = int(Rcode.FIRST)
+_RULE_1: Final = int(Ruled.FIRST)
 _REQUESTS: Final = int(Counter.CACHE_REQUESTS)
 _HITS: Final = int(Counter.CACHE_HITS)
 _HIT: Final = int(Source.HIT)
@@ -55,6 +57,10 @@ class Meter:
     def count_rcode(self, rcode: int, amount: int = 1) -> None:
         """Count responses with *rcode*; what has no word of its own is OTHER."""
         self.words[_RCODE_0 + min(rcode, _OTHER)] += amount
+
+    def count_rule(self, number: int) -> None:
+        """Count a query that the rule with this *number* decided, from 1."""
+        self.words[_RULE_1 + number - 1] += 1
 
     def hits(self, amount: int, duration_ns: int) -> None:
         """Count *amount* responses out of the cache that took so long each."""

@@ -51,6 +51,10 @@ class FramedWaiter(Waiter):
         """Return what the connection is counted under."""
         return self._connection.client
 
+    def address(self) -> bytes:
+        """Return the packed address of the client."""
+        return self._connection.address
+
     def respond(self, message: bytes) -> None:
         """Write *message* behind its length, in one go (RFC 7766, 8)."""
         self._connection.answered(self, message)

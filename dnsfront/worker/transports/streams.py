@@ -21,7 +21,7 @@ from typing import Final
 from dnsfront.ipc.spec import Limits
 from dnsfront.ipc.stats import Limit
 from dnsfront.worker.answering.answering import Answering
-from dnsfront.worker.clients.gate import Gate, Verdict
+from dnsfront.worker.clients.gate import Gate
 from dnsfront.worker.peers.handover import Peers
 from dnsfront.worker.process.reactor import Reactor
 from dnsfront.worker.transports.connection import Connection
@@ -173,7 +173,7 @@ class Streams:
     def keep_out(self, gate: Gate) -> None:
         """Close the connections of clients that are not served any more."""
         for connection in list(self._by_fd.values()):
-            if gate.verdict(connection.address) is not Verdict.SERVE:
+            if not gate.lets_in(connection.address):
                 connection.close()
 
     def expire(self, now_ns: int) -> None:

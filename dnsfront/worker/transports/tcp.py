@@ -8,7 +8,7 @@ from typing import Final
 
 from dnsfront.ipc.spec import Listener
 from dnsfront.ipc.stats import Counter
-from dnsfront.worker.clients.gate import Gate, Verdict, client_of
+from dnsfront.worker.clients.gate import Gate, client_of
 from dnsfront.worker.transports.framed import FramedConnection
 from dnsfront.worker.transports.listener import OpenListener
 from dnsfront.worker.transports.streams import Streams
@@ -62,7 +62,7 @@ class TcpListener(OpenListener):
         meter = streams.answering.meter
         packed = socket.inet_pton(sock.family, host.partition("%")[0])
         client = client_of(packed)
-        is_served = self._gate.verdict(packed) is Verdict.SERVE
+        is_served = self._gate.lets_in(packed)
         if not is_served or not streams.has_room(client):
             meter.count(Counter.TCP_REFUSED)
             sock.close()

@@ -16,6 +16,7 @@ from dnsfront.dns.entry import (
     ODD_ANY,
     ODD_ERRORS,
     ODD_ROTATES,
+    ODD_RULED,
     ODD_TAIL,
     ODD_ZONE,
 )
@@ -77,6 +78,11 @@ class UdpWaiter(Waiter):
         """Return the IPv4 address of the client, or the /64 of its IPv6 address."""
         address = self._address
         return address[8:16] if len(address) > 16 else address[4:8]
+
+    def address(self) -> bytes:
+        """Return the packed address of the client."""
+        address = self._address
+        return address[8:24] if len(address) > 16 else address[4:8]
 
     def respond(self, message: bytes) -> None:
         """Queue *message*; it leaves at the end of the round."""
@@ -235,6 +241,8 @@ class UdpListener(OpenListener):
                             continue
                         if odd & ODD_ZONE:
                             zone_hits += 1
+                            if odd & ODD_RULED:
+                                answering.meter.count_rule(entry.lifetime_s)
                         if odd & ODD_ROTATES:
                             entry.rotate()
                         if odd & ODD_ERRORS:
@@ -299,13 +307,16 @@ class UdpListener(OpenListener):
         """Return the refusal for a client that is not served, empty if none is due.
 
         None is where it gets no response, and where its query had to be parsed, so that
-        the refusal has been queued.
+        the refusal has been queued. A client that rules look at is answered there.
         """
         answering = self._answering
         if verdict is Verdict.DROP:
             answering.meter.count(Counter.IGNORED_DENIED)
             return b""
         octets = self._received.datagram(i)
+        if verdict is Verdict.RULE:
+            answering.query(octets, self._waiter(i))
+            return b""
         refusal = answering.shapes.refusal(octets)
         if not refusal:
             answering.refuse(octets, self._waiter(i))
