@@ -38,6 +38,7 @@ def main() -> int:
         only=arguments.only,
         edns=arguments.edns,
         pin=arguments.pin,
+        workers=(1, 4) if arguments.quick else (1, 4, 16),
     )
     for number in _ENDING:
         signal.signal(number, _interrupt)

@@ -40,6 +40,8 @@ class Settings:
     pin: bool
     #: Another commit, which is built, to be measured in the same rounds.
     against: str | None = None
+    #: Of the front end, at fixed rates.
+    workers: Sequence[int] = (1, 4, 16)
 
 
 class Lab:

@@ -19,7 +19,6 @@ from tests.bench.server import Server
 
 #: Queries a second.
 RATES: Final = (500, 2_000, 10_000, 40_000)
-WORKERS: Final = (1, 4)
 #: What a row at rest has in place of a rate.
 IDLE: Final = 0
 
@@ -29,7 +28,7 @@ _ZIPF: Final = "1.0"
 def measure(lab: Lab) -> list[Round]:
     """Return the rounds of all rates; servers of one number of workers run at once."""
     rounds: list[Round] = []
-    for workers in WORKERS:
+    for workers in lab.settings.workers:
         with lab.servers(_peers(lab, workers), reflector=False) as servers:
             lab.say(f"rates: filling the caches, {workers} workers")
             for server in servers:
