@@ -6,8 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from dnsfront.cli.main import DEFAULT_CONFIG
 from dnsfront.cli.output import print_json
@@ -21,7 +22,12 @@ from dnsfront.errors import InputError, RingError, UsageError
 from dnsfront.ring.placement import Member
 from dnsfront.ring.qhash import hash_key
 from dnsfront.ring.table import SlotTable, build
-from dnsfront.simulation.captures import AskedServer, is_capture, read_capture
+from dnsfront.simulation.captures import (
+    MAGIC_OCTETS,
+    AskedServer,
+    is_capture,
+    read_capture,
+)
 from dnsfront.simulation.hosts import Host
 from dnsfront.simulation.kernel import KernelSettings
 from dnsfront.simulation.names import read_names
@@ -171,7 +177,9 @@ def _traffic(arguments: argparse.Namespace, udp_size: int) -> Traffic:
     name: str = arguments.file
     try:
         if name == "-":
-            traffic = _read("standard input", sys.stdin.buffer, arguments, udp_size)
+            stdin = sys.stdin.buffer
+            assert isinstance(stdin, BufferedReader)
+            traffic = _read("standard input", stdin, arguments, udp_size)
         else:
             with Path(name).open("rb") as file:
                 traffic = _read(name, file, arguments, udp_size)
@@ -184,11 +192,9 @@ def _traffic(arguments: argparse.Namespace, udp_size: int) -> Traffic:
 
 
 def _read(
-    name: str, file: IO[bytes], arguments: argparse.Namespace, udp_size: int
+    name: str, file: BufferedReader, arguments: argparse.Namespace, udp_size: int
 ) -> Traffic:
-    beginning = file.read(4)
-    if is_capture(beginning):
-        file.seek(0)
+    if is_capture(file.peek(MAGIC_OCTETS)):
         return read_capture(
             name,
             file,
@@ -200,7 +206,7 @@ def _read(
             size_octets=arguments.size,
             seed=arguments.seed,
         )
-    lines = (beginning + file.read()).splitlines()
+    lines = file.read().splitlines()
     return read_names(
         name,
         lines,

@@ -44,11 +44,15 @@ def not_negative(text: str) -> float:
     return number
 
 
+#: Four thousand million queries at this rate take more than a hundred thousand years.
+_LEAST_RATE: Final = 0.001
+
+
 def rate(text: str) -> float:
     """Return how often something happens in a second."""
     number = _float(text)
-    if not 0 < number < math.inf:
-        raise _mistaken(text, "a number over 0")
+    if not _LEAST_RATE <= number < math.inf:
+        raise _mistaken(text, "a number of 0.001 or more")
     return number
 
 

@@ -11,8 +11,9 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
+from io import BufferedReader
 from ipaddress import ip_address
-from typing import IO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import dpkt
 
@@ -29,11 +30,12 @@ from dnsfront.simulation.traffic import (
     made_up_response,
 )
 
-#: How captures begin: PCAP with both orders of octets and both units of time, PCAPNG.
+#: How a PCAP begins, with both orders of octets and both units of time, and a PCAPNG.
 _MAGICS: Final = {
-    bytes.fromhex(magic)
-    for magic in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "0a0d0d0a")
+    bytes.fromhex(magic) for magic in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1")
 }
+_MAGIC_OF_NEXT_GENERATION: Final = bytes.fromhex("0a0d0d0a")
+MAGIC_OCTETS: Final = 4
 #: What a packet begins with, by the number of the link's type (tcpdump.org).
 _LINKS: Final[dict[int, Callable[[bytes], dpkt.Packet]]] = {
     0: dpkt.loopback.Loopback,
@@ -69,13 +71,14 @@ class _Datagram(NamedTuple):
 
 
 def is_capture(beginning: bytes) -> bool:
-    """Return whether a file with this *beginning* of four octets is a capture."""
-    return beginning in _MAGICS
+    """Return whether a file is a capture, by its first four octets or more."""
+    magic = beginning[:MAGIC_OCTETS]
+    return magic in _MAGICS or magic == _MAGIC_OF_NEXT_GENERATION
 
 
 def read_capture(
     path: str,
-    file: IO[bytes],
+    file: BufferedReader,
     *,
     server: AskedServer,
     udp_size: int,
@@ -200,12 +203,14 @@ class _Reading:
 
 
 def _datagrams(
-    path: str, file: IO[bytes], port: int, left_out: Counter[str]
+    path: str, file: BufferedReader, port: int, left_out: Counter[str]
 ) -> Iterator[_Datagram]:
     """Yield the datagrams from and to *port*, and count what else there is."""
     read, first_at = 0, 0.0
     try:
-        reader = dpkt.pcap.UniversalReader(file)
+        # What comes through a pipe cannot be gone back in, as a reader for both would.
+        is_next = file.peek(MAGIC_OCTETS)[:MAGIC_OCTETS] == _MAGIC_OF_NEXT_GENERATION
+        reader = (dpkt.pcapng.Reader if is_next else dpkt.pcap.Reader)(file)
         link = reader.datalink()
         if link not in _LINKS and link not in _RAW_LINKS:
             wanted = "Ethernet, loopback, Linux cooked or raw IP"

@@ -21,6 +21,8 @@ from dnsfront.simulation.traffic import (
 
 _WANTED: Final = "want NAME [TYPE], like www.example.test AAAA"
 _MAX_SHOWN: Final = 60
+#: A name with every octet escaped takes 1,020.
+_MAX_OCTETS: Final = 1100
 
 
 def read_names(
@@ -74,7 +76,7 @@ def _parts(text: bytes) -> tuple[bytes, int]:
         words = text.decode("ascii").split()
     except UnicodeDecodeError as exc:
         raise ValueError(f"got {_shown(text)}, which is not ASCII; {_WANTED}") from exc
-    if len(words) > 2:
+    if len(words) > 2 or len(text) > _MAX_OCTETS:
         raise ValueError(f"got {_shown(text)}, {_WANTED}")
     qname = qname_from_text(words[0])
     return qname, type_from_text(words[1]) if len(words) > 1 else wire.A

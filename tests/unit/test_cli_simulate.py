@@ -4,6 +4,7 @@ import io
 import json
 import os
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -153,10 +154,37 @@ def test_equal_seeds_give_equal_figures(
 def test_names_come_from_standard_input(
     config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stream = io.TextIOWrapper(io.BytesIO(b"a.test\nb.test MX\n"))
+    stream = io.TextIOWrapper(io.BufferedReader(io.BytesIO(b"a.test\nb.test MX\n")))
     monkeypatch.setattr("sys.stdin", stream)
 
     assert simulated(capsys, "-", "-c", str(config))["questions"] == 2
+
+
+@pytest.mark.parametrize("suffix", [".pcap", ".pcapng"])
+def test_a_capture_comes_through_a_pipe(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    capture = captured(tmp_path / f"capture{suffix}", [(1000.5, datagram(query()))])
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(
+        target=lambda: pipe.write_bytes(Path(capture).read_bytes())
+    )
+    writer.start()
+
+    found = simulated(capsys, str(pipe), "-c", str(config))
+
+    writer.join()
+    assert found["queries"] == 1
+
+
+def test_what_is_no_name_is_not_shown_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "names"
+    path.write_bytes(b"x" * 30_000_000)
+
+    assert len(refused(capsys, str(path), code=os.EX_DATAERR)) < 300
 
 
 def test_without_a_config_the_defaults_serve(
@@ -310,7 +338,7 @@ def test_a_capture_without_queries_is_named(
         (["--queries", "-1"], 'got "-1", want a whole number from 1 to'),
         (["--zipf", "1"], "got --zipf without --queries"),
         (["--zipf", "nan", "--queries", "1"], 'got "nan", want a number from 0 on'),
-        (["--rate", "0"], 'got "0", want a number over 0'),
+        (["--rate", "0"], 'got "0", want a number of 0.001 or more'),
         (["--ttl", "5"], 'got "5", want a whole number with its unit'),
         (["--size", "1 kB"], 'got "1 kB", want a whole number with its unit'),
         (["--kernel-answer", "2KiB"], "got 2048B, want a size from 512B to 1232B"),
