@@ -9,7 +9,7 @@ C_SOURCES := $(wildcard kern/*.c kern/*.h dnsfront/worker/process/*.c)
 CLANG_FORMAT := clang-format --style=file:kern/.clang-format
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-bench compiled run test test-unit test-kern test-system test-compiled test-systemd check fmt objects bench bench-scale soak fuzz clean help
+.PHONY: setup setup-bench compiled run test test-unit test-kern test-system guesses test-compiled test-systemd check fmt objects bench bench-scale soak fuzz clean help
 
 setup: ## install what is missing: Debian packages (as root) and .venv
 	@deploy/setup.sh
@@ -40,6 +40,9 @@ test-kern: setup ## the kernel programs, in private network namespaces
 
 test-system: setup ## the whole front end, with real peers
 	@$(PYTEST) tests/system
+
+guesses: ## 100,000 forged answers, of which none may land
+	@GUESSES=100000 $(PYTEST) tests/unit/test_worker_upstream_guesses.py
 
 test-compiled: compiled ## unit and system tests against the installed, compiled form
 	@tests/compiled.sh

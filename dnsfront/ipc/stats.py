@@ -313,6 +313,11 @@ class Upstream(Word):
         "Queries sent over TCP as well, for nothing came over UDP.",
         _UPSTREAM,
     )
+    FORGED = Metric(
+        "upstream_forged",
+        "Questions asked over TCP, for responses with wrong ids came to them.",
+        _UPSTREAM,
+    )
     TLS_HANDSHAKES = Metric(
         "upstream_tls_handshakes",
         "TLS handshakes: full; resumed; or failed, for a certificate that is expired, "

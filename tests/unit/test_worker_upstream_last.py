@@ -27,6 +27,7 @@ class Stream:
     def __init__(self, rig: Rig, upstream: FakeUpstream) -> None:
         self._rig, self._upstream = rig, upstream
         self._connections: list[tuple[socket.socket, bytearray]] = []
+        self._asked: dict[int, socket.socket] = {}
 
     def accept(self) -> int:
         """Take the connections that came; return how many there are in all."""
@@ -49,6 +50,7 @@ class Stream:
                 while len(octets) >= 2:
                     end = 2 + int.from_bytes(octets[:2], "big")
                     found.append(dns.message.from_wire(bytes(octets[2:end])))
+                    self._asked[id(found[-1])] = connection
                     del octets[:end]
             return len(found) >= count
 
@@ -58,7 +60,7 @@ class Stream:
 
     def answer(self, query: dns.message.Message, *records: str, **said: int) -> None:
         octets = said_to(query, *records, **said).to_wire()
-        self._connections[-1][0].sendall(len(octets).to_bytes(2, "big") + octets)
+        self._asked[id(query)].sendall(len(octets).to_bytes(2, "big") + octets)
 
     def close(self) -> None:
         for connection, _octets in self._connections:

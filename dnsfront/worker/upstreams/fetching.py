@@ -13,7 +13,7 @@ from typing import Final
 from dnsfront.dns import wire
 from dnsfront.dns.response import NEVER_KEPT, Response, parse_response
 from dnsfront.errors import TooManyRecordsError, WireError
-from dnsfront.ipc.stats import Limit
+from dnsfront.ipc.stats import Limit, Upstream
 from dnsfront.worker.process.batch import COMPACT, ReceiveBatch
 from dnsfront.worker.process.calls import HEADER_WORDS
 from dnsfront.worker.process.faults import Faults
@@ -21,6 +21,7 @@ from dnsfront.worker.process.meter import Meter
 from dnsfront.worker.process.reactor import Reactor
 from dnsfront.worker.upstreams.aliases import lead_of
 from dnsfront.worker.upstreams.fetch import Fetch, Port
+from dnsfront.worker.upstreams.near_misses import NearMisses
 from dnsfront.worker.upstreams.outcomes import Outcomes
 from dnsfront.worker.upstreams.pending import Pending
 from dnsfront.worker.upstreams.ports import Ports
@@ -87,6 +88,7 @@ class Fetching:
         self._ports = self.sending.ports
         self._unheard: deque[tuple[Fetch, int]] = deque()
         self._received = ReceiveBatch()
+        self._near_misses = NearMisses(pending.under_way)
 
     def begin(self, fetch: Fetch) -> None:
         """Ask the next server, at the end of this round."""
@@ -123,6 +125,7 @@ class Fetching:
             if fetch is None or not (
                 is_response(octets, fetch.asked) or is_bare_about(fetch, port, octets)
             ):
+                self._beware(port, octets)
                 continue
             del pending[identity]
             if server is fetch.server:
@@ -139,6 +142,13 @@ class Fetching:
         if timed is not None:
             took_ns = port.heard_ns - timed.sent_at_ns
             server.round_trip.took(took_ns, is_repeated=timed.repeats > 0)
+
+    def _beware(self, port: Port, octets: bytes) -> None:
+        """Believe nothing over UDP any more where somebody guesses at an id."""
+        fetch = self._near_misses.aim_of(port, octets)
+        if fetch is not None and fetch.abandon_tcp is None:
+            self._meter.upstream_count(fetch.server.index, Upstream.FORGED)
+            self._ask_over_tcp(fetch)
 
     def _survive(self, fetch: Fetch) -> None:
         """Give *fetch* up for the exception at hand; the others go on."""
@@ -250,10 +260,9 @@ class Fetching:
         With a part of the chain, clients would take it for all there is.
         """
         self._meter.count(Limit.ALIASES)
+        fetch.failed_rcode, fetch.error, fetch.errors = wire.SERVFAIL, None, b""
         self.finish(fetch)
-        outcomes, rcode = self._outcomes, wire.SERVFAIL
-        outcomes.remember_failure(fetch.view, fetch.canonical, rcode, b"")
-        outcomes.fail(fetch.entry, fetch.waiters, rcode, None, b"")
+        self._outcomes.give_up(fetch)
 
     def _refused(self, fetch: Fetch, server: Server, response: Response) -> None:
         """Go on without *server*, which could not say."""
@@ -280,11 +289,7 @@ class Fetching:
 
     def _take_stream(self, fetch: Fetch, octets: bytes | None) -> None:
         """Take the response of its server over TCP or TLS, or go on without it."""
-        server = fetch.server
-        if octets is not None and self.sending.is_over_tls(server):
-            took_ns = self._clock.now_ns - fetch.sent_at_ns
-            server.round_trip.took(took_ns, is_repeated=False)
-        if octets is None or not self._use_stream(fetch, server, octets):
+        if octets is None or not self._use_stream(fetch, fetch.server, octets):
             self.fail(fetch)
 
     def _ask_over_tcp_too(self, fetch: Fetch) -> None:
@@ -332,16 +337,10 @@ class Fetching:
             fetch.hang_up()
             self.begin(fetch)
         elif act is Act.GIVE_UP:
-            self._give_up(fetch)
+            self.finish(fetch)
+            self._outcomes.give_up(fetch)
         if step.is_over_tcp and not fetch.is_done and fetch.abandon_tcp is None:
             self._ask_over_tcp_too(fetch)
-
-    def _give_up(self, fetch: Fetch) -> None:
-        """Answer all who wait with the failure, and remember it."""
-        self.finish(fetch)
-        outcomes, rcode, errors = self._outcomes, fetch.failed_rcode, fetch.errors
-        outcomes.remember_failure(fetch.view, fetch.canonical, rcode, errors)
-        outcomes.fail(fetch.entry, fetch.waiters, rcode, fetch.error, errors)
 
     def asked_again(self, fetch: Fetch) -> None:
         """Repeat the query of *fetch* for a client's sake, if it is time for that."""

@@ -35,5 +35,12 @@ class Outcomes:
     remember_failure: Callable[[int, bytes, int, bytes], None]
     to_be_told: Callable[[], int]
     local_message: LocalMessage | None = None
+
+    def give_up(self, fetch: Fetch) -> None:
+        """Answer all who wait with the failure of *fetch*, and remember it."""
+        rcode, errors = fetch.failed_rcode, fetch.errors
+        self.remember_failure(fetch.view, fetch.canonical, rcode, errors)
+        self.fail(fetch.entry, fetch.waiters, rcode, fetch.error, errors)
+
     is_elsewhere: Callable[[bytes, bytes], bool] | None = None
     ask_elsewhere: Callable[[Fetch, bytes], bool] | None = None

@@ -91,7 +91,7 @@ class Sending:
         links, unsent = ports.links, []
         for fetch in batch:
             fetch.sent_at_ns = now_ns
-            done = partial(self._take, fetch)
+            done = partial(self._take_measured, fetch)
             try:
                 exchange = links.ask(padded_message(fetch), done, now_ns)
             except OSError:
@@ -100,6 +100,12 @@ class Sending:
                 fetch.abandon_tcp = exchange.abandon
         links.push()
         return unsent
+
+    def _take_measured(self, fetch: Fetch, octets: bytes | None) -> None:
+        if octets is not None:
+            took_ns = self._clock.now_ns - fetch.sent_at_ns
+            fetch.server.round_trip.took(took_ns, is_repeated=False)
+        self._take(fetch, octets)
 
     def repeat(self, fetch: Fetch, *, is_new_try: bool) -> None:
         """Send the query of *fetch* to its server once more."""
@@ -110,10 +116,6 @@ class Sending:
             self._meter.upstream_count(server.index, Upstream.RETRANSMISSIONS)
         if not self.ports[server.position].repeat(fetch, self._clock.now_ns):
             self._fail(fetch)
-
-    def is_over_tls(self, server: Server) -> bool:
-        """Return whether *server* is asked over TLS."""
-        return self.ports[server.position].is_tls
 
     def ask_over_tcp(self, fetch: Fetch) -> bool:
         """Ask its server over TCP; return whether there is a connection for it."""
