@@ -75,10 +75,12 @@ class Nsd:
             return socket.create_connection(address, 5)
         return None
 
-    def ask(self, qname: str, rdtype: str) -> bytes:
+    def ask(self, qname: str, rdtype: str, *, is_dnssec_ok: bool = False) -> bytes:
         """Return the response, as it came over TCP."""
         assert self._stream is not None
-        query = dns.message.make_query(qname, rdtype).to_wire()
+        query = dns.message.make_query(
+            qname, rdtype, want_dnssec=is_dnssec_ok
+        ).to_wire()
         self._stream.sendall(struct.pack("!H", len(query)) + query)
         (size,) = struct.unpack("!H", self._take(2))
         return self._take(size)

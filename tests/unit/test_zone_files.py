@@ -208,7 +208,7 @@ LONG_NAME = ".".join(["a" * 60] * 4)
         pytest.param(f"{HEAD}a DNAME b\nx.a A 1.2.3.4", "below a.ex", id="DNAME"),
         pytest.param(f"{HEAD}a DNAME b\na DNAME c", "want one", id="two DNAMEs"),
         pytest.param(f"{HEAD}a DNAME b\na NS c", "want either", id="DNAME and NS"),
-        pytest.param(f"{HEAD}a RRSIG b", "not served", id="RRSIG"),
+        pytest.param(f"{HEAD}a RRSIG b", "z:5: a.example.test RRSIG", id="RRSIG"),
         pytest.param(
             f"{HEAD}a CH A 192.0.2.1", "z:5: got class CH, want IN", id="class"
         ),

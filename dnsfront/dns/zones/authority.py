@@ -27,6 +27,7 @@ from dnsfront.dns.wire import (
     YXDOMAIN,
     A,
 )
+from dnsfront.dns.zones.denial import denial_of
 from dnsfront.dns.zones.image import Image, Node
 from dnsfront.dns.zones.message import ZoneMessage
 from dnsfront.dns.zones.records import (
@@ -36,6 +37,7 @@ from dnsfront.dns.zones.records import (
     DS,
     NS,
     ROOT,
+    RRSIG,
     RRset,
 )
 from dnsfront.errors import ZoneError
@@ -94,6 +96,7 @@ class Zone:
             raise ZoneError("the image of a zone is without its SOA record")
         self._apex = apex
         self._soa = soa
+        self._denial = denial_of(image, apex)
 
     @property
     def soa_minimum(self) -> int:
@@ -101,7 +104,7 @@ class Zone:
         minimum: int = struct.unpack("!I", self._soa.rdatas[0][-4:])[0]
         return min(minimum, self._soa.ttl_s)
 
-    def respond(  # noqa: C901, PLR0911, PLR0912 - a chain has many ends
+    def respond(
         self,
         qname: bytes,
         qtype: int,
@@ -110,6 +113,7 @@ class Zone:
         find: Find | None = None,
         *,
         is_open: bool = False,
+        is_dnssec_ok: bool = False,
     ) -> Sections:
         """Return what the zone says about a name at or below its origin.
 
@@ -117,32 +121,23 @@ class Zone:
         counts, and that *qname* is its name in lower case. CNAME chains and questions
         for DS go on in zones that *find* knows. A zone does not keep it: the circle
         would hold an image that nobody uses any more. With *is_open*, a chain that
-        leads out of all zones, or below a delegation, ends with its target.
+        leads out of all zones, or below a delegation, ends with its target. With
+        *is_dnssec_ok* there are signatures and proofs, as far as the zone has them.
         """
-        message = ZoneMessage(qname, len(question))
+        message = ZoneMessage(qname, len(question), is_dnssec_ok=is_dnssec_ok)
         find = self._find_here if find is None else find
         zone = _zone_for(find, qname, qtype)
         if zone is None or qclass not in {CLASS_IN, CLASS_ANY}:
             return message.to_sections(REFUSED, is_authoritative=False)
         name, target = qname, b""
         for _ in range(MAX_CHAIN):
-            kind, owner, node = zone.locate(name, qtype)
-            if kind is How.CUT:
-                if is_open and message.answers:
-                    target = name
-                    break
-                return zone.refer(message, owner, node)
-            if node is None:
-                return zone.deny(message, NXDOMAIN)
-            if kind is How.DNAME:
-                rrset = zone.substitute(message, name, owner, node)
-                if rrset is None:
-                    return message.to_sections(YXDOMAIN, is_authoritative=True)
-            else:
-                rrset = _chosen(node, qtype)
-                if rrset is None:
-                    return zone.deny(message, NOERROR)
-            message.add_answer(name, rrset)
+            located = zone.locate(name, qtype)
+            if is_open and located.kind is How.CUT and message.answers:
+                target = name
+                break
+            rrset = zone.say(message, name, qtype, located)
+            if rrset is None:
+                return zone.end(message, name, located)
             if rrset.rtype != CNAME or qtype in {CNAME, ANY}:
                 zone.add_addresses(message, rrset, limit_octets=PLAIN_UDP_OCTETS)
                 break
@@ -160,6 +155,46 @@ class Zone:
                 SERVFAIL, is_authoritative=False
             )
         return message.to_sections(NOERROR, is_authoritative=True, target=target)
+
+    def say(
+        self, message: ZoneMessage, name: bytes, qtype: int, located: Located
+    ) -> RRset | None:
+        """Add the RRset that answers for *name*, or is its alias, and return it."""
+        kind, owner, node = located
+        if node is None or kind is How.CUT:
+            return None
+        if kind is How.DNAME:
+            rrset = self._substitute(message, name, owner, node)
+            if rrset is not None:
+                message.add_answer(name, rrset)
+            return rrset
+        rrset = _chosen(node, qtype)
+        if rrset is not None:
+            message.add_answer(name, rrset, node)
+            if kind is How.WILDCARD and message.is_dnssec_ok and self._denial:
+                self._denial.of_closer(message, name, owner)
+        return rrset
+
+    def end(self, message: ZoneMessage, name: bytes, located: Located) -> Sections:
+        """Return *message*, where :meth:`say` had nothing to say of *name*."""
+        kind, owner, node = located
+        if kind is How.DNAME:
+            return message.to_sections(YXDOMAIN, is_authoritative=True)
+        if node is not None and kind is How.CUT:
+            return self._refer(message, owner, node)
+        rcode = NXDOMAIN if node is None else NOERROR
+        message.add_authority(
+            self.origin, self._soa, self._apex, ttl_s=self.soa_minimum
+        )
+        denial = self._denial if message.is_dnssec_ok else None
+        if denial is not None:
+            if node is None:
+                denial.of_name(message, name, owner)
+            elif kind is How.WILDCARD:
+                denial.of_wildcard_type(message, name, owner, node)
+            else:
+                denial.of_type(message, name, node)
+        return message.to_sections(rcode, is_authoritative=True)
 
     def delegates(self, name: bytes, qtype: int) -> bool:
         """Return whether other servers are to be asked about *name*."""
@@ -182,7 +217,7 @@ class Zone:
             node, encloser = below, ancestor
         return Located(How.NAME, encloser, node)
 
-    def substitute(
+    def _substitute(
         self, message: ZoneMessage, name: bytes, owner: bytes, node: Node
     ) -> RRset | None:
         """Add the DNAME record above *name*; return the CNAME that it makes of it.
@@ -192,25 +227,29 @@ class Zone:
         """
         ending = node.get(DNAME)
         assert ending is not None, "that is why it was chosen"
-        message.add_answer(owner, ending)
+        message.add_answer(owner, ending, node)
         target = name[: len(name) - len(owner)] + ending.rdatas[0]
         if len(target) > MAX_QNAME_OCTETS:
             return None
         return RRset(CNAME, ending.ttl_s, (target,))
 
-    def refer(self, message: ZoneMessage, cut: bytes, node: Node | None) -> Sections:
-        """Return *message* with the delegation at *cut*, and all glue (RFC 9471)."""
-        delegation = None if node is None else node.get(NS)
+    def _refer(self, message: ZoneMessage, cut: bytes, node: Node) -> Sections:
+        """Return *message* with the delegation at *cut*, and all glue (RFC 9471).
+
+        Its DS records, or that it has none, say whether it is signed.
+        """
+        delegation = node.get(NS)
         assert delegation is not None, "a cut has NS"
         message.add_authority(cut, delegation)
+        if message.is_dnssec_ok:
+            signer = node.get(DS)
+            if signer is not None:
+                message.add_authority(cut, signer, node)
+            elif self._denial is not None:
+                self._denial.of_signer(message, cut, node)
         self.add_addresses(message, delegation)
         # RFC 1035, 4.1.1: AA belongs to the first owner name of the answer section.
         return message.to_sections(NOERROR, is_authoritative=message.answers > 0)
-
-    def deny(self, message: ZoneMessage, rcode: int) -> Sections:
-        """Return *message* with the SOA that lets *rcode* be kept (RFC 2308, 3)."""
-        message.add_authority(self.origin, self._soa, ttl_s=self.soa_minimum)
-        return message.to_sections(rcode, is_authoritative=True)
 
     def add_addresses(
         self, message: ZoneMessage, rrset: RRset, *, limit_octets: int | None = None
@@ -227,7 +266,7 @@ class Zone:
             for rtype in (A, AAAA):
                 addresses = None if node is None else node.get(rtype)
                 if addresses is not None and not message.add_additional(
-                    target, addresses, limit_octets
+                    target, addresses, node, limit_octets
                 ):
                     return
 
@@ -251,4 +290,6 @@ def _chosen(node: Node, qtype: int) -> RRset | None:
     if qtype == ANY:
         # RFC 8482, 4.1: one RRset is enough, and the smallest amplifies the least.
         return node.smallest()
+    if qtype == RRSIG:
+        return node.signatures() or node.get(CNAME)
     return node.get(qtype) or node.get(CNAME)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 from dnsfront.dns.names import ancestors, is_under, qname_from_text, qname_to_text
@@ -11,14 +11,31 @@ from dnsfront.dns.zones.image import (
     decode_single,
     encode,
     encode_rrset,
+    hashed_owner,
     in_buckets,
+    in_chain,
+    is_hashed_owner,
 )
-from dnsfront.dns.zones.records import CNAME, DNAME, NS, RECORD_OCTETS, folded
+from dnsfront.dns.zones.records import (
+    CNAME,
+    DNAME,
+    NS,
+    NSEC,
+    NSEC3,
+    NSEC3PARAM,
+    RECORD_OCTETS,
+    RRSIG,
+    folded,
+    kind_of,
+    signature_of,
+)
 from dnsfront.dns.zones.text import Include, Record, read_records, type_text
 from dnsfront.errors import WireError, ZoneError
 
 #: A message has 65535; this leaves room for a question, a CNAME chain and OPT.
 MAX_RRSET_OCTETS: Final = 60000
+#: Each is a hash for each denial; validators have the same bound.
+_MAX_ITERATIONS: Final = 150
 
 
 def compile_zone(
@@ -93,25 +110,30 @@ class _Records:
         """
         _path, _line, owner, ttl_s, rtype, rdata = record
         self._check_place(owner, rtype)
+        kind = kind_of(rtype, rdata)
+        if rtype == NSEC3 or kind == signature_of(NSEC3):
+            owner = hashed_owner(owner)
         _check_size(len(rdata) + RECORD_OCTETS)
+        if rtype == NSEC3PARAM:
+            _check_parameters(rdata)
         if rtype == DNAME:
             self._dnames.add(owner)
         node = self._nodes.get(owner)
         self.count += 1
         if node is None:
-            self._nodes[owner] = encode_rrset(rtype, ttl_s, (rdata,))
+            self._nodes[owner] = encode_rrset(kind, ttl_s, (rdata,))
             return
         if isinstance(node, bytes):
             first_type, first_ttl_s, first = decode_single(node)
-            node = {first_type: _RRset(first_type, first_ttl_s, first)}
+            node = {first_type: _RRset(first_type & 0xFFFF, first_ttl_s, first)}
             self._nodes[owner] = node
-        rrset = node.get(rtype)
+        rrset = node.get(kind)
         if rrset is None:
-            if rtype == CNAME or CNAME in node:
+            if _is_beside_alias(kind, node):
                 raise ValueError(
                     "CNAME and other records share an owner (RFC 1034, 3.6.2)"
                 )
-            node[rtype] = _RRset(rtype, ttl_s, rdata)
+            node[kind] = _RRset(rtype, ttl_s, rdata)
             return
         rrset.ttl_s = min(rrset.ttl_s, ttl_s)
         common = folded(rtype, rdata)
@@ -151,6 +173,8 @@ class _Records:
         nodes, apex, dnames = self._nodes, self._apex, self._dnames
         for name in list(nodes):
             give_way()
+            if is_hashed_owner(name):
+                continue
             if dnames:
                 self._check_above(name)
             # RFC 4592, 2.2.2: a name with others below it exists, even if it is empty.
@@ -160,7 +184,40 @@ class _Records:
                 if parent in nodes:
                     break
                 nodes[parent] = b""
-        return encode(apex, len(nodes), self._encoded(give_way), self.count)
+        return encode(
+            apex, len(nodes), self._encoded(give_way), self.count, self._chain()
+        )
+
+    def _chain(self) -> list[bytes]:
+        """Return the names that deny what is between them, in their order.
+
+        With NSEC3PARAM these are owners of the NSEC3 records that it names.
+        """
+        parameters = self._rdatas(self._apex, NSEC3PARAM)
+        if self._rdatas(self._apex, NSEC) or not parameters:
+            chain = [x for x in self._nodes if self._rdatas(x, NSEC)]
+        else:
+            # Algorithm, iterations and salt; flags may differ.
+            wanted = parameters[0][:1] + parameters[0][2:]
+            chain = [
+                name
+                for name in self._nodes
+                if is_hashed_owner(name)
+                and any(
+                    rdata[:1] + rdata[2 : len(parameters[0])] == wanted
+                    for rdata in self._rdatas(name, NSEC3)
+                )
+            ]
+        return sorted(chain, key=in_chain)
+
+    def _rdatas(self, name: bytes, kind: int) -> list[bytes]:
+        node = self._nodes.get(name)
+        if not node:
+            return []
+        if isinstance(node, bytes):
+            own, _ttl_s, rdata = decode_single(node)
+            return [rdata] if own == kind else []
+        return list(node[kind].rdatas.values()) if kind in node else []
 
     def _encoded(
         self, give_way: Callable[[], object]
@@ -199,8 +256,30 @@ class _Records:
             raise ValueError(f"the owner is outside the zone {qname_to_text(apex)}")
         if rtype == SOA and owner != apex:
             raise ValueError(f"the owner is not the origin {qname_to_text(apex)}")
+        if rtype == NSEC3 and owner[owner[0] + 1 :] != apex:
+            raise ValueError("the owner is not a hash and the origin (RFC 5155, 3)")
         if rtype == NS and owner.startswith(b"\1*"):
             raise ValueError("a wildcard cannot delegate (RFC 4592, 4.2)")
+
+
+def _check_parameters(rdata: bytes) -> None:
+    iterations = int.from_bytes(rdata[2:4], "big")
+    if iterations > _MAX_ITERATIONS:
+        raise ValueError(
+            f"got {iterations} iterations, want at most {_MAX_ITERATIONS}: validators "
+            "take more for unsigned (RFC 9276, 3.2)"
+        )
+
+
+def _is_beside_alias(kind: int, node: Collection[int]) -> bool:
+    """Return whether a CNAME record would stand beside other data (RFC 4034, 2.5)."""
+    if kind == CNAME:
+        return not all(_is_of_signer(x) for x in node)
+    return CNAME in node and not _is_of_signer(kind)
+
+
+def _is_of_signer(kind: int) -> bool:
+    return kind == NSEC or kind & 0xFFFF == RRSIG
 
 
 def _check_size(octets: int) -> None:

@@ -17,10 +17,6 @@ import dns.tokenizer
 from dnsfront.dns.zones.tokens import Tokens
 
 _GOOD_ESCAPES: Final = re.compile(r"(?:[^\\]|\\\D|\\[01]\d\d|\\2[0-4]\d|\\25[0-5])*")
-#: Served as plain data these would make other answers bogus, or leave some out.
-_NOT_SERVED: Final = frozenset(
-    {"DNSKEY", "KEY", "NSEC", "NSEC3", "NSEC3PARAM", "NXT", "RRSIG", "SIG"}
-)
 #: What dnspython says, in the words of an operator; the rest stays as it is.
 _REASONS: Final = (
     ("expecting an integer", "want a number"),
@@ -68,9 +64,6 @@ def read_data(mnemonic: str, tokens: Tokens) -> tuple[int, bytes]:
         ValueError: or a DNSException.
     """
     rtype = dns.rdatatype.from_text(mnemonic)
-    name = dns.rdatatype.to_text(rtype)  # TYPE1 is A too
-    if name in _NOT_SERVED:
-        raise ValueError("this type is not served from zones here")
     # Meta types and OPT are no data (RFC 6895, 3.1).
     if rtype == 0 or 128 <= rtype <= 255 or rtype == dns.rdatatype.OPT:
         raise ValueError("this type cannot stand in a zone")
@@ -132,7 +125,7 @@ def _generic_rdata(rtype: dns.rdatatype.RdataType, tokens: Tokens) -> bytes:
 def reason_of(exc: Exception, tokens: Tokens) -> str:  # noqa: PLR0911 - one a case
     """Return what *exc* says, with what was found, in one line."""
     text = str(exc).splitlines()[0] if str(exc) else ""
-    if "want" in text or "not served" in text:
+    if "want" in text:
         return text
     if isinstance(exc, dns.rdatatype.UnknownRdatatype):
         return "this type is not known here; write it as TYPE and its number"

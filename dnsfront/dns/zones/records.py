@@ -14,6 +14,10 @@ AAAA: Final = 28
 SRV: Final = 33
 DNAME: Final = 39
 DS: Final = 43
+RRSIG: Final = 46
+NSEC: Final = 47
+NSEC3: Final = 50
+NSEC3PARAM: Final = 51
 
 #: Where the name that additional processing, or a CNAME chain, goes on with begins.
 _TARGET_AT: Final = {NS: 0, CNAME: 0, MX: 2, SRV: 6}
@@ -38,6 +42,20 @@ class RRset:
         if at is None:
             return ()
         return tuple(rdata[at:].lower() for rdata in self.rdatas)
+
+
+def kind_of(rtype: int, rdata: bytes) -> int:
+    """Return what keeps a record apart from others of its owner.
+
+    That is the type; of signatures also the type that they cover, since with that they
+    are asked for, and have their TTLs.
+    """
+    return rtype if rtype != RRSIG else signature_of(rdata[0] << 8 | rdata[1])
+
+
+def signature_of(rtype: int) -> int:
+    """Return the kind of the signatures that cover *rtype*."""
+    return RRSIG | rtype << 16
 
 
 def folded(rtype: int, rdata: bytes) -> bytes:

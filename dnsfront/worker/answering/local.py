@@ -27,8 +27,9 @@ from dnsfront.worker.process.faults import Faults
 from dnsfront.worker.process.meter import Meter
 from dnsfront.worker.upstreams.fetch import Beginning
 
-#: The views of queries with RD.
+#: The views of queries with RD, and with DO.
 _WANTS_RECURSION: Final = 1
+_WANTS_SIGNATURES: Final = 4
 #: Types that name no data: transfers, TKEY and TSIG, mailbox relics, OPT.
 _META_TYPES: Final = frozenset((wire.OPT, *range(249, 255)))
 _IN: Final = wire.CLASS_IN.to_bytes(2, "big")
@@ -152,13 +153,21 @@ class Local:
         """Return the zone for a name that aliases in another one lead to."""
         return self._zone_for(qname + _A_IN)
 
-    def _sections(self, zone: Zone, canonical: bytes, *, is_open: bool) -> Sections:
+    def _sections(
+        self, zone: Zone, view: int, canonical: bytes, *, is_open: bool
+    ) -> Sections:
         find = None if self.zones is None else self.zones.find
         if self.destinations is not None:
             find = self._find
         qtype = _qtype(canonical)
         return zone.respond(
-            canonical[:-4], qtype, wire.CLASS_IN, canonical, find, is_open=is_open
+            canonical[:-4],
+            qtype,
+            wire.CLASS_IN,
+            canonical,
+            find,
+            is_open=is_open,
+            is_dnssec_ok=bool(view & _WANTS_SIGNATURES),
         )
 
     def message(self, view: int, canonical: bytes) -> bytes | None:
@@ -173,7 +182,9 @@ class Local:
         if zone is None:
             return None
         is_open = bool(view & _WANTS_RECURSION)
-        return _message(canonical, self._sections(zone, canonical, is_open=is_open))
+        return _message(
+            canonical, self._sections(zone, view, canonical, is_open=is_open)
+        )
 
     def answer(
         self, canonical: bytes, key: bytes, waiter: Waiter, entry: Entry | None = None
@@ -194,7 +205,7 @@ class Local:
         if zone is not None:
             if self._is_finished(zone, view, canonical, key, entry, waiter):
                 return True
-            sections = self._sections(zone, canonical, is_open=False)
+            sections = self._sections(zone, view, canonical, is_open=False)
             made = self._cache.put_zone(view, key, tail, sections, self._clock.now_s)
             self._delivery.send(waiter, made, Source.ZONE)
             return True
@@ -222,7 +233,7 @@ class Local:
         finishing = self._finishing
         if finishing is None or not view & _WANTS_RECURSION:
             return False
-        sections = self._sections(zone, canonical, is_open=True)
+        sections = self._sections(zone, view, canonical, is_open=True)
         if not sections.target:
             return False
         beginning = Beginning(_message(canonical, sections), sections.target)
