@@ -185,6 +185,7 @@ class PoolSettings:
     servers: tuple[UpstreamServer, ...]
     name: str = DEFAULT_POOL
     bounded_load: float = 0
+    hedge: bool = False
 
 
 @dataclass(frozen=True)

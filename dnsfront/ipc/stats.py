@@ -326,6 +326,11 @@ class Upstream(Word):
         ("upstream", "result"),
         values=TLS_RESULTS,
     )
+    HEDGES = Metric(
+        "upstream_hedges",
+        "Questions that another server was asked besides, since this one was late.",
+        _UPSTREAM,
+    )
     PORTS_ERROR = _PORTS, "error"
     PORTS_SILENT = _PORTS, "silent"
     PORTS_AGE = _PORTS, "age"

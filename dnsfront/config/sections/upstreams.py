@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final, Literal
 
-from pydantic import Field, StrictFloat, StrictInt, model_validator
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, model_validator
 
 from dnsfront.config.sections.section import Fault, Section, as_written, repeated
 from dnsfront.config.trust import Authorities, HostName, Pins
@@ -124,6 +124,11 @@ class Upstreams(Section):
         description="Policy chash: a server with more than this times its share of the "
         "pending queries passes names on to the next; at least 1, or 0 for never.",
         json_schema_extra={"anyOf": [{"const": 0}, {"minimum": 1}]},
+    )
+    hedge: StrictBool = Field(
+        default=False,
+        description="Ask a second server besides where the first takes longer than "
+        "nineteen of twenty of its answers; what comes first is taken.",
     )
     servers: tuple[ServerEntry, ...] = Field(
         (),

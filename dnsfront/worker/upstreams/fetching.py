@@ -21,6 +21,7 @@ from dnsfront.worker.process.meter import Meter
 from dnsfront.worker.process.reactor import Reactor
 from dnsfront.worker.upstreams.aliases import lead_of
 from dnsfront.worker.upstreams.fetch import Fetch, Port
+from dnsfront.worker.upstreams.hedging import Hedging
 from dnsfront.worker.upstreams.near_misses import NearMisses
 from dnsfront.worker.upstreams.outcomes import Outcomes
 from dnsfront.worker.upstreams.pending import Pending
@@ -65,6 +66,7 @@ class Fetching:
         outcomes: Outcomes,
         meter: Meter,
         faults: Faults,
+        is_hedging: bool = False,
     ) -> None:
         self._pending = pending
         self._candidates = candidates
@@ -72,7 +74,8 @@ class Fetching:
         self._meter = meter
         self._clock = meter.clock
         self._faults = faults
-        self._timers = Timers(timeout_ns)
+        self._timers = timers = Timers(timeout_ns)
+        self._hedging = Hedging(timers, meter, timeout_ns) if is_hedging else None
         self.tries = Tries(timeout_ns)
         self.sending = Sending(
             servers,
@@ -82,7 +85,7 @@ class Fetching:
             take=self._take_stream,
             # Those that did not leave get a look too, but are sent elsewhere at once,
             # and timers pass over a look from before that.
-            on_sent=self._timers.asked,
+            on_sent=timers.asked if self._hedging is None else self._hedging.asked,
             fail=self.fail,
         )
         self._ports = self.sending.ports
@@ -95,7 +98,7 @@ class Fetching:
         server = self.tries.begin(fetch, self._clock.now_ns)
         self._ports[server.position].queue.append(fetch)
 
-    def _receive(  # noqa: C901 - a call a response costs more than its parts
+    def _receive(  # noqa: C901, PLR0912 - a call a response costs more than its parts
         self, ports: Ports, port: Port
     ) -> None:
         received = self._received
@@ -142,6 +145,8 @@ class Fetching:
         if timed is not None:
             took_ns = port.heard_ns - timed.sent_at_ns
             server.round_trip.took(took_ns, is_repeated=timed.repeats > 0)
+            if self._hedging is not None:
+                self._hedging.heard(server, port.heard_ns, took_ns)
 
     def _beware(self, port: Port, octets: bytes) -> None:
         """Believe nothing over UDP any more where somebody guesses at an id."""
@@ -208,6 +213,7 @@ class Fetching:
         sent_at_ns = fetch.first_sent_ns(server)
         self._meter.upstream_answered(server.index, sent_at_ns)
         took_ns = self._clock.now_ns - sent_at_ns
+        server.heard_ns = self._clock.now_ns
         server.round_trip.took(took_ns, is_repeated=True)
 
     def _whole(
@@ -360,6 +366,8 @@ class Fetching:
     def expire(self) -> None:
         """Look at what may be overdue, and at what was refused; not at all at once."""
         now_ns = self._clock.now_ns
+        if self._hedging is not None:
+            self._hedging.expire(now_ns)
         turns = _TURNS
         while self._unheard and turns:
             unheard, sends = self._unheard.popleft()
@@ -374,6 +382,9 @@ class Fetching:
             turns -= 1
 
     def _look(self, fetch: Fetch, now_ns: int) -> None:
+        if self._hedging is not None and self._hedging.is_due(fetch, now_ns):
+            self._do(fetch, self._hedging.begin(fetch))
+            return
         sends = fetch.sends
         self._do(fetch, self.tries.time_passed(fetch, now_ns))
         # What was sent elsewhere has another number of sends, and a look of its own.

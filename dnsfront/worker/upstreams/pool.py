@@ -91,6 +91,7 @@ class Pool:
             outcomes=outcomes,
             meter=meter,
             faults=faults,
+            is_hedging=settings.hedge,
         )
         self.is_awake = True
         self._guests: list[Fetch] = []

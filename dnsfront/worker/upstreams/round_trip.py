@@ -14,6 +14,12 @@ LEAST_NS: Final = 200_000_000
 _FIRST_NS: Final = 300_000_000
 #: How much of a new duration goes into what is expected of a server.
 _SHARE: Final = 8
+#: Bounds of the time after which an answer is late, and how far it moves with each
+#: answer: up by this share of it and down by a twentieth of that, so that one in twenty
+#: comes later.
+_LATE_LEAST_NS: Final = 5_000_000
+_LATE_SHARE: Final = 20
+_LATE_IN: Final = 19
 #: After so many responses in a row that may belong to either of two queries, the way
 #: has become longer: otherwise nothing would ever be measured again.
 _AMBIGUOUS: Final = 3
@@ -27,7 +33,7 @@ class RoundTrip:
     must not wait long for the second repetition because the first was lost too.
 
     `expected_ns` is what a question takes there, failures included; the time-out before
-    anything was measured.
+    anything was measured. `late_ns` is what one answer in twenty takes longer than.
     """
 
     __slots__ = (
@@ -37,6 +43,7 @@ class RoundTrip:
         "_smoothed_ns",
         "_variation_ns",
         "expected_ns",
+        "late_ns",
         "repeat_ns",
     )
 
@@ -47,6 +54,7 @@ class RoundTrip:
         self._variation_ns = 0
         self._ambiguous = 0
         self.expected_ns = most_ns
+        self.late_ns = most_ns // 4
         self.repeat_ns = min(_FIRST_NS, max(most_ns // 2, self._least_ns))
 
     def took(self, duration_ns: int, *, is_repeated: bool) -> None:
@@ -72,6 +80,12 @@ class RoundTrip:
         bound_ns = max(self._most_ns // 2, self._smoothed_ns + self._smoothed_ns // 4)
         wanted_ns = max(min(wanted_ns, bound_ns), self._least_ns)
         self.repeat_ns = min(wanted_ns, self._most_ns)
+
+    def was_late(self, is_late: bool) -> None:  # noqa: FBT001 - there is nothing else
+        """Learn whether an answer took longer than `late_ns`."""
+        step_ns = max(_LATE_LEAST_NS, self.late_ns) // _LATE_SHARE
+        late_ns = self.late_ns + (step_ns if is_late else -(step_ns // _LATE_IN))
+        self.late_ns = max(_LATE_LEAST_NS, min(late_ns, self._most_ns // 2))
 
     def missed(self) -> None:
         """Learn that a question was asked there in vain."""

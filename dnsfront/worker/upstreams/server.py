@@ -16,12 +16,13 @@ class Server:
     *position* is where it stands among the servers of its pool, `index` what it is
     called in the shared counters and on the page of the health checks. `outstanding`
     is how many fetches ask it now, `chosen` the number of the choice that it was the
-    first of last.
+    first of last. Where questions are hedged, `heard_ns` is when it answered last.
     """
 
     __slots__ = (
         "chosen",
         "edns",
+        "heard_ns",
         "index",
         "outstanding",
         "position",
@@ -39,3 +40,4 @@ class Server:
         self.edns = EdnsMemory()
         self.outstanding = 0
         self.chosen = 0
+        self.heard_ns = 0
