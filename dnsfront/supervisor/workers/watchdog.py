@@ -6,7 +6,7 @@ Pure: told the time and the signs of life, it reads neither a clock nor a page.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 #: How long a worker may take nothing while more and more waits for it.
@@ -39,11 +39,13 @@ class Vitals:
 class _Seen:
     """When something was last in order, and what the signs were then.
 
-    *last* are the signs at the last look, whatever they were.
+    *answers* are those of the last time that none was missing; *last* are the signs at
+    the last look, whatever they were.
     """
 
     vitals: Vitals
     took_at: float
+    answers: int
     answered_at: float
     last: Vitals
     is_calm: bool = False
@@ -72,20 +74,22 @@ class Watchdog:
     def _look(self, who: Hashable, signs: Vitals, now: float) -> _Seen:
         seen = self._seen.get(who)
         if seen is None or seen.vitals.pid != signs.pid:
-            return _Seen(signs, now, now, signs)
+            return _Seen(signs, now, signs.answers, now, signs)
+        # Looked at often, so without dataclasses.replace(), which costs the most here.
+        before, took_at = seen.vitals, seen.took_at
+        answers, answered_at = seen.answers, seen.answered_at
         # A backlog that does not grow says nothing: a process that died may have left
         # it.
-        before = seen.vitals
         if (
             not signs.should_take
             or signs.taken != before.taken
             or signs.backlog <= before.backlog
         ):
-            seen = replace(seen, vitals=signs, took_at=now)
-        if not signs.is_answer_due or signs.answers != before.answers:
-            kept = replace(seen.vitals, answers=signs.answers)
-            seen = replace(seen, vitals=kept, answered_at=now)
-        return replace(seen, last=signs, is_calm=_is_calm(seen.last, signs))
+            before, took_at = signs, now
+        if not signs.is_answer_due or signs.answers != answers:
+            answers, answered_at = signs.answers, now
+        is_calm = _is_calm(seen.last, signs)
+        return _Seen(before, took_at, answers, answered_at, signs, is_calm)
 
     def _is_hung(self, who: Hashable, now: float) -> bool:
         seen = self._seen[who]
