@@ -343,6 +343,13 @@ class Upstream(Word):
     )
 
 
+#: A word of the health page: the lowest octet is a `Health`, the next one how many of
+#: so many of its names others are asked for, while one that was down comes back.
+HEALTH_MASK: Final = 0xFF
+HELD_SHIFT: Final = 8
+HELD_OF: Final = 16
+
+
 class Health(IntEnum):
     """What a word of the health page says of an upstream."""
 

@@ -197,3 +197,64 @@ def test_whatever_came_before_it_comes_back_when_it_answers(
     health = course.seconds(120, good=10, probe=True)
 
     assert health[-60:] == [Health.UP] * 60
+
+
+def probes_until_up(course: Course) -> int:
+    """Return how many answered probes it takes to be up."""
+    count = 1
+    while course.second(probe=True) != Health.UP:
+        count += 1
+    return count
+
+
+def fall(course: Course) -> None:
+    while course.second(probe=False) != Health.DOWN:
+        pass
+
+
+def test_one_that_flaps_has_to_answer_twice_as_many_probes_each_time() -> None:
+    course = Course(rise=2)
+    asked = []
+    for _ in range(7):
+        fall(course)
+        asked.append(probes_until_up(course))
+
+    assert asked == [2, 4, 8, 16, 32, 32, 32]
+
+
+def test_a_fall_after_a_quiet_minute_is_the_first_again() -> None:
+    course = Course()
+    for _ in range(3):
+        fall(course)
+        probes_until_up(course)
+    course.seconds(61, probe=True)
+
+    fall(course)
+
+    assert probes_until_up(course) == 1
+
+
+def test_one_that_was_down_gets_its_share_back_in_the_time_of_slow_start() -> None:
+    course = Course()
+    assert course.verdict.held(8) == 0
+    fall(course)
+    assert course.verdict.held(8) == 0
+    course.second(probe=True)
+
+    held = [course.verdict.held(8)]
+    for _ in range(9):
+        course.second(probe=True)
+        held.append(course.verdict.held(8))
+
+    assert held[0] == 15
+    assert held == sorted(held, reverse=True)
+    assert held[4] == 8
+    assert held[-2:] == [0, 0]
+
+
+def test_without_slow_start_it_has_all_at_once() -> None:
+    course = Course()
+    fall(course)
+    course.second(probe=True)
+
+    assert course.verdict.held(0) == 0

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from dnsfront.ipc.spec import Policy, UpstreamServer
-from dnsfront.ipc.stats import Health
+from dnsfront.ipc.stats import HELD_SHIFT, Health
 from dnsfront.worker.upstreams.choice import Choice, order_of
 from dnsfront.worker.upstreams.round_trip import RoundTrip
 from dnsfront.worker.upstreams.server import Server
@@ -203,6 +203,29 @@ def test_a_trial_under_chash_is_a_name_of_its_own() -> None:
 
     tried = [x for x in asked if asked[x] == 0]
     assert tried == [x for x in owners if owners[x] == 0][:1]
+
+
+def test_a_server_that_was_down_gets_its_names_back_little_by_little() -> None:
+    found = servers(1, 1)
+    order = order_of("chash", [server.spec for server in found], KEY)
+    words = {0: Health.UP | 12 << HELD_SHIFT}
+    choice = Choice(found, order, lambda index: words.get(index, Health.UP))
+    own = [x for x in names(2000) if order(x, found, None)[0].index == 0]
+
+    def back() -> set[bytes]:
+        choice.rank()
+        return {x for x in own if choice.of(x)[-1].index == 0}
+
+    first = back()
+    words[0] = Health.UP | 4 << HELD_SHIFT
+    more = back()
+    words[0] = int(Health.UP)
+
+    assert len(first) / len(own) == pytest.approx(1 / 4, rel=0.2)
+    assert len(more) / len(own) == pytest.approx(3 / 4, rel=0.2)
+    assert first < more < back() == set(own)
+    others = [x for x in names(2000) if x not in own]
+    assert {choice.of(x)[-1].index for x in others} == {1}
 
 
 def timed(found: list[Server], *milliseconds: int) -> None:

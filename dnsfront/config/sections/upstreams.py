@@ -10,7 +10,7 @@ from pydantic import Field, StrictBool, StrictFloat, StrictInt, model_validator
 from dnsfront.config.sections.section import Fault, Section, as_written, repeated
 from dnsfront.config.trust import Authorities, HostName, Pins
 from dnsfront.config.units import duration_ms_to_text
-from dnsfront.config.values import Address, Interval, Name, Timeout
+from dnsfront.config.values import Address, Interval, Name, Timeout, WaitingTime
 from dnsfront.ipc.spec import Policy, UpstreamTls
 
 _MAX_UPSTREAM_SERVERS: Final = 64
@@ -106,6 +106,12 @@ class HealthCheck(Section):
     fall: StrictInt = Field(
         2, ge=1, le=100, description="Probes missed in a row that make it down."
     )
+    slow_start_s: WaitingTime = Field(
+        as_written("0s"),
+        alias="slow_start",
+        description="How long one that was down has its names come back, little by "
+        "little, for its cache is cold: 0s to 30s.",
+    )
 
 
 class Upstreams(Section):
@@ -142,7 +148,16 @@ class Upstreams(Section):
         "query is repeated before that, by the round trip measured.",
     )
     health: HealthCheck = Field(
-        as_written({"name": ".", "type": "NS", "interval": "1s", "rise": 1, "fall": 2}),
+        as_written(
+            {
+                "name": ".",
+                "type": "NS",
+                "interval": "1s",
+                "rise": 1,
+                "fall": 2,
+                "slow_start": "0s",
+            }
+        ),
         description="How they are probed.",
     )
 

@@ -88,5 +88,6 @@ def _probe_form(name: str, pool: Upstreams) -> ProbeForm:
         rise=check.rise,
         fall=check.fall,
         timeout_s=pool.timeout_s,
+        slow_start_s=check.slow_start_s,
         pool=name,
     )

@@ -32,7 +32,7 @@ class _Watch:
     """One upstream under watch: its judgement, and what was counted until now."""
 
     server: UpstreamServer
-    pool: str
+    form: ProbeForm
     judgement: Judgement
     task: asyncio.Task[None] | None = None
     counts: tuple[int, int] = field(default=(0, 0))
@@ -62,7 +62,7 @@ class HealthChecker:
     def _begin(self, server: UpstreamServer, form: ProbeForm) -> _Watch:
         judgement = Judgement(rise=form.rise, fall=form.fall)
         judgement.presume(is_up=self._registry.is_up(server.index))
-        watch = _Watch(server, form.pool, judgement, counts=self._counts(server))
+        watch = _Watch(server, form, judgement, counts=self._counts(server))
         watch.task = watched(
             f"health of upstream {server.index}", self._probe(watch, form)
         )
@@ -122,6 +122,7 @@ class HealthChecker:
             judgement.health,
             is_heard=judgement.is_heard,
             reason=judgement.reason,
+            held=judgement.held(watch.form.slow_start_s),
         )
         is_up = judgement.health == Health.UP
         if was_up == is_up:
@@ -131,7 +132,7 @@ class HealthChecker:
             "%s upstream=%s pool=%s reason=%s",
             "upstream_up" if is_up else "upstream_down",
             SocketAddress(server.address, server.port),
-            watch.pool,
+            watch.form.pool,
             judgement.reason,
         )
 

@@ -4,14 +4,16 @@ Pure: no socket, no clock. An upstream that answers queries is up, whatever it t
 the probe. One that fails nearly all of them is passed over, whether it refuses or says
 nothing, and whatever it answers to probes. An upstream that is down gets a trial now
 and then: about one query a second, which another upstream answers if the trial fails.
-While no queries are sent, what earlier ones showed fades, and then probes decide.
+One that goes up and down has to answer more probes each time. While no queries are
+sent, what earlier ones showed fades, and then probes decide.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
-from dnsfront.ipc.stats import Health
+from dnsfront.ipc.stats import HELD_OF, Health
 
 #: Seconds between two looks at what was counted.
 LOOK_EVERY_S: Final = 1.0
@@ -30,6 +32,10 @@ _GOOD_FOR_S: Final = 1.5 * LOOK_EVERY_S
 _BAD_FOR_TRIAL: Final = 2
 _FIRST_TRIAL_S: Final = 2.0
 _LAST_TRIAL_S: Final = 64.0
+#: One that falls again within so many seconds has to answer twice as many probes in a
+#: row each time, up to so many doublings.
+_FLAPPING_S: Final = 60.0
+_MOST_DOUBLINGS: Final = 4
 
 
 class Judgement:
@@ -52,6 +58,9 @@ class Judgement:
         self._trial_good = self._trial_bad = 0
         self._trial_at_s = 0.0
         self._pause_s = _FIRST_TRIAL_S
+        self._falls = 0
+        self._fell_at_s = 0.0
+        self._rose_at_s: float | None = None
 
     def presume(self, *, is_up: bool) -> None:
         """Begin from what was thought of it so far."""
@@ -78,10 +87,27 @@ class Judgement:
         if self.health == Health.UP:
             if self._missed >= self._fall and not self._answers_queries:
                 self._fell(now_s, "probes")
-        elif self._answered >= self._rise and (
+        elif self._answered >= self._rise << self._doublings and (
             self.reason == "probes" or self._is_forgotten()
         ):
             self._rose("probes")
+
+    @property
+    def _doublings(self) -> int:
+        return min(max(0, self._falls - 1), _MOST_DOUBLINGS)
+
+    def held(self, slow_start_s: float) -> int:
+        """Return how many of `HELD_OF` names others are still asked for.
+
+        That is for so many seconds after it was down.
+        """
+        if self._rose_at_s is None or self.health != Health.UP:
+            return 0
+        left = 1 - (self._now_s - self._rose_at_s) / (slow_start_s or 1)
+        if slow_start_s == 0 or left <= 0:
+            self._rose_at_s = None
+            return 0
+        return min(HELD_OF - 1, math.ceil(left * (HELD_OF - 1)))
 
     def counted(self, now_s: float, good: int, bad: int) -> None:
         """Take note of queries answered well, and badly, since the last look."""
@@ -119,6 +145,10 @@ class Judgement:
         return self._bad > (self._good + self._bad) * _BAD_SHARE
 
     def _fell(self, now_s: float, reason: str) -> None:
+        if self.health == Health.UP:
+            is_again = self._falls and now_s - self._fell_at_s < _FLAPPING_S
+            self._falls = self._falls + 1 if is_again else 1
+            self._fell_at_s = now_s
         self.health, self.reason = Health.DOWN, reason
         excess = max(1.0, self._bad / _BAD_AT_MOST)
         self._good, self._bad = self._good / excess, self._bad / excess
@@ -129,4 +159,5 @@ class Judgement:
         if reason == "queries" or self.reason == "probes":
             self._pause_s = _FIRST_TRIAL_S
         self.health, self.reason = Health.UP, reason
+        self._rose_at_s = self._now_s
         self._bad = 0.0

@@ -23,6 +23,7 @@ class ProbeForm:
     rise: int
     fall: int
     timeout_s: float
+    slow_start_s: float = 0
     #: The pool that it is for; those of two pools are asked for each.
     pool: str = DEFAULT_POOL
 

@@ -14,6 +14,8 @@ from dnsfront.errors import TlsError, UnavailableError
 from dnsfront.ipc import memory
 from dnsfront.ipc.spec import DEFAULT_POOL, UpstreamServer
 from dnsfront.ipc.stats import (
+    HEALTH_MASK,
+    HELD_SHIFT,
     MAX_UPSTREAMS,
     UPSTREAM_WORDS,
     Health,
@@ -153,7 +155,7 @@ class UpstreamRegistry:
 
     def is_up(self, index: int) -> bool:
         """Return whether the health page says that upstream *index* is to be asked."""
-        return self._health[index] == Health.UP
+        return self._health[index] & HEALTH_MASK == Health.UP
 
     def is_heard(self, index: int) -> bool:
         """Return whether upstream *index* says anything, useful or not."""
@@ -190,9 +192,13 @@ class UpstreamRegistry:
         *,
         is_heard: bool = False,
         reason: str = "probes",
+        held: int = 0,
     ) -> None:
-        """Tell every worker what to think of upstream *index*, and note why."""
-        self._health[index] = health
+        """Tell every worker what to think of upstream *index*, and note why.
+
+        Of its names *held* in sixteen are still asked of others.
+        """
+        self._health[index] = health | held << HELD_SHIFT
         if health == Health.UP:
             self._down.pop(index, None)
         else:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Final
+from zlib import crc32
 
 from dnsfront.ipc.spec import MAX_TRIES, UpstreamServer, endpoint_text
-from dnsfront.ipc.stats import Health
+from dnsfront.ipc.stats import HEALTH_MASK, HELD_OF, HELD_SHIFT, Health
 from dnsfront.ring.servers import ServerRing
 from dnsfront.worker.upstreams.server import Server
 
@@ -126,7 +127,14 @@ class Choice:
 
     def rank(self) -> None:
         """Note who is up; the only server there is needs no further choice."""
-        words = [self._health(server.index) for server in self._servers]
+        told = [self._health(server.index) for server in self._servers]
+        words = [word & HEALTH_MASK for word in told]
+        #: Those that were down, and how many of `HELD_OF` names they do not get yet.
+        self._held = {
+            server.position: word >> HELD_SHIFT
+            for server, word in zip(self._servers, told, strict=True)
+            if word >> HELD_SHIFT
+        }
         self._up = self._with(words, Health.UP)
         self._trials = self._with(words, Health.TRIAL) if self._up else []
         only = list(self._servers) if len(self._servers) == 1 else []
@@ -150,6 +158,8 @@ class Choice:
         if up:
             if self._bound and up[0].outstanding >= _LEAST_BOUND:
                 self._relieve(up)
+            if self._held and len(up) > 1:
+                self._hold_back(up, qname)
             self._choices += 1
             up[0].chosen = self._choices
             trial = self._trial(order) if self._trials else None
@@ -180,3 +190,12 @@ class Choice:
                 up.remove(server)
                 up.insert(0, server)
                 return
+
+    def _hold_back(self, up: list[Server], qname: bytes) -> None:
+        """Have the first of *up* wait for its turn, if it is not to get this name yet.
+
+        The same names come back first on all hosts.
+        """
+        held = self._held.get(up[0].position, 0)
+        if crc32(qname) % HELD_OF < held:
+            up.insert(1, up.pop(0))
