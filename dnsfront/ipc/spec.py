@@ -186,6 +186,7 @@ class PoolSettings:
     name: str = DEFAULT_POOL
     bounded_load: float = 0
     hedge: bool = False
+    mixed_case: bool = False
 
 
 @dataclass(frozen=True)

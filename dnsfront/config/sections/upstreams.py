@@ -147,6 +147,12 @@ class Upstreams(Section):
         description="How long to wait for one server before the next is asked; its "
         "query is repeated before that, by the round trip measured.",
     )
+    mixed_case: StrictBool = Field(
+        default=False,
+        description="Ask over UDP in letters drawn at random, large and small, which "
+        "a forger has to guess (0x20). Servers that do not keep them are asked over "
+        "TCP, and then in small ones for a while.",
+    )
     health: HealthCheck = Field(
         as_written(
             {

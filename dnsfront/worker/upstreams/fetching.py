@@ -117,6 +117,7 @@ class Fetching:
             ports.gets_through(port)
         arena, sizes = received.arena, received.sizes
         timed: Fetch | None = None
+        letters = server.letters
         for i in range(count):
             size = sizes[i * HEADER_WORDS]
             if size > COMPACT:
@@ -133,6 +134,9 @@ class Fetching:
             del pending[identity]
             if server is fetch.server:
                 timed = fetch
+            if letters is not None and octets[5]:
+                # What is doubtful comes back truncated, so TCP has the last word.
+                octets = letters.read(octets, fetch.asked, port.heard_ns)
             try:
                 if octets[5] == 0:
                     self._refused_barely(fetch, server, octets)
@@ -190,7 +194,13 @@ class Fetching:
             self._refused(fetch, server, response)
             return
         if is_late:
-            self._came_late(fetch, server)
+            # It was counted as a failure when its time was over, but it is up.
+            sent_at_ns, server.heard_ns = (
+                fetch.first_sent_ns(server),
+                self._clock.now_ns,
+            )
+            self._meter.upstream_answered(server.index, sent_at_ns)
+            server.round_trip.took(server.heard_ns - sent_at_ns, is_repeated=True)
         if (
             response.ttl_s == NEVER_KEPT
             or fetch.partial
@@ -204,17 +214,6 @@ class Fetching:
             self._pending.heard(fetch, self._clock.now_ns)
         self.finish(fetch)
         self._outcomes.deliver(fetch, response)
-
-    def _came_late(self, fetch: Fetch, server: Server) -> None:
-        """Count that *server* answered after its time-out, and learn how long it took.
-
-        The time-out was counted as a failure; this is what says that it is up.
-        """
-        sent_at_ns = fetch.first_sent_ns(server)
-        self._meter.upstream_answered(server.index, sent_at_ns)
-        took_ns = self._clock.now_ns - sent_at_ns
-        server.heard_ns = self._clock.now_ns
-        server.round_trip.took(took_ns, is_repeated=True)
 
     def _whole(
         self, fetch: Fetch, server: Server, octets: bytes, response: Response

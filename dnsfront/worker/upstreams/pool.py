@@ -6,6 +6,7 @@ double an attacker's chance to guess an id (RFC 5452, 5).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Final
 
@@ -20,6 +21,7 @@ from dnsfront.worker.process.reactor import Reactor
 from dnsfront.worker.upstreams.choice import Choice, order_of
 from dnsfront.worker.upstreams.fetch import Beginning, Fetch
 from dnsfront.worker.upstreams.fetching import Fetching
+from dnsfront.worker.upstreams.letters import Letters
 from dnsfront.worker.upstreams.outcomes import Outcomes
 from dnsfront.worker.upstreams.patience import Patience
 from dnsfront.worker.upstreams.pending import Pending, Total
@@ -69,6 +71,9 @@ class Pool:
             Server(spec, position, RoundTrip(timeout_ns))
             for position, spec in enumerate(settings.servers)
         ]
+        for server in servers:
+            if settings.mixed_case and server.spec.tls is None:
+                server.letters = Letters(os.urandom(16))
         order = order_of(settings.policy, settings.servers, hash_key)
         is_chash = settings.policy == "chash"
         self._choice = Choice(

@@ -143,6 +143,12 @@ class Ports:
             fetch.sent_at_ns = now_ns
             payloads.append(message(identity, fetch))
         port.left -= len(batch)
+        letters = self.server.letters
+        if letters is not None:
+            payloads = [
+                letters.spell(query, fetch.asked, now_ns)
+                for query, fetch in zip(payloads, batch, strict=True)
+            ]
         self._sending.send(payloads)
 
     def _send_anew(self, port: Port, batch: list[Fetch], now_ns: int) -> list[Fetch]:
@@ -179,8 +185,11 @@ class Ports:
             if port.heard_ns <= fetch.sent_at_ns:
                 self._follow_the_host(now_ns)
             if not port.is_given_up:
+                query, letters = message(identity, fetch), self.server.letters
+                if letters is not None:
+                    query = letters.spell(query, fetch.asked, now_ns)
                 try:
-                    self._sockets[port.fd].send(message(identity, fetch))
+                    self._sockets[port.fd].send(query)
                 except ConnectionRefusedError:
                     return False
                 except OSError as exc:
