@@ -21,18 +21,21 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 from dnsfront.dns import wire
+from dnsfront.dns.denials import Denials
 from dnsfront.dns.entry import (
+    DENIAL_OCTETS,
     ENTRY_OCTETS,
     NOT_ASKED_FOR,
-    ODD_ROTATES,
+    ODD_RCODE,
     ODD_STUB,
     ODD_ZONE,
+    PLAIN_TAILS,
     VIEWS,
     Entry,
     aged,
     made,
     odd_of,
-    stub_head,
+    stub_of,
 )
 from dnsfront.dns.forgetting import outdated
 from dnsfront.dns.observer import Observer
@@ -51,9 +54,6 @@ _MAX_SHARED_OFFSETS: Final = 8
 _OF_ZONE: Final = wire.AA >> 8  #: what a zone began and upstreams finished has AA
 #: Entries looked at in one piece of a flush: about a millisecond.
 _FLUSH_CHUNK: Final = 2000
-#: Type and class of most questions, none of whose octets is a letter: A, NS, MX, TXT,
-#: AAAA, SRV.
-_PLAIN_TAILS: Final = frozenset(bytes((0, t, 0, 1)) for t in (1, 2, 15, 16, 28, 33))
 
 
 class Cache:
@@ -61,12 +61,15 @@ class Cache:
 
     `views` are the dictionaries that the fast path reads, the same objects for the life
     of the cache. `due` collects entries that want to be fetched again before they
-    expire. `losses` counts what there was no room for.
+    expire. `losses` counts what there was no room for. `denials` has those that deny a
+    name; `denies_below` tells whether they count for the names below it.
     """
 
     def __init__(self, settings: CacheSettings) -> None:
         self.views: tuple[dict[bytes, Entry], ...] = tuple({} for _ in range(VIEWS))
         self.due: list[Entry] = []
+        self.denials = Denials()
+        self.denies_below = settings.deny_below
         self._is_local: Callable[[int, bytes], bool] | None = None
         self._tops: tuple[bytes, ...] = ()
         self._observer: Observer | None = None
@@ -106,6 +109,7 @@ class Cache:
     def resize(self, settings: CacheSettings) -> None:
         """Apply other settings to what comes; what is there follows by :meth:`trim`."""
         self._settings = settings
+        self.denies_below = settings.deny_below
         self._residents.resize(settings.max_entries, settings.max_size_octets)
 
     def trim(self) -> bool:
@@ -220,7 +224,7 @@ class Cache:
             entry.ttl_offsets = self._offsets.setdefault(offsets, offsets)
         else:
             entry.ttl_offsets = array("H", offsets)
-        is_plain = tail in _PLAIN_TAILS and not (response.rcode or response.errors)
+        is_plain = tail in PLAIN_TAILS and not (response.rcode or response.errors)
         entry.odd = (
             0 if is_plain else odd_of(key, tail, response.rcode, response.errors)
         )
@@ -239,12 +243,23 @@ class Cache:
             else:
                 # _can_take() has let go of the entry that had this key.
                 weight = ENTRY_OCTETS + len(key) + len(body) + 2 * len(offsets)
-                self._residents.admit(entry, weight + len(response.errors))
+                weight += len(response.errors)
+                if response.rcode and entry.denies_name:
+                    weight += DENIAL_OCTETS + len(key)
+                self._residents.admit(entry, weight)
                 found[key] = entry
                 if observer is not None:
                     observer.came(entry)
         elif stub_ttl_s:
             self._keep_stub(entry, now_s, now_s + stub_ttl_s)
+        if response.rcode and entry.denies_name:
+            if ttl_s:
+                self.denials.came(entry)
+        else:
+            # What was said last of a name counts.
+            denied = self.denials.by_name[view]
+            if denied:
+                denied.pop(key[:-4], None)
         return entry
 
     def _keep_stub(self, entry: Entry, now_s: int, expires_at: int) -> None:
@@ -255,14 +270,8 @@ class Cache:
         self.losses.oversized += 1
         if len(entry.body) <= wire.MAX_UDP_OCTETS:
             return
-        stub = Entry(entry.view, entry.key, entry.tail)
-        head = stub_head(entry.head)
-        stub.head = self._heads.setdefault(head, head)
-        stub.odd = entry.odd & ~ODD_ROTATES | ODD_STUB
-        stub.errors = entry.errors
-        stub.stamp = stub.aged_at = now_s
-        stub.lifetime_s = expires_at - now_s
-        stub.expires_at = expires_at
+        stub = stub_of(entry, now_s, expires_at)
+        stub.head = self._heads.setdefault(stub.head, stub.head)
         self._admit(stub)
 
     def _can_take(self, entry: Entry, tail: bytes, body: bytes, ttl_s: int) -> bool:
@@ -314,7 +323,7 @@ class Cache:
         if len(entry.body) > self._settings.max_entry_size_octets:
             self.losses.oversized += 1
             return False
-        self._shorten(entry, now_s)
+        entry.shorten(now_s, self._settings.max_ttl_s)
         entry.tail = self._tails.setdefault(entry.tail, entry.tail)
         entry.head = self._heads.setdefault(entry.head, entry.head)
         offsets = tuple(entry.ttl_offsets)
@@ -334,6 +343,8 @@ class Cache:
             residents.leave(other)
         residents.admit(entry, entry.weight_octets)
         view[entry.key] = entry
+        if entry.odd & ODD_RCODE and entry.denies_name:
+            self.denials.came(entry)
         if self._observer is not None:
             self._observer.came(entry)
 
@@ -342,6 +353,8 @@ class Cache:
         view = self.views[entry.view]
         if view.get(entry.key) is entry:
             del view[entry.key]
+            if entry.odd & ODD_RCODE:
+                self.denials.went(entry)
             if self._observer is not None:
                 self._observer.went(entry)
 
@@ -352,21 +365,10 @@ class Cache:
             for at in range(0, len(present), _FLUSH_CHUNK):
                 for entry in present[at : at + _FLUSH_CHUNK]:
                     if entry.expires_at > now_s and not entry.odd & ODD_ZONE:
-                        self._shorten(entry, now_s)
+                        entry.shorten(now_s, self._settings.max_ttl_s)
                         if self._observer is not None:
                             self._observer.changed(entry)
                 yield
-
-    def _shorten(self, entry: Entry, now_s: int) -> None:
-        """Cut the TTLs of a live *entry* to the largest of the config."""
-        high = self._settings.max_ttl_s
-        age_s = now_s - entry.aged_at
-        entry.body = aged(
-            entry.body, entry.ttl_offsets, lambda ttl: min(ttl - age_s, high)
-        )
-        entry.aged_at = now_s
-        entry.expires_at = min(entry.expires_at, now_s + high)
-        entry.lifetime_s = min(entry.lifetime_s, high)
 
     def forgetting_zones(
         self, origins: AbstractSet[bytes]

@@ -22,12 +22,20 @@ ODD_ROTATES: Final = 32  # its addresses change their order with each response
 ODD_STUB: Final = 64  # without its records, which are too large: for UDP alone
 ODD_RULED: Final = 128  # made by a rule, which `lifetime_s` has the number of
 
+#: Type and class of most questions, none of whose octets is a letter: A, NS, MX, TXT,
+#: AAAA, SRV.
+PLAIN_TAILS: Final = frozenset(bytes((0, t, 0, 1)) for t in (1, 2, 15, 16, 28, 33))
+
 #: The value of `stamp` before the first hit, and after a second chance.
 NOT_ASKED_FOR: Final = -1
 
 #: Octets of an entry beside its key and its records: the object, its numbers, its
 #: share of a dictionary and of a queue. Measured, and checked by a test of memory.
 ENTRY_OCTETS: Final = 400
+
+#: Octets more of one that denies its name, which the cache finds by that name too
+#: (`dns/denials.py`), besides the name itself.
+DENIAL_OCTETS: Final = 100
 
 #: An entry is fetched again while it is asked for in the last tenth of its life.
 _PREFETCH_SHARE: Final = 10
@@ -143,6 +151,16 @@ class Entry:
         """Give the addresses another order."""
         self.body = rotated(self.body, self.head[2] << 8 | self.head[3])
 
+    def shorten(self, now_s: int, high_s: int) -> None:
+        """Cut the TTLs, while it lives, to *high_s*."""
+        age_s = now_s - self.aged_at
+        self.body = aged(
+            self.body, self.ttl_offsets, lambda ttl: min(ttl - age_s, high_s)
+        )
+        self.aged_at = now_s
+        self.expires_at = min(self.expires_at, now_s + high_s)
+        self.lifetime_s = min(self.lifetime_s, high_s)
+
     def to_message(self) -> bytes:
         """Return the response as a whole message, with an id of 0."""
         head = b"\0\0" + self.head[:2] + b"\0\1" + self.head[2:]
@@ -159,15 +177,36 @@ class Entry:
         return self.expires_at != 0
 
     @property
+    def denies_name(self) -> bool:
+        """Whether an upstream said that there is no such name, of whatever type.
+
+        Behind an alias it is the alias's target that there is none of (RFC 2308, 2.1).
+        """
+        return (
+            self.odd & (ODD_RCODE | ODD_ZONE | ODD_STUB) == ODD_RCODE
+            and self.rcode == wire.NXDOMAIN
+            and not (self.head[2] or self.head[3])
+        )
+
+    @property
     def weight_octets(self) -> int:
         """The memory that it takes, as counted against `cache.max_size`."""
-        return (
-            ENTRY_OCTETS
-            + len(self.key)
-            + len(self.body)
-            + len(self.errors)
-            + 2 * len(self.ttl_offsets)
-        )
+        octets = ENTRY_OCTETS + len(self.key) + len(self.body) + len(self.errors)
+        if self.odd & ODD_RCODE and self.denies_name:
+            octets += DENIAL_OCTETS + len(self.key)
+        return octets + 2 * len(self.ttl_offsets)
+
+
+def stub_of(entry: Entry, now_s: int, expires_at: int) -> Entry:
+    """Return what UDP clients get of an *entry* that is too large to be kept."""
+    stub = Entry(entry.view, entry.key, entry.tail)
+    stub.head = stub_head(entry.head)
+    stub.odd = entry.odd & ~ODD_ROTATES | ODD_STUB
+    stub.errors = entry.errors
+    stub.stamp = stub.aged_at = now_s
+    stub.lifetime_s = expires_at - now_s
+    stub.expires_at = expires_at
+    return stub
 
 
 def made(

@@ -18,3 +18,4 @@ class CacheSettings:
     prefetch: bool
     rotate: bool = False
     serve_stale_after_s: float = 1.8
+    deny_below: bool = False

@@ -65,6 +65,12 @@ class Cache(Section):
         description="Give the addresses of an answer in another order each time.",
     )
 
+    deny_below: StrictBool = Field(
+        default=False,
+        description="Where upstreams say that there is no such name, say so of all "
+        "names below it too (RFC 8020), as far as one worker owns both.",
+    )
+
     def mistakes(self) -> Iterator[Fault]:
         """Yield TTL limits that leave no TTL."""
         if self.min_ttl_s > self.max_ttl_s:

@@ -23,6 +23,7 @@ from dnsfront.errors import UnknownKeyError, WireError
 from dnsfront.ipc.spec import DEFAULT_POOL
 from dnsfront.ipc.stats import Counter, Source
 from dnsfront.worker.answering.delivery import Delivery
+from dnsfront.worker.answering.denied import Denied
 from dnsfront.worker.answering.failures import Failures
 from dnsfront.worker.answering.finishing import Finishing
 from dnsfront.worker.answering.local import ANY_IN, PLAIN, Local
@@ -74,6 +75,7 @@ class Answering:
         self.local = local
         self.words = words
         self._finishing = Finishing(forwarding, failures, stale, meter)
+        self._denied = Denied(cache, forwarding, local.ruling, delivery, meter)
         self._worker_id = worker_id
         self._ownership = ownership
         self._handover_counter = (
@@ -169,7 +171,7 @@ class Answering:
             self.meter.count(Counter.REFUSED)
             self._reject(octets, wire.REFUSED, waiter)
 
-    def miss(  # noqa: C901 - a call a miss costs more than what is done
+    def miss(  # noqa: C901, PLR0911 - a call a miss costs more than what is done
         self, octets: bytes, key: bytes, entry: Entry | None, waiter: Waiter
     ) -> None:
         """Answer a query that the cache has no fresh *entry* for.
@@ -209,6 +211,14 @@ class Answering:
             self._answer_without_pool(canonical, entry, waiter)
             return
         self.meter.count(Counter.CACHE_REQUESTS)
+        cache = self.cache
+        denial = cache.denials.by_name[view].get(qname)
+        if denial is None and cache.denies_below:
+            denial = cache.denials.above(view, qname, self.clock.now_s)
+        if denial is not None and self._denied.answer(
+            denial, pool, canonical, key, waiter
+        ):
+            return
         failures = self.failures
         failure = failures.find(view, canonical) if failures.remembered else None
         if failure is not None:
