@@ -9,7 +9,7 @@ C_SOURCES := $(wildcard kern/*.c kern/*.h dnsfront/worker/process/*.c)
 CLANG_FORMAT := clang-format --style=file:kern/.clang-format
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-bench compiled run test test-unit test-kern test-system guesses test-compiled test-systemd check fmt objects bench bench-scale soak fuzz clean help
+.PHONY: setup setup-bench compiled run test test-unit test-kern test-system guesses test-compiled test-systemd check fmt objects bench bench-scale bench-lists soak fuzz clean help
 
 setup: ## install what is missing: Debian packages (as root) and .venv
 	@deploy/setup.sh
@@ -74,6 +74,10 @@ bench-quick: setup-bench compiled ## the same in two short rounds, within three 
 
 bench-scale: setup-bench compiled ## cost and hits by size, and the charts of docs/performance.md
 	@out=$$($(VENV)/python -m tests.bench.scale | tail -1) && $(VENV)/python -m tests.bench.charts $$out
+
+# NAMES=10000000 for more.
+bench-lists: setup ## what a list of rules takes on a host, how long a look and a save take
+	@$(VENV)/python -m tests.bench.lists $(if $(NAMES),--names $(NAMES))
 
 # MINUTES=60 for long; SEED=... and OPS=FILE do again what a report tells.
 soak: setup ## a model beside the real server, random operations; wants root

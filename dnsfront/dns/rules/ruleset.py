@@ -89,7 +89,7 @@ class Rule:
         self._names = names
         self._types = frozenset(rtype.to_bytes(2, "big") for rtype in types)
         self._addresses = addresses
-        self._target = target
+        self.target = target
         self._ttl_s = ttl_s
 
     def find(self, canonical: bytes) -> int:
@@ -130,7 +130,7 @@ class Rule:
         qtype = int.from_bytes(canonical[-4:-2], "big")
         records: list[bytes] = []
         if action == CNAME:
-            records = [self._record(_CNAME_TYPE, self._target)]
+            records = [self._record(_CNAME_TYPE, self.target)]
         elif action == ADDRESS and qtype in (wire.A, _AAAA):
             size = 4 if qtype == wire.A else 16
             records = [
@@ -176,6 +176,11 @@ class Decision:
         self.rule = rule
         self.action = rule.action if said == AS_RULED else said
         self.suffix_at = found >> ACTION_BITS
+
+    @property
+    def target(self) -> bytes:
+        """The name that this makes the question's an alias of, empty for none."""
+        return self.rule.target if self.action == CNAME else b""
 
     def sections(self, canonical: bytes) -> Sections:
         """Return the response to the question *canonical*."""

@@ -326,7 +326,7 @@ class Answering:
 
     def rule(self, rules: RuleSet) -> None:
         """Answer by *rules* from now on; what is cached is the caller's to forget."""
-        self.local.rule(rules)
+        self.local.rule(rules, self._finishing)
         self._know_destinations()
 
     def change_rules(self, rules: RuleSet) -> Generator[None, None, None]:

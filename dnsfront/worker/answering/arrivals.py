@@ -27,8 +27,11 @@ class Arrivals:
     def deliver(self, fetch: Fetch, response: Response) -> None:
         """Keep an upstream's response and send it to all who wait for it."""
         try:
-            if self._local.ruling.forbids_keeping(fetch.canonical):
-                response.ttl_s = NEVER_KEPT
+            ruling = self._local.ruling
+            if ruling.has_general:
+                if ruling.forbids_keeping(fetch.canonical):
+                    response.ttl_s = NEVER_KEPT
+                response.errors = ruling.errors_of(fetch.canonical) + response.errors
             entry = self._cache.put(
                 fetch.view,
                 fetch.key,

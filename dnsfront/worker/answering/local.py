@@ -10,9 +10,10 @@ from typing import Final
 
 from dnsfront.dns import wire
 from dnsfront.dns.cache import Cache
+from dnsfront.dns.chain import joined
 from dnsfront.dns.destinations import Destinations
 from dnsfront.dns.entry import Entry
-from dnsfront.dns.rules.ruleset import RuleSet
+from dnsfront.dns.rules.ruleset import Decision, RuleSet
 from dnsfront.dns.sections import Sections
 from dnsfront.dns.zones.authority import Zone
 from dnsfront.dns.zones.records import DS
@@ -41,6 +42,8 @@ _CHAOS: Final = frozenset(bytes((0, t, 0, 3)) for t in (wire.TXT, wire.ANY))
 _CHAOS_HEAD: Final = (wire.QR | wire.AA | wire.RA).to_bytes(2, "big") + bytes(
     (0, 1, 0, 0, 0, 0)
 )
+#: Questions whose answer is the alias itself: CNAME, ANY.
+_NOT_FOLLOWED: Final = (b"\0\5\0\1", ANY_IN)
 _SHORT_HEAD: Final = (wire.QR | wire.RA).to_bytes(2, "big")
 #: Types of which nearly all queries are: A, NS, MX, TXT, AAAA, SRV, HTTPS, class IN.
 #: Of these only zones have something to say here.
@@ -86,9 +89,13 @@ class Local:
         self._finishing = finishing
         self._know_tops()
 
-    def rule(self, rules: RuleSet) -> None:
-        """Answer by *rules* from now on, ahead of any zone."""
+    def rule(self, rules: RuleSet, finishing: Finishing) -> None:
+        """Answer by *rules* from now on, ahead of any zone.
+
+        *finishing* has upstreams say what their aliases lead to.
+        """
         self.ruling.use(rules)
+        self._finishing = finishing
         self._know_tops()
 
     def _know_tops(self) -> None:
@@ -198,8 +205,12 @@ class Local:
         if tail[2:] != _IN or int.from_bytes(tail[:2], "big") in _META_TYPES:
             self._tell_identity(canonical, waiter)
             return True
-        if self.ruling.has_general and self.ruling.answer(canonical, key, waiter):
-            return True
+        if self.ruling.has_general:
+            decision = self.ruling.rules.decide(canonical)
+            if decision is not None and self._is_obeyed(
+                decision, canonical, key, entry, waiter
+            ):
+                return True
         view = waiter.shape.view
         zone = self._answering_zone(view, canonical)
         if zone is not None:
@@ -220,6 +231,51 @@ class Local:
             return True
         return False
 
+    def _is_obeyed(
+        self,
+        decision: Decision,
+        canonical: bytes,
+        key: bytes,
+        entry: Entry | None,
+        waiter: Waiter,
+    ) -> bool:
+        """Return whether a rule answers, with what its alias leads to."""
+        ruling, view, target = self.ruling, waiter.shape.view, decision.target
+        if (
+            not target
+            or target == canonical[:-4]
+            or not view & _WANTS_RECURSION
+            or canonical[-4:] in _NOT_FOLLOWED
+        ):
+            return ruling.answer(decision, canonical, key, waiter)
+        begun = ruling.message(canonical)
+        assert begun is not None, "it is decided"
+        ended = self._ended_here(view, begun, target + canonical[-4:])
+        if ended is not None or self._finishing is None:
+            return ruling.answer(decision, canonical, key, waiter, ended)
+        beginning = Beginning(begun, target)
+        if not self._finishing.finish(view, key, canonical, beginning, entry, waiter):
+            return ruling.answer(decision, canonical, key, waiter)
+        ruling.count(decision)
+        return True
+
+    def _ended_here(self, view: int, begun: bytes, asked: bytes) -> Sections | None:
+        """Return *begun*, an alias, with what is said here to *asked*, its target's."""
+        said = self.message(view, asked)
+        if said is None:
+            return None
+        octets = joined(begun, said)
+        fields = wire.HEADER.unpack_from(octets)
+        return Sections(
+            rcode=fields[1] & wire.RCODE_MASK,
+            is_authoritative=False,
+            is_authentic=False,
+            answers=fields[3],
+            authorities=fields[4],
+            additionals=fields[5],
+            octets=octets[wire.question_end(octets) :],
+        )
+
     def _is_finished(
         self,
         zone: Zone,
@@ -237,11 +293,22 @@ class Local:
         if not sections.target:
             return False
         beginning = Beginning(_message(canonical, sections), sections.target)
+        if waiter is not None and self.ruling.answers(sections.target + canonical[-4:]):
+            asked = sections.target + canonical[-4:]
+            ended = self._ended_here(view, beginning.octets, asked)
+            if ended is not None:
+                made = self._cache.put_zone(
+                    view, key, canonical[-4:], ended, self._clock.now_s
+                )
+                self._delivery.send(waiter, made, Source.ZONE)
+                return True
         return finishing.finish(view, key, canonical, beginning, entry, waiter)
 
     def refresh(self, entry: Entry) -> bool:
         """Have *entry* fetched again if a zone begins it; return whether one does."""
         canonical = entry.canonical
+        if self.ruling.answers(canonical):
+            return True  # it is answered anew when it is asked for
         zone = self._answering_zone(entry.view, canonical)
         if zone is None:
             return False

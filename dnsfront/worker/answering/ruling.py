@@ -15,6 +15,7 @@ from dnsfront.dns.entry import head_of, made
 from dnsfront.dns.names import qname_from_text
 from dnsfront.dns.rules.names import DROP, PASS, NameList, list_of
 from dnsfront.dns.rules.ruleset import ACTIONS, NO_CACHE, TC, Decision, Rule, RuleSet
+from dnsfront.dns.sections import Sections
 from dnsfront.ipc.spec import ListImage, RuleSettings
 from dnsfront.ipc.stats import Counter, Source
 from dnsfront.worker.answering.delivery import Delivery
@@ -58,11 +59,18 @@ class Ruling:
         """Return whether the response to a question may not be kept."""
         return self.has_general and self.rules.forbids_keeping(canonical)
 
-    def answer(self, canonical: bytes, key: bytes, waiter: Waiter) -> bool:
-        """Answer a question as a rule wants it for everybody; False if none does."""
-        decision = self.rules.decide(canonical)
-        if decision is None:
-            return False
+    def answer(
+        self,
+        decision: Decision,
+        canonical: bytes,
+        key: bytes,
+        waiter: Waiter,
+        sections: Sections | None = None,
+    ) -> bool:
+        """Answer a question as a rule wants it for everybody; False if it leaves it.
+
+        *sections* is what it says, where that is more than the rule alone knows.
+        """
         self._meter.count_rule(decision.rule.number)
         if decision.action in (PASS, NO_CACHE):
             return False
@@ -73,7 +81,7 @@ class Ruling:
             waiter.shape.view,
             key,
             canonical[-4:],
-            decision.sections(canonical),
+            decision.sections(canonical) if sections is None else sections,
             self._clock.now_s,
             errors=_errors(decision),
             rule=decision.rule.number,
@@ -81,6 +89,18 @@ class Ruling:
         self._cache.put_made(entry)
         self._delivery.send(waiter, entry, Source.ZONE, is_counted=True)
         return True
+
+    def errors_of(self, canonical: bytes) -> bytes:
+        """Return what is to be sent along with an alias that a rule made.
+
+        They are EDNS options; where no rule decides there are none.
+        """
+        decision = self.rules.decide(canonical) if self.has_general else None
+        return b"" if decision is None or not decision.target else _errors(decision)
+
+    def count(self, decision: Decision) -> None:
+        """Count a *decision* that somebody else carries out."""
+        self._meter.count_rule(decision.rule.number)
 
     def answer_for(self, canonical: bytes, waiter: Waiter) -> bool:
         """Answer a question as a rule wants it for this client; False if none does."""
