@@ -159,6 +159,9 @@ class Config(Section):
         yield from self._address_mistakes()
         yield from forward_mistakes(self.upstreams, self.pools, self.forward)
         yield from self._rule_mistakes()
+        for index, zone in enumerate(self.zones):
+            for path, text, _ in zone.mistakes():
+                yield Fault(("zones", index, *path), text)
         origins = [zone.origin for zone in self.zones]
         for index in repeated(origins):
             text = f"got {origins[index]} again, want each zone once"

@@ -5,6 +5,7 @@ Each check raises ValueError with what is wanted; the loader puts before it what
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
 from pathlib import Path
@@ -201,8 +202,15 @@ def _query_type(value: Any) -> int:  # noqa: ANN401 - whatever YAML held
         raise ValueError(str(exc)) from exc
 
 
-def _zone_file(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - YAML
-    return _readable(value, info, "a zone file")
+def _zone_file(
+    value: Any,  # noqa: ANN401 - whatever YAML held
+    info: ValidationInfo,
+) -> Path | None:
+    if value is None:
+        return None
+    if info.data.get("primary") is None:
+        return _readable(value, info, "a zone file")
+    return path_of(value, info)  # it comes from there, and is noticed when it is read
 
 
 def _list_file(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - YAML
@@ -222,6 +230,32 @@ def _readable(value: Any, info: ValidationInfo, what: str) -> Path:  # noqa: ANN
     except OSError as exc:
         raise ValueError(f"want {what}, {path}: {exc.strerror}") from exc
     raise ValueError(f"want {what}, {path} is something else")
+
+
+def _secret(value: Any) -> str | None:  # noqa: ANN401 - whatever YAML held
+    if value is None:
+        return None
+    text = "".join(_text(value).split())
+    try:
+        octets = base64.b64decode(text, validate=True)
+    except ValueError:
+        octets = b""
+    if not octets:
+        raise ValueError("want a secret in base64")
+    return text
+
+
+def _secret_file(
+    value: Any,  # noqa: ANN401 - whatever YAML held
+    info: ValidationInfo,
+) -> str | None:
+    if value is None:
+        return None
+    path = _readable(value, info, "a secret")
+    try:
+        return _secret(path.read_text("ascii", errors="replace"))
+    except ValueError as exc:
+        raise ValueError(f"{exc}, as {path} does not have") from exc
 
 
 def _socket_path(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - YAML
@@ -268,5 +302,7 @@ Origin = Annotated[str, BeforeValidator(_origin), _TEXT_SCHEMA]
 HostAddress = Annotated[str, BeforeValidator(_host), _TEXT_SCHEMA]
 QueryType = Annotated[int, BeforeValidator(_query_type), _TEXT_SCHEMA]
 ListFile = Annotated[Path, BeforeValidator(_list_file), _TEXT_SCHEMA]
-ZoneFile = Annotated[Path, BeforeValidator(_zone_file), _TEXT_SCHEMA]
+ZoneFile = Annotated[Path | None, BeforeValidator(_zone_file), _TEXT_SCHEMA]
+Secret = Annotated[str | None, BeforeValidator(_secret), _TEXT_SCHEMA]
+SecretFile = Annotated[str | None, BeforeValidator(_secret_file), _TEXT_SCHEMA]
 SocketPath = Annotated[Path, BeforeValidator(_socket_path), _TEXT_SCHEMA]

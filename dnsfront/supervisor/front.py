@@ -38,6 +38,7 @@ from dnsfront.supervisor.workers.broadcast import Broadcast
 from dnsfront.supervisor.workers.roster import Roster
 from dnsfront.supervisor.workers.surroundings import Surroundings
 from dnsfront.supervisor.workers.tally import Tallies
+from dnsfront.supervisor.zones.secondaries import Secondaries
 
 _LOG = logging.getLogger(__name__)
 
@@ -92,7 +93,9 @@ def put_together(
         slots=wanted.table.slots,
     )
     stack.callback(kernel_cache.close)
-    settings = Settings(datapath, kernel_cache, upstreams, health)
+    secondaries = Secondaries()
+    stack.callback(secondaries.close)
+    settings = Settings(datapath, kernel_cache, upstreams, health, secondaries)
     around = Surroundings(
         datapath, kernel_cache, upstreams.health_fd, settings.spec(wanted)
     )
@@ -117,6 +120,7 @@ def put_together(
         roster,
         upstreams,
         readiness,
+        secondaries,
     )
     expose = exposition(
         in_force=in_force,

@@ -102,7 +102,12 @@ FLOORS = {
 #: One file, or one room, imports each foreign library.
 OWNER = {
     "bcc": "kernel/compiler.py",
-    "dns": ("dns/zones/text.py", "dns/zones/tokens.py", "dns/zones/data.py"),
+    "dns": (
+        "dns/zones/text.py",
+        "dns/zones/tokens.py",
+        "dns/zones/data.py",
+        "supervisor/zones/keeper.py",
+    ),
     "dnslib": "dns/messages.py",
     "dpkt": "simulation/captures.py",
     "prometheus_client": "supervisor/reports/",

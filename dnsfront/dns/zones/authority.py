@@ -45,6 +45,9 @@ from dnsfront.errors import ZoneError
 #: So many CNAME records are followed; more of them are a mistake, or an attack.
 MAX_CHAIN: Final = 100
 
+#: The data of the SOA record of a zone that did not come, or has expired.
+_UNAVAILABLE: Final = bytes(22)
+
 #: Returns the zone that a name is in, None if it is in none.
 Find = Callable[[bytes], "Zone | None"]
 
@@ -97,6 +100,7 @@ class Zone:
         self._apex = apex
         self._soa = soa
         self._denial = denial_of(image, apex)
+        self._is_available = soa.rdatas[0] != _UNAVAILABLE
 
     @property
     def soa_minimum(self) -> int:
@@ -129,6 +133,8 @@ class Zone:
         zone = _zone_for(find, qname, qtype)
         if zone is None or qclass not in {CLASS_IN, CLASS_ANY}:
             return message.to_sections(REFUSED, is_authoritative=False)
+        if not zone._is_available:  # noqa: SLF001 - it is of this class
+            return message.to_sections(SERVFAIL, is_authoritative=False)
         name, target = qname, b""
         for _ in range(MAX_CHAIN):
             located = zone.locate(name, qtype)

@@ -15,6 +15,7 @@ from dnsfront.supervisor.sockets.datapath import Datapath
 from dnsfront.supervisor.upstreams.health import HealthChecker
 from dnsfront.supervisor.upstreams.probe import ProbeForm
 from dnsfront.supervisor.upstreams.registry import UpstreamRegistry
+from dnsfront.supervisor.zones.secondaries import Secondaries
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,11 +32,13 @@ class Settings:
         kernel_cache: KernelCache,
         upstreams: UpstreamRegistry,
         health: HealthChecker,
+        secondaries: Secondaries,
     ) -> None:
         self._datapath = datapath
         self._kernel_cache = kernel_cache
         self._upstreams = upstreams
         self._health = health
+        self._secondaries = secondaries
         self._warned: frozenset[tuple[str, str]] = frozenset()
 
     def apply(self, candidate: Candidate) -> None:
@@ -48,6 +51,7 @@ class Settings:
         listeners = self._datapath.groups.numbered(candidate.listeners())
         self._kernel_cache.apply(config, listeners)
         pools = config.used_pools
+        self._secondaries.apply(config)
         forms = {name: _probe_form(name, pool) for name, pool in pools.items()}
         assigned = self._upstreams.assign_all(_servers(pools))
         self._health.watch(

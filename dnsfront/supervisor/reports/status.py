@@ -25,6 +25,7 @@ from dnsfront.supervisor.upstreams.registry import UpstreamRegistry
 from dnsfront.supervisor.workers.roster import Roster
 from dnsfront.supervisor.workers.tally import KernelHits, Tally
 from dnsfront.supervisor.workers.worker import Worker
+from dnsfront.supervisor.zones.secondaries import Secondaries
 
 
 class Reports:
@@ -41,6 +42,7 @@ class Reports:
         roster: Roster,
         upstreams: UpstreamRegistry,
         readiness: Readiness,
+        secondaries: Secondaries,
     ) -> None:
         self._life = life
         self._in_force = in_force
@@ -51,6 +53,7 @@ class Reports:
         self._roster = roster
         self._upstreams = upstreams
         self._readiness = readiness
+        self._secondaries = secondaries
 
     def status(self) -> dict[str, Any]:
         """Return the shape of `dnsfront status --json`."""
@@ -93,6 +96,7 @@ class Reports:
                 "entries": self._roster.tallies.sum_of(Counter.KERNEL_ENTRIES),
                 "size_bytes": self._roster.tallies.sum_of(Counter.KERNEL_OCTETS),
             },
+            "secondary_zones": self._secondaries.report(),
             "query_path": form.query_path(),
             "change": self._change(),
             "not_ready": self._readiness.lacks(),

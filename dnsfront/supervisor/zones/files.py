@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 from dnsfront.config.document import KeyPath
 from dnsfront.config.model import Config
 from dnsfront.config.sections.section import Fault
+from dnsfront.config.sections.zones import Zone
 from dnsfront.dns.zones.image import Image
 from dnsfront.errors import ZoneError
 from dnsfront.ipc import memory
@@ -37,6 +38,7 @@ TIMEOUT_S: Final = 60.0
 _TIMEOUT_S_PER_MIB: Final = 10.0
 _CHILD: Final = "dnsfront.supervisor.zones.child"
 _NICE: Final = 10
+_UNAVAILABLE: Final = Path(__file__).with_name("unavailable.zone")
 #: How long the child may take no processor time while nothing but itself keeps it
 #: from it, and how often it is looked at.
 _STILL_S: Final = 5.0
@@ -91,7 +93,7 @@ class ZoneFiles:
         wanted: list[tuple[str, Path]] = []
         for index, zone in enumerate(config.zones):
             keys.append(("zones", index, "file"))
-            wanted.append((zone.origin, zone.file))
+            wanted.append((zone.origin, self._path_of(zone)))
         for index, path in config.list_files():
             keys.append(("rules", index, "match", "suffixes", "file"))
             wanted.append((_A_LIST, path))
@@ -102,6 +104,14 @@ class ZoneFiles:
                 self.lists[found.path] = found
             else:
                 yield Fault(key, found)
+
+    def _path_of(self, zone: Zone) -> Path:
+        """Return where the records of *zone* are; what never came is unavailable."""
+        if zone.primary is not None:
+            self.notice(zone.path)
+            if not zone.path.is_file():
+                return _UNAVAILABLE
+        return zone.path
 
     def stop(self) -> None:
         """Break off, from another thread: what is not compiled is refused."""
