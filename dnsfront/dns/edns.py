@@ -12,8 +12,9 @@ from typing import Final
 from dnsfront.dns import wire
 from dnsfront.errors import WireError
 
-#: EDNS option codes (RFC 5001, RFC 7830, RFC 8914).
+#: EDNS option codes (RFC 5001, RFC 7830, RFC 7873, RFC 8914).
 OPTION_NSID: Final = 3
+OPTION_COOKIE: Final = 10
 OPTION_PADDING: Final = 12
 OPTION_EDE: Final = 15
 

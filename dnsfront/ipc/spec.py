@@ -187,6 +187,7 @@ class PoolSettings:
     bounded_load: float = 0
     hedge: bool = False
     mixed_case: bool = False
+    cookies: bool = False
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,12 @@ class Upstreams(Section):
         "a forger has to guess (0x20). Servers that do not keep them are asked over "
         "TCP, and then in small ones for a while.",
     )
+    cookies: StrictBool = Field(
+        default=False,
+        description="Send DNS cookies over UDP (RFC 7873), which a forger has to guess "
+        "for servers that know them; what such a server says without is doubtful, and "
+        "asked for over TCP.",
+    )
     health: HealthCheck = Field(
         as_written(
             {

@@ -117,7 +117,7 @@ class Fetching:
             ports.gets_through(port)
         arena, sizes = received.arena, received.sizes
         timed: Fetch | None = None
-        letters = server.letters
+        marks = server.marks
         for i in range(count):
             size = sizes[i * HEADER_WORDS]
             if size > COMPACT:
@@ -134,9 +134,9 @@ class Fetching:
             del pending[identity]
             if server is fetch.server:
                 timed = fetch
-            if letters is not None and octets[5]:
+            if marks is not None and octets[5]:
                 # What is doubtful comes back truncated, so TCP has the last word.
-                octets = letters.read(octets, fetch.asked, port.heard_ns)
+                octets = marks.read(octets, fetch.asked, port.heard_ns)
             try:
                 if octets[5] == 0:
                     self._refused_barely(fetch, server, octets)

@@ -17,8 +17,6 @@ from dnsfront.dns import wire
 
 #: What turns a small letter into a large one, for each octet of a name in small ones.
 _CASE: Final = bytes(0x20 if 0x61 <= octet <= 0x7A else 0 for octet in range(256))
-#: In the third octet of a message: there is more, to be asked for over TCP.
-_TC: Final = 2
 #: Questions in a row whose letters were not kept, and for how long that is believed.
 _FOLDED: Final = 3
 _PLAIN_FOR_NS: Final = 900_000_000_000
@@ -42,20 +40,23 @@ class Letters:
         name = self._drawn(query[:2], question[:-4])
         return query[: wire.HEADER_OCTETS] + name + query[end:]
 
-    def read(self, response: bytes, question: bytes, now_ns: int) -> bytes:
-        """Return *response* to *question* in small letters, or cut off if doubtful."""
-        end = wire.HEADER_OCTETS + len(question)
-        name = question[:-4]
-        if response[wire.HEADER_OCTETS : end - 4] == self._drawn(response[:2], name):
+    def is_proof(self, response: bytes, question: bytes, now_ns: int) -> bool:
+        """Return whether *response* to *question* has its letters, and may be believed.
+
+        What has others is doubtful, but for servers that keep none.
+        """
+        end = wire.HEADER_OCTETS + len(question) - 4
+        drawn = self._drawn(response[:2], question[:-4])
+        if response[wire.HEADER_OCTETS : end] == drawn:
             self._folded = 0
-        elif now_ns >= self._plain_until_ns:
-            self._folded += 1
-            if self._folded >= _FOLDED:
-                self._folded = 0
-                self._plain_until_ns = now_ns + _PLAIN_FOR_NS
-            cut_off = bytes((response[2] | _TC,))
-            return response[:2] + cut_off + response[3:]
-        return response[: wire.HEADER_OCTETS] + question + response[end:]
+            return True
+        if now_ns < self._plain_until_ns:
+            return True
+        self._folded += 1
+        if self._folded >= _FOLDED:
+            self._folded = 0
+            self._plain_until_ns = now_ns + _PLAIN_FOR_NS
+        return False
 
     def _drawn(self, identity: bytes, name: bytes) -> bytes:
         size = len(name)

@@ -19,9 +19,11 @@ from dnsfront.worker.process.faults import Faults
 from dnsfront.worker.process.meter import Meter
 from dnsfront.worker.process.reactor import Reactor
 from dnsfront.worker.upstreams.choice import Choice, order_of
+from dnsfront.worker.upstreams.cookies import Cookies
 from dnsfront.worker.upstreams.fetch import Beginning, Fetch
 from dnsfront.worker.upstreams.fetching import Fetching
 from dnsfront.worker.upstreams.letters import Letters
+from dnsfront.worker.upstreams.marks import Marks
 from dnsfront.worker.upstreams.outcomes import Outcomes
 from dnsfront.worker.upstreams.patience import Patience
 from dnsfront.worker.upstreams.pending import Pending, Total
@@ -72,8 +74,8 @@ class Pool:
             for position, spec in enumerate(settings.servers)
         ]
         for server in servers:
-            if settings.mixed_case and server.spec.tls is None:
-                server.letters = Letters(os.urandom(16))
+            if server.spec.tls is None:
+                server.marks = _marks(settings)
         order = order_of(settings.policy, settings.servers, hash_key)
         is_chash = settings.policy == "chash"
         self._choice = Choice(
@@ -273,3 +275,13 @@ class Pool:
                 fetch.candidates.clear()
                 self._fetching.fail(fetch)
         self._fetching.sending.close()
+
+
+def _marks(settings: PoolSettings) -> Marks | None:
+    """Return what queries to one server of a pool have on them, None for nothing."""
+    if not settings.mixed_case and not settings.cookies:
+        return None
+    return Marks(
+        Letters(os.urandom(16)) if settings.mixed_case else None,
+        Cookies(os.urandom(8)) if settings.cookies else None,
+    )

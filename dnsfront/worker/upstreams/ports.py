@@ -143,10 +143,10 @@ class Ports:
             fetch.sent_at_ns = now_ns
             payloads.append(message(identity, fetch))
         port.left -= len(batch)
-        letters = self.server.letters
-        if letters is not None:
+        marks = self.server.marks
+        if marks is not None:
             payloads = [
-                letters.spell(query, fetch.asked, now_ns)
+                marks.put_on(query, fetch.asked, now_ns)
                 for query, fetch in zip(payloads, batch, strict=True)
             ]
         self._sending.send(payloads)
@@ -185,9 +185,9 @@ class Ports:
             if port.heard_ns <= fetch.sent_at_ns:
                 self._follow_the_host(now_ns)
             if not port.is_given_up:
-                query, letters = message(identity, fetch), self.server.letters
-                if letters is not None:
-                    query = letters.spell(query, fetch.asked, now_ns)
+                query, marks = message(identity, fetch), self.server.marks
+                if marks is not None:
+                    query = marks.put_on(query, fetch.asked, now_ns)
                 try:
                     self._sockets[port.fd].send(query)
                 except ConnectionRefusedError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dnsfront.ipc.spec import UpstreamServer
 from dnsfront.worker.upstreams.edns import EdnsMemory
-from dnsfront.worker.upstreams.letters import Letters
+from dnsfront.worker.upstreams.marks import Marks
 from dnsfront.worker.upstreams.round_trip import RoundTrip
 
 
@@ -18,7 +18,7 @@ class Server:
     called in the shared counters and on the page of the health checks. `outstanding`
     is how many fetches ask it now, `chosen` the number of the choice that it was the
     first of last. Where questions are hedged, `heard_ns` is when it answered last.
-    first of last. `letters` are those of its questions, where they are drawn.
+    first of last. `marks` are on its queries where they are wanted.
     """
 
     __slots__ = (
@@ -26,7 +26,7 @@ class Server:
         "edns",
         "heard_ns",
         "index",
-        "letters",
+        "marks",
         "outstanding",
         "position",
         "round_trip",
@@ -41,7 +41,7 @@ class Server:
         self.index = spec.index
         self.round_trip = round_trip
         self.edns = EdnsMemory()
-        self.letters: Letters | None = None
+        self.marks: Marks | None = None
         self.outstanding = 0
         self.chosen = 0
         self.heard_ns = 0
