@@ -136,6 +136,7 @@ class Choice:
             if word >> HELD_SHIFT
         }
         self._up = self._with(words, Health.UP)
+        self._are_all_up = len(self._up) == len(self._servers)
         self._trials = self._with(words, Health.TRIAL) if self._up else []
         only = list(self._servers) if len(self._servers) == 1 else []
         self._only = only * (MAX_TRIES if self._up else 1)
@@ -154,7 +155,9 @@ class Choice:
         if self._only:
             return self._only[:]
         order = self._order(qname, self._servers, before)
-        up = [server for server in order if server in self._up]
+        up = order
+        if not self._are_all_up:
+            up = [server for server in order if server in self._up]
         if up:
             if self._bound and up[0].outstanding >= _LEAST_BOUND:
                 self._relieve(up)
