@@ -228,6 +228,11 @@ def _add_live(add: _Commands) -> None:
     what.add_argument("name", metavar="NAME", nargs="?", help="one name, all types")
     what.add_argument("--zone", metavar="Z", help="a name and everything below it")
     what.add_argument("--all", action="store_true", help="everything")
+    live.append(add("cache", "cache", "Write what is cached to a file, or load it."))
+    live[-1].add_argument(
+        "action", choices=("dump", "load"), help="write the file, or read it"
+    )
+    live[-1].add_argument("file", metavar="FILE", help="a file, or - for a pipe")
     for parser in live:
         _add_socket(parser)
 

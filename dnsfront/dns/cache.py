@@ -114,11 +114,8 @@ class Cache:
 
     def trim(self) -> bool:
         """Bring the cache nearer to its bounds; return whether there is more to do."""
-        residents = self._residents
-        if not residents.is_over:
-            return False
-        residents.trim()
-        return residents.is_over
+        self._residents.trim()
+        return self._residents.is_over
 
     def __len__(self) -> int:
         """How many responses are kept, those made from zones not counted."""
@@ -324,6 +321,8 @@ class Cache:
             self.losses.oversized += 1
             return False
         entry.shorten(now_s, self._settings.max_ttl_s)
+        if self._settings.rotate:
+            entry.note_rotation()
         entry.tail = self._tails.setdefault(entry.tail, entry.tail)
         entry.head = self._heads.setdefault(entry.head, entry.head)
         offsets = tuple(entry.ttl_offsets)

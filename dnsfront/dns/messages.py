@@ -127,6 +127,18 @@ def response(octets: bytes, query: bytes) -> ReadableMessage | None:
         raise WireError(f"the response cannot be read: {exc}") from exc
 
 
+def readable(octets: bytes) -> ReadableMessage:
+    """Return what *octets* say.
+
+    Raises:
+        WireError: they cannot be read.
+    """
+    try:
+        return _message(DNSRecord.parse(octets))
+    except Exception as exc:
+        raise WireError(f"the message cannot be read: {exc}") from exc
+
+
 def _message(record: DNSRecord) -> ReadableMessage:
     header = record.header
     flags = [

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from dnsfront import __version__
-from dnsfront.ipc import messages, records, stats
+from dnsfront.ipc import reading, records, stats
 from dnsfront.ipc.spec import WorkerSpec
 
 #: Goes up with every change to a message of `ipc/messages.py` that no field, reply or
@@ -37,7 +37,7 @@ class Identity:
             stats.BUCKET_BOUNDS_S,
             [repr(word) for word in _WORDS],
             records.layout(WorkerSpec),
-            messages.layout(),
+            reading.layout(),
         ]
         digest = hashlib.blake2b(repr(told).encode(), digest_size=8)
         return cls(__version__, digest.hexdigest())

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Final, Generic, TypeVar, get_args
 
-from dnsfront.ipc import records
-from dnsfront.ipc.packets import Descriptor, Descriptors, Message, message_in
+from dnsfront.ipc.packets import Descriptor, Descriptors, Message
 from dnsfront.ipc.spec import Listener
 
 #: Octets of a slot in a shared slot table: four worker ids, best first, 0 for nobody.
@@ -27,7 +26,7 @@ MAX_IMAGES: Final = 200
 
 R_co = TypeVar("R_co", covariant=True)
 
-_ORDERS: Final[dict[str, type[Order[Any]]]] = {}
+ORDERS: Final[dict[str, type[Order[Any]]]] = {}
 
 
 class Said(Message):
@@ -45,7 +44,7 @@ class Order(Message, Generic[R_co]):
         [reply] = get_args(cls.__orig_bases__[0])  # type: ignore[attr-defined]  # PEP 560
         kinds = get_args(reply) if isinstance(reply, UnionType) else (reply,)
         cls.replies = {kind.op: kind for kind in kinds if kind is not NoneType}
-        _ORDERS[cls.op] = cls
+        ORDERS[cls.op] = cls
 
 
 # -- replies
@@ -92,6 +91,27 @@ class Flushed(Said):
     """How many cache entries were forgotten."""
 
     entries: int
+
+
+@dataclass(frozen=True)
+class Dumped(Said):
+    """Lines of a dump, cut into *texts*; *left_out* is how many are too long.
+
+    *at* is where the next piece begins, 0 if this was the last.
+    """
+
+    ticket: int
+    at: int
+    left_out: int
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Loaded(Said):
+    """How many entries were *kept*, and the indices of lines that are *damaged*."""
+
+    kept: int
+    damaged: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -142,7 +162,7 @@ class Drained(Said):
     """Nothing more will be answered."""
 
 
-_UNASKED: Final[dict[str, type[Said]]] = {
+UNASKED: Final[dict[str, type[Said]]] = {
     kind.op: kind for kind in (Ready, OtherCode, Drained, Failed)
 }
 
@@ -280,6 +300,26 @@ class Flush(Order[Flushed]):
 
 
 @dataclass(frozen=True)
+class Dump(Order[Dumped]):
+    """Tell a piece of what is cached, in lines as of *wall_s* (`dns/dumps.py`).
+
+    A dump begins with *at* 0, and ends where its *ticket* is not that of the last one.
+    """
+
+    at: int
+    ticket: int
+    wall_s: int
+
+
+@dataclass(frozen=True)
+class Load(Order[Loaded]):
+    """Keep those entries whose names the worker owns; *lines_fd* has them in lines."""
+
+    wall_s: int
+    lines_fd: Descriptor
+
+
+@dataclass(frozen=True)
 class Listen(Order[Listened]):
     """Know more listeners, whose sockets come along.
 
@@ -330,43 +370,3 @@ class Drain(Order[None]):
 @dataclass(frozen=True)
 class Ping(Order[Pong]):
     """Tell that the loop goes round."""
-
-
-# -- packets
-
-
-def layout() -> str:
-    """Return all of this as text, the same in every process of the same code."""
-    kinds: list[type[Message]] = [*_ORDERS.values(), *_UNASKED.values()]
-    for order in _ORDERS.values():
-        kinds += order.replies.values()
-    told = [(kind.op, records.layout(kind)) for kind in kinds]
-    return repr((told, [list(order.replies) for order in _ORDERS.values()]))
-
-
-def order_in(plain: object, fds: list[int]) -> Order[Any]:
-    """Return the order in a packet.
-
-    Raises:
-        ShapeError: there is none.
-    """
-    return message_in(plain, fds, _ORDERS, "as an order")
-
-
-def reply_in(plain: object, asked: type[Order[Any]]) -> Said:
-    """Return the reply to an order of class *asked* in a packet.
-
-    Raises:
-        ShapeError: there is none.
-    """
-    kinds = {**asked.replies, Failed.op: Failed}
-    return message_in(plain, [], kinds, f"to {asked.op}")
-
-
-def unasked_in(plain: object) -> Said:
-    """Return what a worker says of its own accord in a packet.
-
-    Raises:
-        ShapeError: it is nothing of that.
-    """
-    return message_in(plain, [], _UNASKED, "of its own accord")

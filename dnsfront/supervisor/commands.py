@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Any
 
 from dnsfront.dns.names import qname_from_text, qname_to_text
 from dnsfront.errors import ControlError, WireError
 from dnsfront.ipc.messages import Flush
+from dnsfront.ipc.records import is_count
 from dnsfront.supervisor.admin.control_socket import ControlRequest
 from dnsfront.supervisor.change.apply import Change
 from dnsfront.supervisor.change.in_force import InForce
@@ -18,6 +19,8 @@ from dnsfront.supervisor.reports.lookup import MAX_NAMES
 from dnsfront.supervisor.reports.status import Reports
 from dnsfront.supervisor.takeover.spawn import spawn
 from dnsfront.supervisor.takeover.successor import Succession
+from dnsfront.supervisor.workers.dumps import MAX_LINES, Cursor, dump, load
+from dnsfront.supervisor.workers.roster import Roster
 from dnsfront.supervisor.workers.state import Ended
 
 _LOG = logging.getLogger(__name__)
@@ -36,12 +39,14 @@ class Commands:
         reports: Reports,
         reloader: Reloader,
         succession: Succession,
+        roster: Roster,
         stop: Callable[[], Awaitable[Sequence[Ended]]],
     ) -> None:
         self._in_force = in_force
         self._reports = reports
         self._reloader = reloader
         self._succession = succession
+        self._roster = roster
         self._stop = stop
 
     async def __call__(self, request: ControlRequest) -> dict[str, Any]:
@@ -59,8 +64,8 @@ class Commands:
                 change = await self._reloader.drain(_text(request, "worker"))
             case "undrain":
                 change = await self._reloader.undrain(_text(request, "worker"))
-            case "flush":
-                return {"entries": await self._flush(request)}
+            case "flush" | "cache_dump" | "cache_load":
+                return await self._cached(request)
             case "takeover" | "restart":
                 return await self._succeed(request)
             case "stop":
@@ -89,6 +94,23 @@ class Commands:
             path = self._in_force.candidate.config.path
             return {"pid": await spawn(path, self._succession)}
         return {"channel": self._succession.begin(request)}
+
+    async def _cached(self, request: ControlRequest) -> dict[str, Any]:
+        """Forget what is cached, take more in, or tell a piece, and where the next is.
+
+        Dumps and loads have no turn among changes: what moves meanwhile may be missing.
+        """
+        if request["command"] == "flush":
+            return {"entries": await self._flush(request)}
+        if request["command"] == "cache_load":
+            return asdict(await load(self._roster, _lines(request)))
+        asked = request.get("cursor") or [0, 0, 0]
+        if not isinstance(asked, list) or not all(map(is_count, asked)):
+            raise ControlError("cache_dump: got no cursor, want that of the last piece")
+        piece = await dump(self._roster, Cursor(*asked[:3]))
+        following = piece.following
+        cursor = None if following is None else list(astuple(following))
+        return {"lines": piece.lines, "left_out": piece.left_out, "cursor": cursor}
 
     async def _flush(self, request: ControlRequest) -> int:
         """Flush one qname, one zone or, with neither, everything."""
@@ -127,6 +149,16 @@ def _names(request: ControlRequest) -> list[str]:
     if len(names) > MAX_NAMES:
         raise ControlError(f"got {len(names)} names, want at most {MAX_NAMES} at once")
     return names
+
+
+def _lines(request: ControlRequest) -> list[str]:
+    lines = request.get("lines")
+    if not isinstance(lines, list) or not all(isinstance(x, str) for x in lines):
+        raise ControlError("cache_load: got no lines, want a list of them")
+    if len(lines) > MAX_LINES:
+        text = f"cache_load: got {len(lines)} lines, want at most {MAX_LINES} at once"
+        raise ControlError(text)
+    return lines
 
 
 def _name(request: ControlRequest, key: str) -> str:

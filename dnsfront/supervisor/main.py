@@ -197,7 +197,7 @@ class _Supervisor:
         """Serve until told to stop; *rest* is what the start has left to be applied."""
         reloader, succession = front.reloader, _succession(front, control)
         commands = Commands(
-            *(front.in_force, front.reports, reloader, succession),
+            *(front.in_force, front.reports, reloader, succession, front.roster),
             stop=self._stop_and_wait,
         )
         await control.serve(commands)

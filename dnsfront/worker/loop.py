@@ -49,6 +49,7 @@ from dnsfront.worker.orders.config import (
     identify,
     look,
 )
+from dnsfront.worker.orders.dumps import DumpOrders
 from dnsfront.worker.orders.entries import EntryOrders
 from dnsfront.worker.orders.listeners import ListenerOrders
 from dnsfront.worker.orders.orders import Orders
@@ -196,6 +197,15 @@ class WorkerLoop:
             meter=self._meter,
             faults=self._faults,
             catch_up=self._inbox.catch_up,
+        )
+        DumpOrders(
+            self._orders,
+            worker_id=spec.worker_id,
+            cache=self._cache,
+            ownership=self._ownership,
+            local=local,
+            forwarding=self._forwarding,
+            clock=self._clock,
         )
         ConfigOrders(
             self._orders,

@@ -8,7 +8,7 @@ import signal
 import socket
 from typing import Final
 
-from dnsfront.ipc import channel, memory, messages, packets, records, signals
+from dnsfront.ipc import channel, memory, packets, reading, records, signals
 from dnsfront.ipc.identity import Identity
 from dnsfront.ipc.messages import MapImages, OtherCode, Start
 from dnsfront.ipc.spec import WorkerSpec
@@ -36,7 +36,7 @@ def main(control_fd: int) -> int:
         channel.send(control, told)
         control.close()
         return os.EX_SOFTWARE
-    start = messages.order_in(*received)
+    start = reading.order_in(*received)
     assert isinstance(start, Start), "the first order"
     spec = records.from_json(WorkerSpec, memory.content(start.spec_fd))
     os.close(start.spec_fd)
@@ -45,7 +45,7 @@ def main(control_fd: int) -> int:
         received = channel.receive(control)
         if received is None:
             return os.EX_UNAVAILABLE
-        order = messages.order_in(*received)
+        order = reading.order_in(*received)
         assert isinstance(order, MapImages), "what the first spec names"
         images.map(order.packs, order.memory_fds)
     worker = WorkerLoop(control, start, spec, images)

@@ -29,9 +29,9 @@ from dnsfront.ipc.messages import (
     Transfer,
     Transferred,
     TransferToSuccessor,
-    order_in,
 )
 from dnsfront.ipc.packets import pack
+from dnsfront.ipc.reading import order_in
 from dnsfront.ipc.spec import Listener, WorkerSpec
 from dnsfront.kernel.userspace import UserspaceSteering
 from dnsfront.supervisor import front, start

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dnsfront.ipc import messages, packets
+from dnsfront.ipc import messages, packets, reading
 from dnsfront.ipc.messages import (
     CatchUp,
     Configure,
@@ -64,8 +64,8 @@ def sent(order: Order[Any], number: int | None = None) -> tuple[Any, list[int]]:
     ids=lambda order: order.op,
 )
 def test_an_order_arrives_as_it_was_given(order: Order[Any]) -> None:
-    assert messages.order_in(*sent(order)) == order
-    assert messages.order_in(*sent(order, 9)) == order
+    assert reading.order_in(*sent(order)) == order
+    assert reading.order_in(*sent(order, 9)) == order
 
 
 def test_descriptors_travel_beside_the_text_and_in_the_order_of_their_fields() -> None:
@@ -81,7 +81,7 @@ def test_descriptors_travel_beside_the_text_and_in_the_order_of_their_fields() -
     )
 
 
-@pytest.mark.parametrize("kind", messages._ORDERS.values(), ids=lambda kind: kind.op)
+@pytest.mark.parametrize("kind", messages.ORDERS.values(), ids=lambda kind: kind.op)
 def test_the_field_with_any_number_of_descriptors_is_the_last(
     kind: type[Order[Any]],
 ) -> None:
@@ -115,30 +115,30 @@ def test_what_is_no_order_is_told_with_what_is_wrong(
     plain: object, fds: list[int], fault: str
 ) -> None:
     with pytest.raises(ShapeError) as caught:
-        messages.order_in(plain, fds)
+        reading.order_in(plain, fds)
 
     assert str(caught.value) == fault
 
 
 def test_a_reply_is_one_of_those_that_its_order_has() -> None:
-    assert messages.reply_in({"op": "configured", "id": 1}, Configure) == Configured()
+    assert reading.reply_in({"op": "configured", "id": 1}, Configure) == Configured()
     refused = {"op": "refused", "reason": "no", "id": 1}
-    assert messages.reply_in(refused, Configure) == Refused("no")
-    assert messages.reply_in({"op": "flushed", "entries": 4}, Flush) == Flushed(4)
-    assert messages.reply_in({"op": "pong"}, Ping) == Pong()
+    assert reading.reply_in(refused, Configure) == Refused("no")
+    assert reading.reply_in({"op": "flushed", "entries": 4}, Flush) == Flushed(4)
+    assert reading.reply_in({"op": "pong"}, Ping) == Pong()
     with pytest.raises(ShapeError, match="'refused' to flush"):
-        messages.reply_in(refused, Flush)
+        reading.reply_in(refused, Flush)
 
 
 def test_only_three_things_and_a_failure_are_said_unasked() -> None:
-    assert messages.unasked_in({"op": "drained"}) == Drained()
+    assert reading.unasked_in({"op": "drained"}) == Drained()
     with pytest.raises(ShapeError, match="'pong' of its own accord"):
-        messages.unasked_in({"op": "pong"})
+        reading.unasked_in({"op": "pong"})
 
 
 def test_every_order_and_reply_is_part_of_the_layout() -> None:
-    told = messages.layout()
+    told = reading.layout()
 
-    for order in messages._ORDERS.values():
+    for order in messages.ORDERS.values():
         for kind in (order, *order.replies.values()):
             assert f"{kind.__name__}(" in told

@@ -71,7 +71,7 @@ def test_a_worker_carries_out_every_order_but_its_start() -> None:
     texts = [path.read_text("utf-8") for path in Path(folder).rglob("*.py")]
     handled = {name for text in texts for name in re.findall(r"\.on\((\w+),", text)}
 
-    wanted = {kind.__name__ for kind in messages._ORDERS.values()}
+    wanted = {kind.__name__ for kind in messages.ORDERS.values()}
     assert handled == wanted - {"Start"}
 
 

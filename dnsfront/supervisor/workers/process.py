@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from dnsfront.ipc import channel, messages, packets
+from dnsfront.ipc import channel, packets, reading
 from dnsfront.ipc.messages import Failed, Order, Ping, Pong, Said
 from dnsfront.ipc.records import ShapeError
 from dnsfront.supervisor.host.spawning import Process, spawn
@@ -199,9 +199,9 @@ class WorkerProcess:
         request = None if number is None else self._requests.get(number)
         try:
             if request is not None:
-                said = messages.reply_in(plain, request.kind)
+                said = reading.reply_in(plain, request.kind)
             else:
-                said = messages.unasked_in(plain)
+                said = reading.unasked_in(plain)
                 if type(said) in self._said:
                     raise ShapeError(f"{said.op} twice")
         except ShapeError as exc:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from dnsfront.ipc import channel, messages, packets
+from dnsfront.ipc import channel, packets, reading
 from dnsfront.ipc.messages import Failed, Order, Said
 
 _LOG = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class Orders:
         plain, fds = received
         number = packets.number_in(plain)
         try:
-            order = messages.order_in(plain, fds)
+            order = reading.order_in(plain, fds)
             result = self._handlers[type(order)](order)
         except Exception as exc:
             self._fail(number, exc)
