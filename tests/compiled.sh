@@ -9,4 +9,4 @@ export PYTHONPATH=$installed:$PWD
 from dnsfront.supervisor.host.form import query_path
 assert query_path() == "compiled", "the installed query path is not compiled"'
 exec .venv/bin/python -P -m pytest --import-mode=append \
-  tests/unit/test_{cache,chain,compression,edns,kernel_book,names,query,response,shape,wire,worker}*.py "$@"
+  tests/unit/test_{cache,chain,compression,cookies,edns,kernel_book,names,query,response,shape,wire,worker}*.py "$@"

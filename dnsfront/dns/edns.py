@@ -12,7 +12,7 @@ from typing import Final
 from dnsfront.dns import wire
 from dnsfront.errors import WireError
 
-#: EDNS option codes (RFC 5001, RFC 7830, RFC 7873, RFC 8914).
+#: EDNS option codes (RFC 5001, RFC 7873, RFC 7830, RFC 8914).
 OPTION_NSID: Final = 3
 OPTION_COOKIE: Final = 10
 OPTION_PADDING: Final = 12
@@ -38,24 +38,29 @@ _MAX_ERRORS_OCTETS: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Edns:
-    """What the OPT record of a query says (RFC 6891, 6.1)."""
+    """What the OPT record of a query says (RFC 6891, 6.1).
+
+    *cookie* is the first COOKIE option's, empty where there is none.
+    """
 
     udp_size: int
     version: int
     is_dnssec_ok: bool
     wants_nsid: bool
+    cookie: bytes
 
 
 def parse_opt(octets: bytes, at: int, end: int) -> Edns:
     """Return what the OPT record says that stands from *at* to *end*.
 
     Raises:
-        WireError: FORMERR, an option is cut short.
+        WireError: FORMERR, an option is cut short, or no cookie has that length.
     """
     _rtype, udp_size, _extended, version, flags, _length = _OPT_FIXED.unpack_from(
         octets, at
     )
     wants_nsid = False
+    cookie = b""
     at += 11
     while at < end:
         if at + 4 > end:
@@ -64,10 +69,17 @@ def parse_opt(octets: bytes, at: int, end: int) -> Edns:
         at += 4 + length
         if at > end:
             raise WireError("an EDNS option's data are cut short", wire.FORMERR)
-        wants_nsid = wants_nsid or code == OPTION_NSID
-    return Edns(
-        max(udp_size, wire.PLAIN_UDP_OCTETS), version, bool(flags & _DO), wants_nsid
-    )
+        if code == OPTION_NSID:
+            wants_nsid = True
+        elif code == OPTION_COOKIE:
+            # RFC 7873, 5.2.2; of several, the first counts.
+            if length != 8 and not 16 <= length <= 40:
+                raise WireError(
+                    "want a cookie of 8 or of 16 to 40 octets", wire.FORMERR
+                )
+            cookie = cookie or octets[at - length : at]
+    size = max(udp_size, wire.PLAIN_UDP_OCTETS)
+    return Edns(size, version, bool(flags & _DO), wants_nsid, cookie)
 
 
 def opt_record(

@@ -96,6 +96,24 @@ def parse_query(octets: bytes) -> Query:
     )
 
 
+def cookie_alone(octets: bytes) -> bytes:
+    """Return the cookie of a query for nothing but one (RFC 7873, 5.4).
+
+    It has no question. Where it is anything else, what is returned is empty.
+    """
+    _identity, flags, *counts = HEADER.unpack_from(octets)
+    if flags & OPCODE_MASK or counts != [0, 0, 0, 1]:
+        return b""
+    try:
+        owner_at, end, rtype = _record_end(octets, HEADER_OCTETS)
+        if rtype != OPT or octets[owner_at] != 0 or end != len(octets):
+            return b""
+        edns = parse_opt(octets, owner_at, end)
+    except WireError:
+        return b""
+    return b"" if edns.version else edns.cookie
+
+
 def _record_end(octets: bytes, at: int) -> tuple[int, int, int]:
     """Return owner offset, end and type of the record at *at*."""
     owner_at = at
@@ -114,6 +132,7 @@ def error_response(
     rcode: int,
     *,
     error: int | None = None,
+    options: bytes = b"",
     udp_size: int = UDP_PAYLOAD_OCTETS,
     tsig: bytes = b"",
 ) -> bytes:
@@ -121,7 +140,8 @@ def error_response(
 
     An OPT record that begins right behind the question, or behind the header if there
     is none, is answered by one, so that the client does not take us for a server from
-    before EDNS (RFC 6891, 6.1.1 and 7); it holds the Extended DNS Error *error*.
+    before EDNS (RFC 6891, 6.1.1 and 7); it holds *options* and the Extended DNS Error
+    *error*.
     *rcode* over 15 needs it in any case. *tsig* is the record for a signed query.
     """
     flags = int.from_bytes(octets[2:4], "big") & (OPCODE_MASK | RD | CD)
@@ -135,7 +155,10 @@ def error_response(
     if rcode > RCODE_MASK or (has_opt and octets[6:10] == b"\0\0\0\0"):
         is_dnssec_ok = has_opt and octets[end + 7 : end + 8] >= b"\x80"
         opt = opt_record(
-            is_dnssec_ok=is_dnssec_ok, extended_rcode=rcode >> 4, udp_size=udp_size
+            is_dnssec_ok=is_dnssec_ok,
+            extended_rcode=rcode >> 4,
+            options=options,
+            udp_size=udp_size,
         )
     if error is not None:
         opt = with_error(opt, error)

@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from dnsfront.dns import edns, wire
+from dnsfront.dns.cookies import CLIENT_OCTETS, COOKIE_OCTETS, ServerCookies
 from dnsfront.dns.edns import Edns
 from dnsfront.dns.entry import Entry, view_of
-from dnsfront.dns.query import Query
+from dnsfront.dns.query import Query, cookie_alone, error_response
 
 _HEAD = struct.Struct("!4H")
 _HEADER_TAIL = struct.Struct("!5H")
@@ -24,6 +25,13 @@ _HEADER_AND_OPT_OCTETS: Final = 12 + _OPT_OCTETS
 #: Distinct OPT records remembered per header; a flood of odd ones starts over.
 MAX_OPTS: Final = 512
 MAX_HEADS: Final = 4096
+#: Octets of an OPT record with a cookie of ours and nothing else, and of the shortest
+#: query that has one.
+_COOKIE_OPT_OCTETS: Final = _OPT_OCTETS + 4 + COOKIE_OCTETS
+_LEAST_WITH_COOKIE: Final = 12 + 5 + _COOKIE_OPT_OCTETS
+#: Clients with a cookie that are remembered, and for how long.
+MAX_COOKIES: Final = 4096
+_COOKIES_KEPT_S: Final = 300
 #: The head of an entry that says REFUSED.
 _REFUSED: Final = (wire.QR | wire.RA | wire.REFUSED).to_bytes(2, "big") + bytes(6)
 
@@ -127,7 +135,8 @@ class Shapes:
     """Every shape met so far; *views* are the dictionaries of the cache.
 
     The fast path reads `plain` by octets 2 to 11 of a query without OPT, and `with_opt`
-    by the same octets and then by the last 11 octets of a query with one.
+    by the same octets and then by the last 11 octets of a query with one; what is in
+    neither may be :meth:`with_cookie`.
     """
 
     def __init__(
@@ -143,6 +152,9 @@ class Shapes:
         self._heads: dict[tuple[int, bool, bool], Heads] = {}
         self.plain: dict[bytes, Shape] = {}
         self.with_opt: dict[bytes, dict[bytes, Shape]] = {}
+        self._cookies: ServerCookies | None = None
+        self._by_cookie: dict[bytes, Shape] = {}
+        self._forgotten_at_s = 0
         for flags in (
             rd | ad | cd
             for rd in (0, wire.RD)
@@ -175,9 +187,34 @@ class Shapes:
         self.udp_size = udp_size
         for by_opt in self.with_opt.values():
             by_opt.clear()
+        self._by_cookie.clear()
 
-    def of(self, query: Query, *, is_stream: bool) -> Shape:
-        """Return the shape of a parsed query, with NSID if it asked for that."""
+    def use_cookies(self, cookies: ServerCookies | None) -> None:
+        """Send *cookies* from now on; None takes no notice of a client's."""
+        self._cookies = cookies
+        self._by_cookie.clear()
+
+    def cookie_alone(self, octets: bytes, address: bytes) -> tuple[int, bytes] | None:
+        """Return rcode and response to a query for a cookie alone, None to others.
+
+        RFC 7873, 5.4: with a cookie of ours it asks whether that is still good.
+        """
+        cookies = self._cookies
+        cookie = b"" if cookies is None else cookie_alone(octets)
+        if cookies is None or not cookie or not address:
+            return None
+        is_good = len(cookie) == CLIENT_OCTETS or cookies.is_good(cookie, address)
+        rcode = wire.NOERROR if is_good else wire.BADCOOKIE
+        options = cookies.option(cookie, address)
+        return rcode, error_response(
+            octets, rcode, options=options, udp_size=self.udp_size
+        )
+
+    def of(self, query: Query, *, is_stream: bool, address: bytes = b"") -> Shape:
+        """Return the shape of a parsed query.
+
+        It has NSID and a cookie where the query has; the cookie is for *address*.
+        """
         client = query.edns
         if is_stream:
             limit = wire.TCP_PAYLOAD_OCTETS
@@ -185,26 +222,58 @@ class Shapes:
             limit = wire.PLAIN_UDP_OCTETS
         else:
             limit = min(client.udp_size, self.udp_size)
-        return self._shape(query.flags, client, limit=limit)
+        return self._shape(query.flags, client, limit=limit, address=address)
 
-    def learn(self, octets: bytes, query: Query) -> None:
-        """Remember the shape of a query with a plain OPT record for the fast path."""
-        client = query.edns
-        plain_size = wire.HEADER_OCTETS + len(query.question) + _OPT_OCTETS
-        if client is None or len(octets) != plain_size:
+    def with_cookie(self, octets: bytes, address: bytes, now_s: int) -> Shape | None:
+        """Return the shape of a query with nothing but a cookie that is known.
+
+        That is one which comes back to *address* as it is. Its OPT record are the last
+        39 octets.
+        """
+        known = self._by_cookie
+        if now_s - self._forgotten_at_s > _COOKIES_KEPT_S:
+            known.clear()
+            self._forgotten_at_s = now_s
+        if not known or len(octets) < _LEAST_WITH_COOKIE:
+            return None
+        return known.get(octets[2:12] + octets[-_COOKIE_OPT_OCTETS:] + address)
+
+    def learn(
+        self, octets: bytes, query: Query, shape: Shape, address: bytes = b""
+    ) -> None:
+        """Remember the *shape* of a query over UDP for the fast path.
+
+        That is one with a plain OPT record, or with a good cookie and nothing else.
+        """
+        if query.edns is None:
             return
         by_opt = self.with_opt.get(octets[2:12])
         if by_opt is None:
             return
-        if len(by_opt) >= MAX_OPTS:
-            by_opt.clear()
-        by_opt[octets[-_OPT_OCTETS:]] = self.of(query, is_stream=False)
+        opt_size = len(octets) - wire.HEADER_OCTETS - len(query.question)
+        if opt_size == _OPT_OCTETS:
+            if len(by_opt) >= MAX_OPTS:
+                by_opt.clear()
+            by_opt[octets[-_OPT_OCTETS:]] = shape
+        elif (
+            opt_size == _COOKIE_OPT_OCTETS
+            and address
+            and shape.opt[_OPT_OCTETS:] == octets[_OPT_OCTETS - _COOKIE_OPT_OCTETS :]
+        ):
+            if len(self._by_cookie) >= MAX_COOKIES:
+                self._by_cookie.clear()
+            key = octets[2:12] + octets[-_COOKIE_OPT_OCTETS:] + address
+            self._by_cookie[key] = shape
 
-    def _shape(self, flags: int, client: Edns | None, *, limit: int) -> Shape:
+    def _shape(
+        self, flags: int, client: Edns | None, *, limit: int, address: bytes = b""
+    ) -> Shape:
         is_dnssec_ok = client is not None and client.is_dnssec_ok
         opt = b""
         if client is not None:
             options = self._nsid if client.wants_nsid else b""
+            if client.cookie and address and self._cookies is not None:
+                options += self._cookies.option(client.cookie, address)
             opt = edns.opt_record(
                 is_dnssec_ok=is_dnssec_ok, options=options, udp_size=self.udp_size
             )

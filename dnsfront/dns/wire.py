@@ -32,6 +32,7 @@ NOTIMP: Final = 4
 REFUSED: Final = 5
 YXDOMAIN: Final = 6
 BADVERS: Final = 16
+BADCOOKIE: Final = 23
 
 A: Final = 1
 SOA: Final = 6

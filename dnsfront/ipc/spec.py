@@ -208,9 +208,11 @@ class AccessSettings:
 
 @dataclass(frozen=True)
 class EdnsSettings:
-    """The keys of `edns` in the config."""
+    """The keys of `edns` in the config; *cookie_secrets* are 16 octets each, in hex."""
 
     udp_size: int
+    cookies: bool = False
+    cookie_secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -69,11 +69,11 @@ class Front:
 
 
 def put_together(
-    wanted: Candidate, stack: AsyncExitStack, inherited: Inherited
+    wanted: Candidate, stack: AsyncExitStack, inherited: Inherited, cookie_secret: str
 ) -> Front:
     """Return a front end without sockets and workers, its program already on its way.
 
-    *stack* takes all of it down.
+    *stack* takes all of it down. *cookie_secret* is for configs without one.
 
     Raises:
         KernelError: the kernel lacks something that no right would give.
@@ -95,7 +95,9 @@ def put_together(
     stack.callback(kernel_cache.close)
     secondaries = Secondaries()
     stack.callback(secondaries.close)
-    settings = Settings(datapath, kernel_cache, upstreams, health, secondaries)
+    settings = Settings(
+        datapath, kernel_cache, upstreams, health, secondaries, cookie_secret
+    )
     around = Surroundings(
         datapath, kernel_cache, upstreams.health_fd, settings.spec(wanted)
     )

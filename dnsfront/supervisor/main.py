@@ -243,7 +243,9 @@ def _succession(front: Front, control: ControlSocket) -> Succession:
     """Return what lets a successor of *front* take over."""
     datapath, broadcast, endpoint = front.datapath, front.broadcast, front.endpoint
     return Succession(
-        Offer(front.in_force, datapath, front.roster, endpoint, control),
+        Offer(
+            front.in_force, datapath, front.settings, front.roster, endpoint, control
+        ),
         Intake(front.life, datapath, front.kernel_cache, broadcast, endpoint, control),
         front.turns,
         front.progress,

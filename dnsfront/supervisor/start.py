@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AsyncExitStack
 
+from dnsfront.dns.cookies import SECRET_OCTETS
 from dnsfront.errors import ControlError, RingError, UnavailableError
 from dnsfront.ipc.stats import Counter
 from dnsfront.kernel.pages import MAX_WORKER_ID
@@ -29,7 +31,8 @@ async def start(wanted: Candidate, stack: AsyncExitStack) -> Front:
     Raises:
         DnsfrontError: something is not to be had; the text says what.
     """
-    front = put_together(wanted, stack, Inherited())
+    cookie_secret = secrets.token_hex(SECRET_OCTETS)
+    front = put_together(wanted, stack, Inherited(), cookie_secret)
     front.endpoint.open(wanted.config.admin.listen, front.pages)
     names = wanted.worker_names
     # Interpreters start, and sockets are bound, while a compiler may be at work.
@@ -70,7 +73,8 @@ async def start_after(
     first = _among(wanted, drained, predecessor.ids)
     names, listeners = first.worker_names, first.listeners()
     check_free(listeners, predecessor.listeners)
-    front = put_together(first, stack, predecessor.leave(names, listeners))
+    inherited = predecessor.leave(names, listeners)
+    front = put_together(first, stack, inherited, predecessor.cookie_secret)
     front.in_force.drained = set(drained)
     address = wanted.config.admin.listen
     is_admin_new = str(address) != predecessor.admin

@@ -48,6 +48,7 @@ from dnsfront.worker.orders.config import (
     forward,
     identify,
     look,
+    recognise,
 )
 from dnsfront.worker.orders.dumps import DumpOrders
 from dnsfront.worker.orders.entries import EntryOrders
@@ -146,6 +147,7 @@ class WorkerLoop:
         look(self._gate, self._bookkeeper, rules)
         images.keep(spec.zones, spec.packs)
         identify(shapes, local, spec)
+        recognise(shapes, spec)
         self._peers = Peers(spec.worker_id)
         free = descriptors.left()
         self._streams = Streams(

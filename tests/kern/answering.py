@@ -148,7 +148,8 @@ class AnswerLab:
         if by_opt is None:
             return self.shapes.plain.get(message[2:12])
         if message[-11:] not in by_opt:
-            self.shapes.learn(message, parse_query(message))
+            query = parse_query(message)
+            self.shapes.learn(message, query, self.shapes.of(query, is_stream=False))
         return by_opt.get(message[-11:])
 
     def response(self, message: bytes, entry: Entry, at_s: int) -> bytes | None:

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import dns.edns
+import dns.message
+import dns.query
 import dns.rcode
 import pytest
 
@@ -71,6 +74,16 @@ def front(tmp_path: Path, upstream: FakeUpstream) -> Iterator[FrontEnd]:
 def asked(front: FrontEnd) -> dict[str, str]:
     """Return who answers each name."""
     return dict(zip(NAMES, map(nsid_of, ask_all(front.address, QNAMES)), strict=True))
+
+
+def cookie_of(front: FrontEnd, cookie: bytes = b"clientof") -> bytes:
+    """Return the DNS cookie that a client with *cookie* gets."""
+    option = dns.edns.GenericOption(dns.edns.OptionType(10), cookie)
+    query = dns.message.make_query(NAMES[0], "A", use_edns=0, options=[option])
+    response = dns.query.udp(query, front.address.host, 10, front.address.port)
+    [found] = response.options
+    octets: bytes = found.to_wire()
+    return octets
 
 
 def home(front: FrontEnd) -> dict[str, str]:
@@ -170,6 +183,8 @@ def test_drained_worker_stays_drained(front: FrontEnd) -> None:
 
 
 def test_restart_is_a_command_and_tells_the_pid(front: FrontEnd) -> None:
+    cookie = cookie_of(front)
+
     code, text = front.command("restart")
 
     assert code == 0, text
@@ -180,6 +195,7 @@ def test_restart_is_a_command_and_tells_the_pid(front: FrontEnd) -> None:
         assert text == f"restarted: pid {pid} has taken over\n"
         assert front.command("status")[0] == 0
         assert asked(front) == home(front)
+        assert cookie_of(front, cookie) == cookie  # the secret went over too
         assert front.command("stop")[0] == 0
         eventually(lambda: not Path(f"/proc/{pid}/exe").exists())
     finally:

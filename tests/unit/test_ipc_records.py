@@ -41,7 +41,7 @@ SPEC = WorkerSpec(
         ),
     ),
     cache=CacheSettings(1, 2, 3, 4, 5, 6, prefetch=True),
-    edns=spec.EdnsSettings(1232),
+    edns=spec.EdnsSettings(1232, cookies=True, cookie_secrets=("0" * 32,)),
     identity=spec.IdentitySettings("{worker}", ""),
     limits=spec.Limits(1, 2, 3, 4.5, 5, 6, 7, 8),
     access=spec.AccessSettings(("127.0.0.0/8",), "refuse"),

@@ -114,7 +114,7 @@ OWNER = {
     "pydantic": "config/",
     "pydantic_core": "config/",
     "rich": "cli/",
-    "siphash24": "ring/qhash.py",
+    "siphash24": ("ring/qhash.py", "dns/cookies.py"),
     "yaml": "config/document.py",
 }
 

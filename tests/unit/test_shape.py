@@ -54,6 +54,11 @@ def shape_of(octets: bytes, *, is_stream: bool = False) -> Shape:
     return shapes().of(parse_query(octets), is_stream=is_stream)
 
 
+def learn(found: Shapes, octets: bytes) -> None:
+    query = parse_query(octets)
+    found.learn(octets, query, found.of(query, is_stream=False))
+
+
 def upstream(flags: int, *, records: int = 1, rcode: int = 0) -> Response:
     header = struct.pack("!6H", 0, wire.QR | flags | rcode, 1, records, 0, 0)
     return parse_response(header + QUESTION + RECORD * records, 12 + len(QUESTION))
@@ -250,7 +255,7 @@ def test_query_with_a_plain_opt_record_is_learned(*, do: bool, size: int) -> Non
     found = shapes()
 
     before = known(found, octets)
-    found.learn(octets, parse_query(octets))
+    learn(found, octets)
     shape = known(found, octets)
 
     assert before is None
@@ -275,7 +280,7 @@ def test_query_with_a_plain_opt_record_is_learned(*, do: bool, size: int) -> Non
 def test_nothing_else_is_learned(octets: bytes) -> None:
     found = shapes()
 
-    found.learn(octets, parse_query(octets))
+    learn(found, octets)
 
     assert not any(found.with_opt.values())
 
@@ -285,7 +290,7 @@ def test_flood_of_odd_opt_records_is_bounded() -> None:
 
     for size in range(5000):
         octets = query_octets(do=False, size=size)
-        found.learn(octets, parse_query(octets))
+        learn(found, octets)
 
     assert sum(map(len, found.with_opt.values())) <= 512
     assert known(found, octets) is not None

@@ -57,7 +57,7 @@ def say(sock: socket.socket, message: Message) -> None:
     [
         OfferWorker("w1", 1, (LISTENER,), (Descriptor(0),)),
         OfferGroup(LISTENER, Descriptor(0)),
-        OfferRest(("w2",), "127.0.0.1:9353", Descriptor(0), Descriptor(0)),
+        OfferRest(("w2",), "127.0.0.1:9353", "00", Descriptor(0), Descriptor(0)),
         SendEntries((1,), "00", "", Descriptor(0), (Descriptor(0),)),
         EntriesSent(3),
         LetGo(),
@@ -94,7 +94,13 @@ def test_a_message_arrives_as_it_was_said(message: Message) -> None:
             "offer_rest with a wrong drained",
         ),
         (
-            {"op": "offer_rest", "drained": [], "admin": "", "more": 1},
+            {
+                "op": "offer_rest",
+                "drained": [],
+                "admin": "",
+                "cookie_secret": "",
+                "more": 1,
+            },
             "offer_rest with a surplus more",
         ),
     ],
@@ -143,7 +149,7 @@ LISTENERS = tuple(
     "message",
     [
         OfferWorker(NAMES[0], 127, LISTENERS, (Descriptor(0),) * len(LISTENERS)),
-        OfferRest(NAMES, "[::]:65535", Descriptor(0), Descriptor(0)),
+        OfferRest(NAMES, "[::]:65535", "0" * 32, Descriptor(0), Descriptor(0)),
         SendEntries(
             tuple(range(MAX_WORKER_ID)),
             "0" * 32,

@@ -123,6 +123,7 @@ def test_message_that_was_cut_is_refused_and_counted() -> None:
         pytest.param(b"\1" + bytes(20), id="a datagram without its head"),
         pytest.param(b"\1\7" + bytes(99), id="a listener that was closed meanwhile"),
         pytest.param(b"\2\1", id="a query without its token"),
+        pytest.param(b"\2\1" + bytes(12), id="a query without its client"),
         pytest.param(b"\3\1", id="a response without its token"),
         pytest.param(b"\x09" + bytes(60), id="words nobody knows"),
         pytest.param(b"", id="nothing at all"),
@@ -135,7 +136,7 @@ def test_what_makes_no_sense_is_refused_and_what_follows_is_taken(
     with receiving, sending, Rig() as rig:
         inbox = rig.inbox_at(receiving, Peers(1))
         sending.send(octets)
-        sending.send(b"\2\1" + bytes(8) + b"short")
+        sending.send(b"\2\1" + bytes(8 + 17) + b"short")
 
         count = inbox.receive()
 
@@ -193,7 +194,7 @@ def test_who_has_caught_up_holds_nothing_that_is_for_another() -> None:
     with receiving, sending, ours, theirs, Rig(worker_id=2) as rig:
         peers = rig.peers
         peers.replace({1: sending.dup(), 3: sending.dup()})
-        theirs.send(b"\2\1" + bytes(8) + query_for("x.test").to_wire())
+        theirs.send(b"\2\1" + bytes(8 + 17) + query_for("x.test").to_wire())
         assert peers.pass_datagram(3, 0, b"", b"", b"a query")
 
         rig.inbox_at(ours, peers).catch_up()

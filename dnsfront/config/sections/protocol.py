@@ -6,13 +6,16 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from pydantic import Field, StrictInt, StrictStr
+from pydantic import Field, StrictBool, StrictInt, StrictStr
 
-from dnsfront.config.sections.section import Fault, Section
+from dnsfront.config.secrets import CookieSecret
+from dnsfront.config.sections.section import Fault, Section, repeated
 from dnsfront.dns.wire import MAX_UDP_OCTETS
 
 #: A string has room for 255 (RFC 1035, 3.3), and a worker's name may come in.
 _MAX_TEXT_OCTETS: Final = 180
+#: Each that is not the first costs a hash for a cookie that is by none of them.
+_MAX_COOKIE_SECRETS: Final = 4
 _IN_BRACES: Final = re.compile(r"\{[^{}]*\}")
 
 
@@ -26,6 +29,32 @@ class Edns(Section):
         description="The largest message over UDP, in octets, towards clients and from "
         "upstreams; more than 1232 may arrive in fragments, or not at all.",
     )
+    cookies: StrictBool = Field(
+        True,  # noqa: FBT003 - pydantic's signature
+        description="Whether clients that send a DNS cookie get one (RFC 7873, 9018).",
+    )
+    cookie_secrets: tuple[CookieSecret, ...] = Field(
+        (),
+        description="What cookies are made with, 32 hexadecimal digits or a file with "
+        "them: by the first, while those by the others are good too. None: one that is "
+        "drawn at the start, and kept by a restart.",
+        json_schema_extra={"maxItems": _MAX_COOKIE_SECRETS},
+    )
+
+    def mistakes(self) -> Iterator[Fault]:
+        """Yield secrets that are there twice, and too many of them."""
+        secrets = self.cookie_secrets
+        if len(secrets) > _MAX_COOKIE_SECRETS:
+            text = f"got {len(secrets)} secrets, want at most {_MAX_COOKIE_SECRETS}"
+            yield Fault(("cookie_secrets",), text)
+        for index in repeated(secrets):
+            text = "got the same secret again, want each once"
+            yield Fault(("cookie_secrets", index), text)
+
+    def warnings(self) -> Iterator[Fault]:
+        """Yield secrets that nothing is made with."""
+        if self.cookie_secrets and not self.cookies:
+            yield Fault(("cookie_secrets",), "not used while edns.cookies is false")
 
 
 class Identity(Section):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from dnsfront import logs
@@ -24,7 +25,10 @@ _BACKLOG_FLOOR: Final = 256
 
 
 class Settings:
-    """Puts the settings of a candidate in force: in the kernel, of probes, the log."""
+    """Puts the settings of a candidate in force: in the kernel, of probes, the log.
+
+    *cookie_secret*, in hex, is what cookies are made with where the config has none.
+    """
 
     def __init__(
         self,
@@ -33,7 +37,9 @@ class Settings:
         upstreams: UpstreamRegistry,
         health: HealthChecker,
         secondaries: Secondaries,
+        cookie_secret: str,
     ) -> None:
+        self.cookie_secret = cookie_secret
         self._datapath = datapath
         self._kernel_cache = kernel_cache
         self._upstreams = upstreams
@@ -65,7 +71,11 @@ class Settings:
         pools = candidate.config.used_pools
         servers = self._upstreams.assign_all(_servers(pools))
         listeners = self._datapath.groups.numbered(candidate.listeners())
-        return candidate.spec(listeners, servers, self._datapath.steering.mode)
+        spec = candidate.spec(listeners, servers, self._datapath.steering.mode)
+        if spec.edns.cookie_secrets:
+            return spec
+        edns = replace(spec.edns, cookie_secrets=(self.cookie_secret,))
+        return replace(spec, edns=edns)
 
     def _warn(self, candidate: Candidate) -> None:
         """Log what is hardly meant in the config, each thing once while it stays."""

@@ -22,7 +22,7 @@ from dnsfront.ipc.spec import Listener, ListenerKey
 #: Goes up with every change to the messages below and to the layout of a sockarray.
 #: Cache entries of another version are refused by their kind, and arrive cold: see
 #: `worker/peers/envelopes.py`.
-PROTOCOL: Final = 3
+PROTOCOL: Final = 4
 
 SERVE_TIMEOUT_S: Final = 2.0
 
@@ -49,11 +49,13 @@ class OfferGroup(Message):
 class OfferRest(Message):
     """The workers that an operator took out, and the sockets for operators.
 
-    *admin* is the text of the address that *admin_fd* listens at.
+    *admin* is the text of the address that *admin_fd* listens at. *cookie_secret*, in
+    hex, was drawn there for configs without one.
     """
 
     drained: tuple[str, ...]
     admin: str
+    cookie_secret: str
     control_fd: Descriptor
     admin_fd: Descriptor
 

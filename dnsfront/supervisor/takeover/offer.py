@@ -6,6 +6,7 @@ from dnsfront.ipc.packets import Descriptor
 from dnsfront.supervisor.admin.control_socket import ControlSocket
 from dnsfront.supervisor.admin.endpoint import AdminEndpoint
 from dnsfront.supervisor.change.in_force import InForce
+from dnsfront.supervisor.change.settings import Settings
 from dnsfront.supervisor.sockets.datapath import Datapath
 from dnsfront.supervisor.takeover.conversation import Conversation
 from dnsfront.supervisor.takeover.messages import OfferGroup, OfferRest, OfferWorker
@@ -19,12 +20,14 @@ class Offer:
         self,
         in_force: InForce,
         datapath: Datapath,
+        settings: Settings,
         roster: Roster,
         endpoint: AdminEndpoint,
         control: ControlSocket,
     ) -> None:
         self._in_force = in_force
         self._datapath = datapath
+        self._settings = settings
         self._roster = roster
         self._endpoint = endpoint
         self._control = control
@@ -59,6 +62,7 @@ class Offer:
         rest = OfferRest(
             drained=tuple(sorted(in_force.drained)),
             admin=str(in_force.candidate.config.admin.listen),
+            cookie_secret=self._settings.cookie_secret,
             control_fd=Descriptor(self._control.fileno()),
             admin_fd=Descriptor(self._endpoint.server.fileno()),
         )

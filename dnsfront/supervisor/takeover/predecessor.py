@@ -45,7 +45,7 @@ class Predecessor:
     """What a running front end offers, and the way to it.
 
     *ids* are the worker_ids of its workers, *listeners* what it serves, *drained* the
-    workers that an operator took out.
+    workers that an operator took out, *cookie_secret* the one that it drew.
     """
 
     def __init__(self, conversation: Conversation) -> None:
@@ -55,6 +55,7 @@ class Predecessor:
         self.listeners: set[Listener] = set()
         self.drained: frozenset[str] = frozenset()
         self.admin = ""
+        self.cookie_secret = ""
         self.control_socket: socket.socket | None = None
         self.admin_socket: socket.socket | None = None
 
@@ -109,6 +110,7 @@ class Predecessor:
                     self.control_socket = socket.socket(fileno=message.control_fd)
                     self.admin_socket = socket.socket(fileno=message.admin_fd)
                     self.admin = message.admin
+                    self.cookie_secret = message.cookie_secret
                     self.drained = frozenset(message.drained)
                     return
 

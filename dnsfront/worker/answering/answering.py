@@ -15,7 +15,7 @@ from dnsfront.dns.chain import follow
 from dnsfront.dns.destinations import Destinations, moved
 from dnsfront.dns.entry import ODD_ANY, ODD_STUB, ODD_ZONE, Entry
 from dnsfront.dns.forgetting import led_to, ruled
-from dnsfront.dns.query import error_response, parse_query
+from dnsfront.dns.query import Query, error_response, parse_query
 from dnsfront.dns.rules.ruleset import RuleSet
 from dnsfront.dns.shape import Shapes
 from dnsfront.dns.zones.zone_set import ZoneSet
@@ -114,20 +114,16 @@ class Answering:
         return False
 
     def _query(self, octets: bytes, waiter: Waiter) -> None:
-        if self._is_ignored(octets):
+        query = None if self._is_ignored(octets) else self._parsed(octets, waiter)
+        if query is None:
             return
-        try:
-            query = parse_query(octets)
-        except WireError as exc:
-            tsig = exc.tsig if isinstance(exc, UnknownKeyError) else b""
-            self._reject(octets, exc.rcode, waiter, tsig)
-            return
-        if query.edns is not None and query.edns.version > 0:
-            self._reject(octets, wire.BADVERS, waiter)
-            return
-        shape = self.shapes.of(query, is_stream=waiter.is_stream)
+        shapes = self.shapes
+        address = b""
+        if query.edns is not None and query.edns.cookie:
+            address = waiter.cookie_address()
+        shape = shapes.of(query, is_stream=waiter.is_stream, address=address)
         if not waiter.is_stream:
-            self.shapes.learn(octets, query)
+            shapes.learn(octets, query, shape, address)
         waiter.identity = query.identity
         waiter.question = query.question
         waiter.shape = shape
@@ -154,6 +150,30 @@ class Answering:
             self.delivery.send(waiter, entry, source)
             return
         self.miss(octets, key, entry, waiter)
+
+    def _parsed(self, octets: bytes, waiter: Waiter) -> Query | None:
+        """Return the parts of a query; what has to be answered otherwise has been."""
+        try:
+            query = parse_query(octets)
+        except WireError as exc:
+            if not self._tells_cookie(octets, waiter):
+                tsig = exc.tsig if isinstance(exc, UnknownKeyError) else b""
+                self._reject(octets, exc.rcode, waiter, tsig)
+            return None
+        if query.edns is not None and query.edns.version > 0:
+            self._reject(octets, wire.BADVERS, waiter)
+            return None
+        return query
+
+    def _tells_cookie(self, octets: bytes, waiter: Waiter) -> bool:
+        """Answer a query for nothing but a cookie; False if it is none."""
+        told = self.shapes.cookie_alone(octets, waiter.cookie_address())
+        if told is None:
+            return False
+        rcode, message = told
+        self.meter.count_rcode(rcode)
+        waiter.respond(message)
+        return True
 
     def _reject(
         self, octets: bytes, rcode: int, waiter: Waiter, tsig: bytes = b""

@@ -41,6 +41,10 @@ class Waiter:
         """Return the packed address of the client, nothing if that is not known."""
         return b""
 
+    def cookie_address(self) -> bytes:
+        """Return the packed address that a cookie of the client is for."""
+        return self.address()
+
     def is_wanted(self) -> bool:
         """Return whether a response is of use, as far as is known."""
         return True

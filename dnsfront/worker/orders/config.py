@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 
 from dnsfront import logs
 from dnsfront.dns.cache import Cache
+from dnsfront.dns.cookies import ServerCookies
 from dnsfront.dns.rules.ruleset import RuleSet
 from dnsfront.dns.shape import Shapes
 from dnsfront.errors import DnsfrontError
@@ -85,6 +87,7 @@ class ConfigOrders:
         self._cache.resize(spec.cache)
         self._limit_clients(before)
         identify(self._shapes, self._local, spec)
+        recognise(self._shapes, spec)
         if _forwarded(spec) != _forwarded(before):
             destinations = self._forwarding.destinations
             forward(self._forwarding, spec)
@@ -125,7 +128,7 @@ def _has_servers(spec: WorkerSpec) -> bool:
 
 
 def _forwarded(spec: WorkerSpec) -> tuple[object, ...]:
-    return spec.upstreams, spec.pools, spec.forward, spec.edns
+    return spec.upstreams, spec.pools, spec.forward, spec.edns.udp_size
 
 
 def look(gate: Gate, bookkeeper: Bookkeeper, rules: RuleSet) -> None:
@@ -140,6 +143,13 @@ def identify(shapes: Shapes, local: Local, spec: WorkerSpec) -> None:
     local.identity = identity_records(
         spec.identity.id.replace("{worker}", spec.name), spec.identity.version
     )
+
+
+def recognise(shapes: Shapes, spec: WorkerSpec) -> None:
+    """Give clients the cookies that *spec* wants, and know them again."""
+    secrets = [bytes.fromhex(secret) for secret in spec.edns.cookie_secrets]
+    has_cookies = spec.edns.cookies and bool(secrets)
+    shapes.use_cookies(ServerCookies(secrets, time.time) if has_cookies else None)
 
 
 def forward(forwarding: Forwarding, spec: WorkerSpec) -> None:

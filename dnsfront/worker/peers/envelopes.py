@@ -18,3 +18,5 @@ KIND: Final = struct.Struct("=B")
 DATAGRAM_HEAD: Final = struct.Struct(f"=BBBB{ADDRESS_OCTETS}s{CONTROL_OCTETS}s")
 #: kind, worker_id of the sender, token.
 STREAM_HEAD: Final = struct.Struct("=BBQ")
+#: Behind that of a query: octets of the client's packed address, which is padded.
+STREAM_CLIENT: Final = struct.Struct("=B16s")

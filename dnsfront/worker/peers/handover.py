@@ -20,6 +20,7 @@ from dnsfront.worker.peers.envelopes import (
     DATAGRAM_HEAD,
     KIND,
     PARCEL,
+    STREAM_CLIENT,
     STREAM_HEAD,
     STREAM_QUERY,
     STREAM_RESPONSE,
@@ -127,6 +128,8 @@ class Peers:
         self._tokens += 1
         token = self._tokens
         head = STREAM_HEAD.pack(STREAM_QUERY, self._worker_id, token)
+        address = waiter.cookie_address()
+        head += STREAM_CLIENT.pack(len(address), address)
         # Noted before it is passed: if its batch leaves at once and there is no room,
         # the query is taken back at once.
         self._waiting[token] = (worker_id, self._clock(), octets, waiter)

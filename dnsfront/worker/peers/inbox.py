@@ -13,6 +13,7 @@ from dnsfront.worker.peers.envelopes import (
     DATAGRAM_HEAD,
     KIND,
     PARCEL,
+    STREAM_CLIENT,
     STREAM_HEAD,
     STREAM_QUERY,
     STREAM_RESPONSE,
@@ -26,17 +27,27 @@ _CATCH_UP_ROUNDS: Final = 1024
 
 
 class StreamWaiter(Waiter):
-    """A client of another worker, whose TCP connection is there."""
+    """A client of another worker, whose TCP connection is there.
 
-    __slots__ = ("_peers", "_token", "_worker_id")
+    Rules have looked at its address there, and it is known here for its cookie alone.
+    """
+
+    __slots__ = ("_address", "_peers", "_token", "_worker_id")
 
     is_stream = True
 
-    def __init__(self, peers: Peers, worker_id: int, token: int) -> None:
+    def __init__(
+        self, peers: Peers, worker_id: int, token: int, address: bytes
+    ) -> None:
+        self._address = address
         self._peers = peers
         self._worker_id = worker_id
         self._token = token
         self.is_to_answer = True
+
+    def cookie_address(self) -> bytes:
+        """Return the packed address that a cookie of the client is for."""
+        return self._address
 
     def respond(self, message: bytes) -> None:
         """Send *message* back to the worker that has the connection."""
@@ -129,7 +140,11 @@ class Inbox:
         _, worker_id, token = STREAM_HEAD.unpack_from(octets)
         payload = octets[STREAM_HEAD.size :]
         if kind == STREAM_QUERY:
-            self._on_query(payload, StreamWaiter(self._peers, worker_id, token))
+            size, address = STREAM_CLIENT.unpack_from(payload)
+            self._on_query(
+                payload[STREAM_CLIENT.size :],
+                StreamWaiter(self._peers, worker_id, token, address[:size]),
+            )
         elif kind == STREAM_RESPONSE:
             self._peers.take_response(token, payload)
         else:

@@ -223,8 +223,11 @@ class UdpListener(OpenListener):
                             # Not before: compiled, a slice that ends too early raises.
                             question = octets[12:-11]
                     if shape is None:
-                        answering.query(octets, self._waiter(i))
-                        continue
+                        shape = shapes.with_cookie(octets, client, now_s)
+                        if shape is None:
+                            answering.query(octets, self._waiter(i))
+                            continue
+                        question = octets[12:-39]
                     key = question.lower()
                     entry = shape.lookup(key)
                     if entry is None or (
