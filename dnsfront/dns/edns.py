@@ -12,9 +12,10 @@ from typing import Final
 from dnsfront.dns import wire
 from dnsfront.errors import WireError
 
-#: EDNS option codes (RFC 5001, RFC 7873, RFC 7830, RFC 8914).
+#: EDNS option codes (RFC 5001, RFC 7873, RFC 7828, RFC 7830, RFC 8914).
 OPTION_NSID: Final = 3
 OPTION_COOKIE: Final = 10
+OPTION_KEEPALIVE: Final = 11
 OPTION_PADDING: Final = 12
 OPTION_EDE: Final = 15
 
@@ -48,6 +49,7 @@ class Edns:
     is_dnssec_ok: bool
     wants_nsid: bool
     cookie: bytes
+    wants_keepalive: bool
 
 
 def parse_opt(octets: bytes, at: int, end: int) -> Edns:
@@ -61,6 +63,7 @@ def parse_opt(octets: bytes, at: int, end: int) -> Edns:
     )
     wants_nsid = False
     cookie = b""
+    wants_keepalive = False
     at += 11
     while at < end:
         if at + 4 > end:
@@ -78,8 +81,10 @@ def parse_opt(octets: bytes, at: int, end: int) -> Edns:
                     "want a cookie of 8 or of 16 to 40 octets", wire.FORMERR
                 )
             cookie = cookie or octets[at - length : at]
+        elif code == OPTION_KEEPALIVE:
+            wants_keepalive = True
     size = max(udp_size, wire.PLAIN_UDP_OCTETS)
-    return Edns(size, version, bool(flags & _DO), wants_nsid, cookie)
+    return Edns(size, version, bool(flags & _DO), wants_nsid, cookie, wants_keepalive)
 
 
 def opt_record(

@@ -154,6 +154,7 @@ class Shapes:
         self.with_opt: dict[bytes, dict[bytes, Shape]] = {}
         self._cookies: ServerCookies | None = None
         self._by_cookie: dict[bytes, Shape] = {}
+        self._keepalive = b""
         self._forgotten_at_s = 0
         for flags in (
             rd | ad | cd
@@ -210,19 +211,31 @@ class Shapes:
             octets, rcode, options=options, udp_size=self.udp_size
         )
 
+    def keep_alive(self, idle_s: float) -> None:
+        """Tell who asks over a connection that it is kept *idle_s* without a query."""
+        tenths = min(round(idle_s * 10), 0xFFFF)
+        self._keepalive = edns.option(edns.OPTION_KEEPALIVE, tenths.to_bytes(2, "big"))
+
     def of(self, query: Query, *, is_stream: bool, address: bytes = b"") -> Shape:
         """Return the shape of a parsed query.
 
-        It has NSID and a cookie where the query has; the cookie is for *address*.
+        It has NSID and a cookie where the query has, and over a connection how long
+        that is kept; the cookie is for *address*.
         """
         client = query.edns
+        options = b""
+        if client is not None:
+            if client.cookie and address and self._cookies is not None:
+                options = self._cookies.option(client.cookie, address)
+            if client.wants_keepalive and is_stream:
+                options += self._keepalive
         if is_stream:
             limit = wire.TCP_PAYLOAD_OCTETS
         elif client is None:
             limit = wire.PLAIN_UDP_OCTETS
         else:
             limit = min(client.udp_size, self.udp_size)
-        return self._shape(query.flags, client, limit=limit, address=address)
+        return self._shape(query.flags, client, limit=limit, options=options)
 
     def with_cookie(self, octets: bytes, address: bytes, now_s: int) -> Shape | None:
         """Return the shape of a query with nothing but a cookie that is known.
@@ -266,14 +279,13 @@ class Shapes:
             self._by_cookie[key] = shape
 
     def _shape(
-        self, flags: int, client: Edns | None, *, limit: int, address: bytes = b""
+        self, flags: int, client: Edns | None, *, limit: int, options: bytes = b""
     ) -> Shape:
         is_dnssec_ok = client is not None and client.is_dnssec_ok
         opt = b""
         if client is not None:
-            options = self._nsid if client.wants_nsid else b""
-            if client.cookie and address and self._cookies is not None:
-                options += self._cookies.option(client.cookie, address)
+            if client.wants_nsid:
+                options = self._nsid + options
             opt = edns.opt_record(
                 is_dnssec_ok=is_dnssec_ok, options=options, udp_size=self.udp_size
             )

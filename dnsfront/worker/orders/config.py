@@ -146,7 +146,8 @@ def identify(shapes: Shapes, local: Local, spec: WorkerSpec) -> None:
 
 
 def recognise(shapes: Shapes, spec: WorkerSpec) -> None:
-    """Give clients the cookies that *spec* wants, and know them again."""
+    """Give clients the cookies that *spec* wants, and say how long they are kept."""
+    shapes.keep_alive(spec.limits.tcp_idle_s)
     secrets = [bytes.fromhex(secret) for secret in spec.edns.cookie_secrets]
     has_cookies = spec.edns.cookies and bool(secrets)
     shapes.use_cookies(ServerCookies(secrets, time.time) if has_cookies else None)

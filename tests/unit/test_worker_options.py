@@ -1,4 +1,4 @@
-"""DNS cookies through a worker, over UDP and TCP, with what each query costs."""
+"""EDNS options of clients through a worker: cookies, keepalive, padding."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.unit.fake_upstream import ADDRESS, FakeUpstream
 from tests.unit.streaming import Stream
 from tests.unit.stub_client import query_for
 from tests.unit.test_worker_handover import host, owned_by
-from tests.unit.worker_rig import ZONE, Rig, eventually, interpreted, miss
+from tests.unit.worker_rig import BOUNDS, ZONE, Rig, eventually, interpreted, miss
 
 SECRET = bytes.fromhex("e5e973e5a6b2a43f48e7dc849e37bfcf")
 OTHER = bytes.fromhex("445536bcd2513298075a5d379663c962")
@@ -317,6 +317,66 @@ def test_cookies_over_tcp_are_those_over_udp(rig: Rig) -> None:
         found = stream.until(3)
 
     assert {cookie_of(response.to_wire()) for response in found} == {OF_BIND}
+
+
+# How long a connection is kept: RFC 7828
+
+
+def test_client_over_tcp_that_asks_is_told_how_long_its_connection_is_kept(
+    rig: Rig,
+) -> None:
+    """The OPT record is BIND's for the same query, but for its 30 seconds."""
+    rig.answering.shapes.keep_alive(BOUNDS.tcp_idle_s)
+    options = option(11, b"") + option(10, CLIENT)
+    with closing(Stream(rig)) as stream:
+        stream.send(with_opt(opt_record(options=options)), with_opt())
+
+        [told, plain] = eventually(
+            lambda: found if len(found := stream.read_octets()) == 2 else None,
+            rig.round,
+        )
+
+    assert told[-45:].hex() == (
+        "00002904d00000000000220"
+        "00a00182464c4abcf10c957010000006b071b2da0f2ca4f4a013650000b00020064"
+    )
+    assert not dns.message.from_wire(plain).options
+
+
+@pytest.mark.parametrize("data", [b"", b"\0", b"\0\1"])
+def test_nothing_of_a_connection_is_told_over_udp(rig: Rig, data: bytes) -> None:
+    rig.answering.shapes.keep_alive(BOUNDS.tcp_idle_s)
+    octets = with_opt(opt_record(options=option(11, data)))
+
+    response = dns.message.from_wire(ask(rig, octets))
+
+    assert response.answer
+    assert not response.options
+
+
+@pytest.mark.parametrize(
+    ("idle_s", "tenths"), [(0.25, 2), (10, 100), (6553.5, 65535), (86400, 65535)]
+)
+def test_time_is_told_in_tenths_of_a_second(
+    rig: Rig, idle_s: float, tenths: int
+) -> None:
+    rig.answering.shapes.keep_alive(idle_s)
+    with closing(Stream(rig)) as stream:
+        stream.send(with_opt(opt_record(options=option(11, b""))))
+        [response] = stream.until(1)
+
+    [told] = response.options
+    assert told.to_wire() == tenths.to_bytes(2, "big")
+
+
+def test_clear_text_is_never_padded(rig: Rig) -> None:
+    octets = with_opt(opt_record(options=option(12, bytes(20))))
+    with closing(Stream(rig)) as stream:
+        stream.send(octets)
+        found = stream.until(1)
+
+    assert not found[0].options
+    assert not dns.message.from_wire(ask(rig, octets)).options
 
 
 @pytest.mark.parametrize("is_stream", [False, True], ids=["UDP", "TCP"])
