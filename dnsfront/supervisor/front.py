@@ -133,6 +133,7 @@ def put_together(
         upstreams=upstreams,
         readiness=readiness,
         admin=endpoint.counts,
+        secondaries=secondaries,
     )
     return Front(
         life=life,

@@ -123,5 +123,8 @@ def test_zone_of_a_primary_is_kept_as_the_primary_has_it(
         assert answer[0][0].to_text() == '"a \\"b\\" \\200"'
         eventually(lambda: state(front)["serial"] == 2, within_s=10)
         assert state(front)["state"] == "fresh"
+        assert (
+            'dnsfront_zone_fresh{zone="moved.test"} 1.0' in front.get("/metrics").body
+        )
 
     assert "192.0.2.2" in kept.read_text("ascii")

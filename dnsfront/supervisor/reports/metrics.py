@@ -41,6 +41,7 @@ from dnsfront.supervisor.sockets.datapath import Datapath
 from dnsfront.supervisor.upstreams.registry import Known, UpstreamRegistry
 from dnsfront.supervisor.workers.roster import Roster
 from dnsfront.supervisor.workers.state import State
+from dnsfront.supervisor.zones.secondaries import Secondaries
 
 #: Bounds of the admin endpoint are shown with those of workers.
 _LIMIT_REACHED: Final = stats.Limit.CACHE_SIZE.metric
@@ -76,6 +77,7 @@ def exposition(
     upstreams: UpstreamRegistry,
     readiness: Readiness,
     admin: AdminCounts,
+    secondaries: Secondaries,
 ) -> Exposition:
     """Return a function from an Accept header to the metrics and their content type."""
     registry = CollectorRegistry(auto_describe=False)
@@ -89,6 +91,7 @@ def exposition(
             upstreams,
             readiness,
             admin,
+            secondaries,
         )
     )
 
@@ -111,6 +114,7 @@ class _FrontCollector(Collector):
     upstreams: UpstreamRegistry
     readiness: Readiness
     admin: AdminCounts
+    secondaries: Secondaries
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric family."""
@@ -129,6 +133,13 @@ class _FrontCollector(Collector):
         left_out = {str(x.path): x.left_out for x in lists}
         text = "Lines of a list that say nothing of a name."
         yield gauge("list_lines_left_out", text, "file", left_out)
+        fresh = {
+            x["origin"]: int(x["state"] == "fresh") for x in self.secondaries.report()
+        }
+        text = (
+            "0 while a zone's primary cannot be reached, or says what is not the zone."
+        )
+        yield gauge("zone_fresh", text, "zone", fresh)
         yield from self._reload_metrics()
 
     def _page_metrics(self) -> Iterator[Metric]:
