@@ -122,7 +122,7 @@ class _Keeper(threading.Thread):
             self._write(zone)
             self._note(zone)
         self._refreshed_at = time.time()
-        temporary = Path(f"{self._state}.new")
+        temporary = self._draft_of(self._state)
         temporary.write_text(json.dumps({"refreshed_at": self._refreshed_at}))
         temporary.replace(self._state)
 
@@ -176,12 +176,19 @@ class _Keeper(threading.Thread):
         self._soa = soa
 
     def _write(self, zone: dns.zone.Zone) -> None:
-        temporary = Path(f"{self._path}.new")
+        temporary = self._draft_of(self._path)
         with temporary.open("wb") as file:
             zone.to_file(file, relativize=False)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self._path)
+
+    def _draft_of(self, path: Path) -> Path:
+        """Return where what becomes *path* is written: nobody else writes there.
+
+        While one front end takes over from another, both keep the zone.
+        """
+        return Path(f"{path}.{os.getpid()}.{id(self):x}")
 
     def _expire(self) -> None:
         """Serve the zone no more if it could not be refreshed for too long."""
