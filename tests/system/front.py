@@ -82,8 +82,9 @@ class FrontEnd:
     """One front end, from its config to its exit.
 
     *sections* go into the config as they are, on top of one address to listen at and an
-    admin endpoint. As a context manager it is started, ready, and gone again; its log
-    must then tell of no fault and its exit code be 0.
+    admin endpoint; without one for it the kernel answers nothing, so that every query
+    is a worker's and counts can be exact. As a context manager it is started, ready,
+    and gone again; its log must then tell of no fault and its exit code be 0.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class FrontEnd:
         self._config: dict[str, object] = {
             "listen": [str(self.address)],
             "admin": {"listen": str(self.admin), "socket": str(self.control)},
+            "kernel_cache": {"mode": "off"},
         }
         self.configure(**sections)
         self._program: Program | None = None

@@ -131,7 +131,7 @@ def test_sizes_of_the_config_hold_unless_options_say_otherwise(
 
     assert found["cache"] == {"max_entries": 9, "max_size_octets": 1 << 20}
     assert found["kernel_cache"] == {
-        "mode": "off",
+        "mode": "auto",
         "max_size_octets": 64 << 10,
         "max_answer_octets": 600,
     }

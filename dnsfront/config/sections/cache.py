@@ -89,10 +89,10 @@ class KernelCache(Section):
     """Answers from inside the kernel, before any worker wakes."""
 
     mode: Annotated[Literal["off", "auto", "xdp", "tc"], OffWord] = Field(
-        "off",
+        "auto",
         description="Where the kernel answers: in the driver or behind it (xdp), "
-        "behind the packet taps (tc), where is best at each interface (auto), or "
-        "nowhere.",
+        "behind the packet taps (tc), there too unless this host has a packet filter, "
+        "but always over lo (auto), or nowhere (off).",
     )
     interfaces: tuple[InterfaceName, ...] = Field(
         (),

@@ -71,7 +71,7 @@ class Hooks:
         self._refusals = {n: why for n, why in self._refusals.items() if n in here}
         for site in chosen:
             if site.refusal:
-                self._refuse(site.interface, site.refusal, logging.INFO)
+                self._refuse(site, site.refusal)
         missing = [site for name, site in wanted.items() if name not in self._hooks]
         self._is_due = self._attaching is not None
         if missing and self._attaching is None:
@@ -108,11 +108,12 @@ class Hooks:
                 "kernel_cache_attached interface=%s hook=%s", site.interface, mode
             )
             return
-        self._refuse(site.interface, refusal, logging.WARNING)
+        self._refuse(site, refusal)
 
-    def _refuse(self, interface: str, refusal: str, level: int) -> None:
-        if self._refusals.get(interface) != refusal:
-            self._refusals[interface] = refusal
+    def _refuse(self, site: Site, refusal: str) -> None:
+        if self._refusals.get(site.interface) != refusal:
+            self._refusals[site.interface] = refusal
+            level = logging.WARNING if site.is_asked_for else logging.INFO
             _LOG.log(level, "kernel_cache_not_attached reason=%s", refusal)
 
     def report(self) -> list[dict[str, Any]]:

@@ -121,10 +121,15 @@ class KernelCache:
 
     def _give_up(self, reason: str) -> None:
         """Answer nothing, and tell why."""
-        if reason != self._reason:
-            _LOG.warning("kernel_cache_off reason=%s", reason)
-        self._reason = reason
+        self._tell(reason)
         self._end()
+
+    def _tell(self, reason: str) -> None:
+        """Log why nothing is answered, as a warning to who asked for it by name."""
+        if reason != self._reason:
+            level = logging.INFO if self.mode == "auto" else logging.WARNING
+            _LOG.log(level, "kernel_cache_off reason=%s", reason)
+        self._reason = reason
 
     # -- books
 
@@ -224,9 +229,8 @@ class KernelCache:
     def _pause(self, answers: KernelAnswers, config: Config, reason: str) -> None:
         """Answer nothing until the host has been looked at with success."""
         answers.configure(is_on=False, udp_size=config.edns.udp_size)
-        if reason != self._reason:
-            _LOG.warning("kernel_cache_off reason=%s", reason)
-        self._is_paused, self._reason = True, reason
+        self._tell(reason)
+        self._is_paused = True
         self._look_within(_LOOK_AGAIN_S)
 
     # -- what is told

@@ -29,6 +29,8 @@ class Site:
     interface: str
     modes: tuple[HookMode, ...]
     refusal: str = ""
+    #: Somebody asked for it by the name of the hook, and wants to be told.
+    is_asked_for: bool = True
 
 
 def endpoints(
@@ -77,6 +79,7 @@ def sites(
             name,
             _modes(mode, drivers.get(name, "")),
             _refusal(mode, name, bare, filters),
+            is_asked_for=mode != "auto",
         )
         for name in wanted
     )
