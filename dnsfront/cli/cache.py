@@ -16,13 +16,10 @@ from typing import IO, Final
 
 from dnsfront.cli.live import asked
 from dnsfront.cli.output import print_json, tell
-from dnsfront.dns.dumps import HEAD, MAX_LINE, DamagedError, plain_in
+from dnsfront.dns.dumps import HEAD, DamagedError, pieces_in, plain_in
 from dnsfront.dns.messages import readable
 from dnsfront.errors import OutputError, UsageError, WireError
 
-#: What the server takes at once, in lines and characters.
-_LINES: Final = 500
-_CHARACTERS: Final = 400_000
 #: Damaged lines that are named; all are counted.
 _NAMED: Final = 10
 
@@ -125,32 +122,11 @@ def _pieces(name: str) -> Iterator[tuple[list[int], list[str]]]:
     Raises:
         UsageError: it is no such file, or of another version.
     """
-    with _input(name) as file:
-        try:
-            head = plain_in(file.readline(MAX_LINE))
-        except DamagedError:
-            head = {}
-        if head.get("dnsfront") != HEAD["dnsfront"]:
-            raise UsageError(f"{name}: got no dump of a cache, want one")
-        if head.get("version") != HEAD["version"]:
-            found = json.dumps(head.get("version"))[:40]
-            raise UsageError(f"{name}: got version {found}, want {HEAD['version']}")
-        numbers: list[int] = []
-        lines: list[str] = []
-        size = 0
-        number = 1
-        while line := file.readline():
-            number += 1
-            text = line.rstrip("\n")[:MAX_LINE]
-            if len(lines) == _LINES or size + len(text) > _CHARACTERS:
-                yield numbers, lines
-                numbers, lines, size = [], [], 0
-            if text.strip():
-                numbers.append(number)
-                lines.append(text)
-                size += len(text)
-        if lines:
-            yield numbers, lines
+    try:
+        with _input(name) as file:
+            yield from pieces_in(file)
+    except DamagedError as exc:
+        raise UsageError(f"{name}: {exc}") from exc
 
 
 @contextlib.contextmanager

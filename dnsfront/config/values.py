@@ -188,6 +188,10 @@ def path_of(value: Any, info: ValidationInfo) -> Path:  # noqa: ANN401 - YAML
     return context[BASE] / text
 
 
+def _file_or_off(value: Any, info: ValidationInfo) -> Path | None:  # noqa: ANN401 - YAML
+    return None if value in ("off", False) else path_of(value, info)
+
+
 def _host(value: Any) -> str:  # noqa: ANN401 - whatever YAML held
     try:
         return str(ipaddress.ip_address(_text(value)))
@@ -305,4 +309,5 @@ ListFile = Annotated[Path, BeforeValidator(_list_file), _TEXT_SCHEMA]
 ZoneFile = Annotated[Path | None, BeforeValidator(_zone_file), _TEXT_SCHEMA]
 Secret = Annotated[str | None, BeforeValidator(_secret), _TEXT_SCHEMA]
 SecretFile = Annotated[str | None, BeforeValidator(_secret_file), _TEXT_SCHEMA]
+FileOrOff = Annotated[Path | None, BeforeValidator(_file_or_off), _TEXT_SCHEMA]
 SocketPath = Annotated[Path, BeforeValidator(_socket_path), _TEXT_SCHEMA]

@@ -10,8 +10,9 @@ from __future__ import annotations
 import base64
 import json
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from dnsfront.dns import edns, wire
 from dnsfront.dns.entry import ODD_STUB, ODD_ZONE, VIEWS, Entry, aged, odd_of
@@ -23,6 +24,9 @@ from dnsfront.errors import WireError
 HEAD: Final = {"dnsfront": "cache", "version": 1}
 #: The longest line, for the longest message, and for what people read beside it.
 MAX_LINE: Final = 1 << 18
+#: Lines that are given to workers at once, and their characters.
+MAX_LINES: Final = 500
+_CHARACTERS: Final = 400_000
 _AA: Final = wire.AA >> 8
 _RCODES: Final = (wire.NOERROR, wire.NXDOMAIN)
 #: The bits of a view, as they are told.
@@ -161,3 +165,36 @@ def _entry(
         entry.lifetime_s = left_s
         entry.expires_at = now_s + left_s
     return entry
+
+
+def pieces_in(file: IO[str]) -> Iterator[tuple[list[int], list[str]]]:
+    """Yield the lines of a dump, so many at once, with their numbers in *file*.
+
+    Raises:
+        DamagedError: it is none, or of another version.
+    """
+    try:
+        head = plain_in(file.readline(MAX_LINE))
+    except DamagedError:
+        head = {}
+    if head.get("dnsfront") != HEAD["dnsfront"]:
+        raise DamagedError("got no dump of a cache, want one")
+    if head.get("version") != HEAD["version"]:
+        found = json.dumps(head.get("version"))[:40]
+        raise DamagedError(f"got version {found}, want {HEAD['version']}")
+    numbers: list[int] = []
+    lines: list[str] = []
+    size = 0
+    number = 1
+    while line := file.readline():
+        number += 1
+        text = line.rstrip("\n")[:MAX_LINE]
+        if len(lines) == MAX_LINES or size + len(text) > _CHARACTERS:
+            yield numbers, lines
+            numbers, lines, size = [], [], 0
+        if text.strip():
+            numbers.append(number)
+            lines.append(text)
+            size += len(text)
+    if lines:
+        yield numbers, lines

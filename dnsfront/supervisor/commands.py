@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, astuple
 from typing import Any
 
+from dnsfront.dns.dumps import MAX_LINES
 from dnsfront.dns.names import qname_from_text, qname_to_text
 from dnsfront.errors import ControlError, WireError
 from dnsfront.ipc.messages import Flush
@@ -19,7 +20,7 @@ from dnsfront.supervisor.reports.lookup import MAX_NAMES
 from dnsfront.supervisor.reports.status import Reports
 from dnsfront.supervisor.takeover.spawn import spawn
 from dnsfront.supervisor.takeover.successor import Succession
-from dnsfront.supervisor.workers.dumps import MAX_LINES, Cursor, dump, load
+from dnsfront.supervisor.workers.dumps import Cursor, dump, load
 from dnsfront.supervisor.workers.roster import Roster
 from dnsfront.supervisor.workers.state import Ended
 

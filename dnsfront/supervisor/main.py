@@ -35,6 +35,7 @@ from dnsfront.supervisor.takeover.intake import Intake
 from dnsfront.supervisor.takeover.offer import Offer
 from dnsfront.supervisor.takeover.predecessor import Predecessor
 from dnsfront.supervisor.takeover.successor import Succession
+from dnsfront.supervisor.workers.dumps import restore, save
 from dnsfront.supervisor.workers.state import Ended
 from dnsfront.supervisor.workers.watchdog import Watchdog
 from dnsfront.supervisor.zones.files import ZoneFiles
@@ -147,7 +148,14 @@ class _Supervisor:
                 front = starting.result()
                 self._log_serving(front)
                 notify.notify(notify.READY)
+                path = self._wanted.config.cache.dump_file
+                if path is None:
+                    await self._serve(front, control)
+                    return
+                # While it serves: what is asked for meanwhile is fetched.
+                loading = watched("load the cache", restore(front.roster, path))
                 await self._serve(front, control)
+                loading.cancel()
 
     async def _run_after(self, predecessor: Predecessor) -> None:
         async with AsyncExitStack() as stack:
@@ -218,6 +226,9 @@ class _Supervisor:
         for task in tasks:
             task.cancel()
         await reloader.close()
+        path = front.in_force.candidate.config.cache.dump_file
+        if path is not None and not succession.done.is_set():
+            await save(front.roster, path)
         if succession.done.is_set():
             ids = front.roster.ids
             front.datapath.groups.abandon(

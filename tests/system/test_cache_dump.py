@@ -12,6 +12,7 @@ from tests.system.clients import ask
 from tests.system.front import FrontEnd
 from tests.system.processes import DNSFRONT, output_of
 from tests.system.upstream import FakeUpstream
+from tests.waiting import eventually
 
 NAMES: Final = [f"host{number}.example.com" for number in range(60)]
 
@@ -28,7 +29,7 @@ def front(tmp_path: Path, upstream: FakeUpstream) -> Iterator[FrontEnd]:
         tmp_path,
         ring={"workers": 2},
         upstreams={"servers": [{"address": str(upstream.address)}]},
-        cache={"prefetch": False},
+        cache={"prefetch": False, "dump_file": "cache.lines"},
     ) as made:
         yield made
 
@@ -45,6 +46,12 @@ def test_dump_is_loaded_by_who_owns_the_names(front: FrontEnd, tmp_path: Path) -
     act("flush", "--all")
     loaded = act("cache", "load", path)
 
+    front.stop()
+    front.launch()
+    front.wait_ready()
+    eventually(lambda: "cache_loaded" in front.log())
+
+    assert f" kept={len(NAMES)} passed=0 damaged=0" in front.log()
     assert f"dumped {len(NAMES)} entries" in told
     assert f"loaded {len(NAMES)} entries; 0 " in loaded
     before = front.metrics().counts()

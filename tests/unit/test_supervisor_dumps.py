@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
+from dnsfront.dns.dumps import HEAD
 from dnsfront.ipc import memory
 from dnsfront.ipc.messages import Dump, Dumped, Load, Loaded
-from dnsfront.supervisor.workers.dumps import Cursor, dump, load
+from dnsfront.supervisor.workers.dumps import (
+    Cursor,
+    dump,
+    load,
+    restore,
+    save,
+)
 from dnsfront.supervisor.workers.roster import Roster
 
 
@@ -74,3 +86,41 @@ def test_lines_go_to_all_workers() -> None:
 
     assert loaded == Loaded(2, (0,))
     assert workers[0].loaded == workers[2].loaded == ["a b", "c"]
+
+
+def test_what_was_saved_is_restored(tmp_path: Path) -> None:
+    path, taker = tmp_path / "cache", Told()
+    path.write_text("of before")
+
+    asyncio.run(save(roster_of(Told("a", "b"), Told("c")), path))
+    asyncio.run(restore(roster_of(taker), path))
+
+    assert path.read_text().splitlines() == [json.dumps(HEAD), "a", "b", "c"]
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert taker.loaded == ["a", "b", "c"]
+    assert os.listdir(tmp_path) == ["cache"]  # noqa: PTH208 - names, not paths
+
+
+@pytest.mark.parametrize("text", ["", "x", '{"dnsfront": "cache", "version": 9}'])
+def test_other_file_is_named_and_not_loaded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    path, taker = tmp_path / "cache", Told()
+    path.write_text(text)
+
+    asyncio.run(restore(roster_of(taker), path))
+
+    assert taker.loaded == []
+    assert f"cache_not_loaded path={path} error=got " in caplog.text
+
+
+def test_without_a_file_or_a_place_for_it_nothing_happens(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "none/cache"
+
+    asyncio.run(restore(roster_of(Told()), path))
+    assert caplog.text == ""
+
+    asyncio.run(save(roster_of(Told("a")), path))
+    assert f"cache_not_saved path={path} error=No such file" in caplog.text

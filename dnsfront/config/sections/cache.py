@@ -9,7 +9,14 @@ from pydantic import Field, StrictBool, StrictInt
 
 from dnsfront.config.sections.section import Fault, Section, as_written, repeated
 from dnsfront.config.units import duration_ms_to_text, size_octets_to_text
-from dnsfront.config.values import InterfaceName, OffWord, Size, Ttl, WaitingTime
+from dnsfront.config.values import (
+    FileOrOff,
+    InterfaceName,
+    OffWord,
+    Size,
+    Ttl,
+    WaitingTime,
+)
 
 #: For less than the first there is nearly nothing to answer; a map takes the second.
 #: A larger book would keep a worker from its queries for a tenth of a second, when it
@@ -69,6 +76,12 @@ class Cache(Section):
         default=False,
         description="Where upstreams say that there is no such name, say so of all "
         "names below it too (RFC 8020), as far as one worker owns both.",
+    )
+
+    dump_file: FileOrOff = Field(
+        as_written("off"),
+        description="A file that the caches are written to at a stop, and loaded from "
+        "at the next start, so that a boot begins warm; off for none.",
     )
 
     def mistakes(self) -> Iterator[Fault]:
