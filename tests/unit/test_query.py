@@ -49,12 +49,26 @@ def test_query_falls_into_its_parts(
     size=st.integers(0, 65535),
     is_dnssec_ok=st.booleans(),
     options=st.lists(
-        st.tuples(st.integers(4, 65535), st.binary(max_size=20)), max_size=4
+        st.tuples(
+            st.integers(4, 65535).filter(lambda code: code != edns.OPTION_COOKIE),
+            st.binary(max_size=20),
+        ),
+        max_size=4,
+    ),
+    cookie=st.one_of(
+        st.just(b""),
+        st.binary(min_size=8, max_size=8),
+        st.binary(min_size=16, max_size=40),
     ),
     wants_nsid=st.booleans(),
 )
 def test_opt_record_of_dnspython_is_read(
-    *, size: int, is_dnssec_ok: bool, options: list[tuple[int, bytes]], wants_nsid: bool
+    *,
+    size: int,
+    is_dnssec_ok: bool,
+    options: list[tuple[int, bytes]],
+    cookie: bytes,
+    wants_nsid: bool,
 ) -> None:
     generic: list[dns.edns.Option] = [
         dns.edns.GenericOption(dns.edns.OptionType(code), data)
@@ -62,16 +76,21 @@ def test_opt_record_of_dnspython_is_read(
     ]
     if wants_nsid:
         generic.append(dns.edns.GenericOption(dns.edns.OptionType.NSID, b""))
+    if cookie:
+        generic.append(dns.edns.GenericOption(dns.edns.OptionType.COOKIE, cookie))
     made = dns.message.make_query("www.example.test", "A")
     made.use_edns(0, dns.flags.DO if is_dnssec_ok else 0, size, options=generic)
 
-    edns = parse_query(made.to_wire()).edns
+    read = parse_query(made.to_wire()).edns
 
-    assert edns is not None
-    assert edns.udp_size == max(size, 512)
-    assert edns.version == 0
-    assert edns.is_dnssec_ok == is_dnssec_ok
-    assert edns.wants_nsid == wants_nsid
+    codes = [code for code, _ in options]
+    assert read is not None
+    assert read.udp_size == max(size, 512)
+    assert read.version == 0
+    assert read.is_dnssec_ok == is_dnssec_ok
+    assert read.wants_nsid == wants_nsid
+    assert read.cookie == cookie
+    assert read.wants_keepalive == (edns.OPTION_KEEPALIVE in codes)
 
 
 def test_opt_record_may_stand_among_other_additional_records() -> None:
