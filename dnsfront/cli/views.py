@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rich.bar import Bar
@@ -152,6 +152,8 @@ def status_view(
         head.append(f"\nnot ready: {reason}", style="red")
     for note in status.get("config", {}).get("notes", ()):
         head.append(f"\n{note}", style="red")
+    for line, style in _rules(status.get("rules", ())):
+        head.append(f"\n{line}", style=style)
     for line in progress_of(status):
         head.append(f"\n{line}", style="yellow")
     return Group(head, Text(), _workers(status, rates), Text(), _upstreams(status))
@@ -172,6 +174,17 @@ def _kernel_cache(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for interface in told.get("interfaces", ()):
         if interface["reason"]:
             yield f"not answered in the kernel: {interface['reason']}", "yellow"
+
+
+def _rules(rules: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield what rules have decided, and lines of their lists that say nothing."""
+    for rule in rules:
+        name = rule["name"] or f"rule {rule['number']}"
+        names = "" if rule["names"] is None else f", a list of {rule['names']} names"
+        yield f"{name}: {rule['action']}, {rule['hits']} queries{names}", ""
+        if rule["lines_left_out"]:
+            left_out = f"{rule['file']}: lines left out: {rule['lines_left_out']}"
+            yield f"{left_out}, {rule['left_out'][0]}", "yellow"
 
 
 def _workers(

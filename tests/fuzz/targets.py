@@ -20,10 +20,12 @@ import dns.message
 
 from dnsfront.config.load import load
 from dnsfront.config.model import json_schema
+from dnsfront.dns.rules.names import NameList
+from dnsfront.dns.rules.text import read_list
 from dnsfront.dns.zones.authority import Zone
 from dnsfront.dns.zones.compiling import compile_zone
 from dnsfront.dns.zones.image import Image
-from dnsfront.errors import ConfigError, ZoneError
+from dnsfront.errors import ConfigError, ListError, ZoneError
 from dnsfront.ipc.stats import Counter
 from tests.fuzz import messages, texts
 from tests.fuzz.choices import Choices
@@ -257,6 +259,25 @@ def zone_text(data: bytes) -> None:
                     raise FindingError(f"malformed: {exc!r} for {question!r}") from exc
 
 
+def name_list(data: bytes) -> None:
+    """Read a list: it is refused, or its image finds each of its names, and no more."""
+    text = texts.name_list(Choices(data))
+    try:
+        read = read_list(text)
+    except ListError as exc:
+        if "\n" in str(exc):
+            raise FindingError(f"not in a line: {exc}") from exc
+        return
+    names = NameList(memoryview(b"".join(read.writer.pieces())))
+    asked = {bytes((1,)) + bytes((x,)) + b"\0" for x in range(97, 123)}
+    asked |= {b"\3ads\7example\0", b"\1b\7example\0", b"\0", b"\1x\3ads\7example\0"}
+    found = sum(bool(names.find(qname)) for qname in asked)
+    if (found and not names.names) or read.left_out > text.count(b"\n") + 1:
+        raise FindingError(f"{found} found, {read.left_out} left out of {text!r}")
+    if any("\n" in told for told in read.told):
+        raise FindingError(f"not in a line: {read.told}")
+
+
 @cache
 def _keys() -> dict[str, list[str]]:
     """Return the keys of each section of the config."""
@@ -308,5 +329,6 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "upstream_udp": upstream_udp,
     "upstream_tcp": upstream_tcp,
     "zone_text": zone_text,
+    "name_list": name_list,
     "config": config,
 }

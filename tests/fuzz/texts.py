@@ -51,6 +51,58 @@ def zone_text(choices: Choices) -> str:
     return ending.join(lines) + choices.pick(("\n", ""))
 
 
+_LISTED: Final = (
+    *("ads.example", "ADS.Example.", "*.ads.example", "zip", "a..b", "-", "_x._y", "."),
+    *("0.0.0.0 ads.example b.example", ":: a", "127.0.0.1", "1.2.3.4 localhost", "0 a"),
+    *("||ads.example^", "@@||good.ads.example^", "||a^$third-party", "||*.a^", "||^"),
+    *(
+        "# x",
+        "! x",
+        "[Adblock]",
+        "a.example # x",
+        "a ## b",
+        "@@",
+        "",
+        "\0",
+        "\xe4.example",
+    ),
+    *(
+        "$TTL 60",
+        "$ORIGIN rpz",
+        "$ORIGIN",
+        "@ SOA a b 1 2 3 4 5",
+        "x. SOA a b (1 2",
+        ")",
+    ),
+    *(
+        "ads.example CNAME .",
+        "*.a 60 IN CNAME *.",
+        "b.x. CNAME rpz-passthru.",
+        " CNAME .",
+    ),
+    *(
+        "c CNAME rpz-drop.",
+        "d A 192.0.2.1",
+        "8.0.0.0.10.rpz-ip CNAME .",
+        "e CNAME",
+        "f",
+    ),
+    *("x" * 63 + ".example", "x" * 64 + ".example", "a." * 127, "a." * 126 + "b"),
+)
+
+
+def name_list(choices: Choices) -> bytes:
+    """Return a list of names."""
+    lines = []
+    for _ in range(choices.number(12)):
+        line = choices.pick(_LISTED).encode("latin-1")
+        if choices.is_rare(5):
+            at = choices.number(len(line) + 1)
+            line = line[:at] + choices.octets(3) + line[at:]
+        lines.append(line)
+    return choices.pick((b"\n", b"\r\n")).join(lines)
+
+
 _VALUES: Final[tuple[Any, ...]] = (
     *(0, 1, -1, 4, 2**31, 2**70, 1.5, float("inf"), True, None, "", "x", "1s", "-1s"),
     *("1d", "800ms", "64MiB", "1e3", "127.0.0.1:53", "[::1]:53", "127.0.0.1", "::"),

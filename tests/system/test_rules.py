@@ -101,6 +101,9 @@ def test_status_and_metrics_tell_of_lists_and_of_lines_left_out(
     assert [rule["name"] for rule in rules] == [None, "ads", None]
     assert [rule["names"] for rule in rules] == [None, 2, None]
     assert rules[1]["lines_left_out"] == 1
+    shown = " ".join(front.command("status")[1].split())
+    assert "ads: nxdomain," in shown
+    assert "lines left out: 1, line 2: got 'this is no name'" in shown
     text = front.get("/metrics").body
     assert f'dnsfront_list_lines_left_out{{file="{front.path.parent}/ads"}} 1.0' in text
     assert 'dnsfront_rule_hits_total{rule="1"}' in text

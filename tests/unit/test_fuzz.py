@@ -15,6 +15,7 @@ INPUTS = {
     "upstream_udp": 600,
     "upstream_tcp": 300,
     "zone_text": 2500,
+    "name_list": 1500,
     "config": 150,
 }
 
