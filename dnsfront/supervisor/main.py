@@ -122,10 +122,10 @@ class _Supervisor:
         for number in signals.WITHOUT_MEANING:
             loop.add_signal_handler(number, self._ignore, number)
         path = self._wanted.config.admin.socket
-        users()  # said before a port is bound, since workers come last
         predecessor = await Predecessor.meet(path) if is_takeover else None
         if predecessor is None:
             check_free(self._wanted.listeners())
+            users()  # what lacks is said before a port is bound: workers come last
             await self._run_alone(ControlSocket(path))
         else:
             await self._run_after(predecessor)
