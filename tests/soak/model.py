@@ -27,6 +27,13 @@ NEGATIVE_TTL_S: Final = 3
 ZONE_TTL_S: Final = 60
 STALE_TTL_S: Final = 30
 ZONES: Final = tuple(f"z{number}.test" for number in range(4))
+#: What clients are told of servers that do not answer, where no server knows better.
+_FAILURES: Final = {
+    dns.rcode.SERVFAIL,
+    dns.rcode.REFUSED,
+    dns.rcode.FORMERR,
+    dns.rcode.NOTIMP,
+}
 #: Clocks of both sides are read in whole seconds.
 _SLACK_S: Final = 2.0
 _FOREVER: Final = float("inf")
@@ -172,8 +179,9 @@ class Model:
                 return []
             if not is_refused and 1 not in allowed:
                 return [_wrong(question, "answered, though not allowed to ask")]
-        if response.rcode() == dns.rcode.SERVFAIL:
-            return [Fault(FAILED, f"{question.name} {question.rdtype}: SERVFAIL")]
+        if response.rcode() in _FAILURES:
+            rcode = dns.rcode.to_text(response.rcode())
+            return [Fault(FAILED, f"{question.name} {question.rdtype}: {rcode}")]
         if not question.zone:
             return self._judge_upstream(question, response, received_s)
         allowed = self.zones[question.zone].allowed(question.sent_s, received_s)
