@@ -40,7 +40,7 @@ _RCODE: Final = 0xF
 #: Entries put into the book in one round: some tenths of a millisecond's work.
 _AT_ONCE: Final = 64
 #: Entries that wait for it; others are put there when they are asked for again.
-_MOST_WAITING: Final = 4096
+_MOST_WAITING: Final = 1 << 16
 #: Parts in which the hits of the book are read, one a tick: all of it in four seconds.
 _HARVESTS: Final = 16
 
