@@ -26,11 +26,12 @@ run: setup ## serve the demo zone on 127.0.0.1:5353 and [::1]:5353
 	if [[ -z "$(PURE)" ]] && deploy/compile.sh; then venv=.venv-compiled; fi; \
 	exec $$venv/bin/dnsfront run -c config.example.yaml
 
-# One test waits for the compiled form; the others leave a CPU free meanwhile.
+# One system test waits for the compiled form, which is built beside the unit tests.
 test: setup ## every test; kernel and system tests want root
 	@nice -n 19 deploy/compile.sh & \
-	DNSFRONT_COMPILED=wanted $(PYTEST) tests/unit tests/kern tests/system; \
-	status=$$?; wait; exit $$status
+	$(PYTEST) $(UNIT); unit=$$?; \
+	DNSFRONT_COMPILED=wanted $(PYTEST) tests/kern tests/system; rest=$$?; \
+	wait; exit $$((unit + rest))
 
 test-unit: setup ## the tests that need no root and no other program
 	@$(PYTEST) $(UNIT)

@@ -51,7 +51,11 @@ class Pipeline:
 
     def _run(self) -> None:
         while not self._is_over.is_set() or self._pending:
-            with socket.create_connection(self._address, _PATIENCE_S) as sock:
+            try:
+                made = socket.create_connection(self._address, _PATIENCE_S)
+            except ConnectionResetError:
+                continue  # whose listener closed before it was accepted
+            with made as sock:
                 self.connections += 1
                 try:
                     self._use(sock)

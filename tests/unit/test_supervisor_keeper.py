@@ -33,13 +33,21 @@ class Primary:
         self.flags = dns.flags.AA
         self.asked: list[str] = []
         self.has_history = False
-        self.udp = socketserver.UDPServer(("127.0.0.1", 0), _over_udp(self))
+        self.udp, self.tcp = self._servers()
         self.port = self.udp.server_address[1]
-        self.tcp = socketserver.TCPServer(("127.0.0.1", self.port), _over_tcp(self))
         for server in (self.udp, self.tcp):
             threading.Thread(
                 target=server.serve_forever, args=(0.01,), daemon=True
             ).start()
+
+    def _servers(self) -> tuple[socketserver.UDPServer, socketserver.TCPServer]:
+        """Return both at one port, which somebody may have over the other transport."""
+        while True:
+            tcp = socketserver.TCPServer(("127.0.0.1", 0), _over_tcp(self))
+            try:
+                return socketserver.UDPServer(tcp.server_address, _over_udp(self)), tcp
+            except OSError:
+                tcp.server_close()
 
     def response(self, octets: bytes) -> bytes:
         query = dns.message.from_wire(octets, keyring=False)
