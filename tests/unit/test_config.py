@@ -131,7 +131,7 @@ def sections_and_lists() -> list[str]:
             lines.append(f"{key}:")
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, Section):
-            lines += [f"{key}: {{{name}: }}" for name in inner.may_be_empty()]
+            lines += [f"{key}: {{{name}: }}" for name in sorted(inner.may_be_empty())]
     return lines
 
 
