@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from dnsfront.errors import KernelError
 from dnsfront.supervisor.host import routes as host_routes
 from dnsfront.supervisor.host.routes import LOOPBACK_INDEX, routes
 from tests.namespaces import private_network
@@ -92,5 +93,5 @@ def test_host_that_routes_for_the_world_is_told_of(
 ) -> None:
     monkeypatch.setattr(host_routes, "MAX_ROUTES", 4)
 
-    with pytest.raises(OSError, match="this host has more than 4 routes"):
+    with pytest.raises(KernelError, match="this host has more than 4 routes"):
         routes()

@@ -15,9 +15,9 @@ from tests.system.front import free_address
 from tests.system.processes import Program, needed
 from tests.waiting import eventually
 
-_CONFIG: Final = """\
+SERVER: Final = """\
 server:
-  ip-address: {host}@{port}
+  ip-address: {address.host}@{address.port}
   zonesdir: "{folder}"
   database: ""
   zonelistfile: "{folder}/zone.list"
@@ -30,6 +30,8 @@ server:
   refuse-any: no
 remote-control:
   control-enable: no
+"""
+_ZONE: Final = """\
 zone:
   name: {origin}
   zonefile: "{zone}"
@@ -45,13 +47,8 @@ class Nsd:
         zone.write_text(text, encoding="utf-8")
         config = folder / "nsd.conf"
         config.write_text(
-            _CONFIG.format(
-                host=self.address.host,
-                port=self.address.port,
-                folder=folder,
-                origin=origin,
-                zone=zone,
-            ),
+            SERVER.format(address=self.address, folder=folder)
+            + _ZONE.format(origin=origin, zone=zone),
             encoding="ascii",
         )
         self._program = Program(

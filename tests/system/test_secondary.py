@@ -12,23 +12,12 @@ import dns.rcode
 import pytest
 
 from tests.system.front import DEMO_ZONE, Address, FrontEnd, free_address
+from tests.system.nsd import SERVER
 from tests.system.processes import Program, needed
 from tests.waiting import eventually
 
 SECRET: Final = "c2VjcmV0IG9mIGEgdGVzdCwgb2YgMzIgb2N0ZXRzLi4="  # noqa: S105 - of a test
 CONFIG: Final = """\
-server:
-  ip-address: {address.host}@{address.port}
-  zonesdir: "{folder}"
-  database: ""
-  zonelistfile: "{folder}/zone.list"
-  xfrdfile: "{folder}/xfrd.state"
-  xfrdir: "{folder}"
-  pidfile: "{folder}/nsd.pid"
-  username: ""
-  server-count: 1
-remote-control:
-  control-enable: no
 key:
   name: transfer.test
   algorithm: hmac-sha256
@@ -54,7 +43,8 @@ class Primary:
         self.address = free_address()
         self._folder = folder
         self._program: Program | None = None
-        text = CONFIG.format(address=self.address, folder=folder, secret=SECRET)
+        text = SERVER.format(address=self.address, folder=folder)
+        text += CONFIG.format(folder=folder, secret=SECRET)
         (folder / "nsd.conf").write_text(text, encoding="ascii")
 
     def serve(self, text: str) -> None:

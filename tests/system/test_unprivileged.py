@@ -169,6 +169,25 @@ def uid_of(pid: int) -> int:
         return 0  # it has ended meanwhile
 
 
+def test_without_net_admin_workers_answer_and_the_right_is_named(
+    tmp_path: Path,
+) -> None:
+    rights = rights_of_the_unit() - {"net_admin"}
+    with FrontEnd(
+        tmp_path,
+        rights=with_rights(rights),
+        zones=[DEMO_ZONE],
+        kernel_cache={"mode": "auto"},
+    ) as front:
+        assert ask(front.address, "www.example.test").answer
+        kernel = front.status()["kernel"]
+        reason = front.status()["kernel_cache"]["reason"]
+
+    assert (kernel["steering"], kernel["answers"]) == ("ebpf", "off")
+    assert "grant CAP_NET_ADMIN" in reason
+    assert front.log().count("kernel_cache_off") == 1
+
+
 def test_root_that_can_be_nobody_else_does_not_start(tmp_path: Path) -> None:
     rights = rights_of_the_unit() - {"setgid"}
     config = tmp_path / "dnsfront.yaml"

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from dnsfront.errors import PrivilegeError
 from dnsfront.supervisor.host.netlink import attributes, listed
 
 #: Protocol and group, for `ChangeNotice`, by which changes of nftables are told.
@@ -35,7 +36,8 @@ def filters() -> tuple[str, ...]:
     A chain that has no rule and lets all pass is none.
 
     Raises:
-        OSError: the kernel does not tell; it wants CAP_NET_ADMIN.
+        PrivilegeError: CAP_NET_ADMIN is missing.
+        OSError: the kernel does not tell.
     """
     return (*_chains(), *_tables_of_old())
 
@@ -55,6 +57,10 @@ def _chains() -> Iterator[str]:
             if kind == _NEW_CHAIN:
                 yield from _judge(body)
     except OSError as exc:
+        if exc.errno == errno.EPERM:
+            raise PrivilegeError(
+                "list the packet filter: EPERM; grant CAP_NET_ADMIN to the supervisor"
+            ) from exc
         if exc.errno not in _NONE_HERE:
             raise
 

@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass, replace
 from typing import Final
 
+from dnsfront.errors import KernelError
 from dnsfront.supervisor.host.netlink import attributes, listed
 
 #: The interface of what this host sends to itself.
@@ -33,7 +34,8 @@ def routes() -> dict[tuple[bytes, int], int]:
     0 for a network to which several lead, or none: broadcasts, multicast, unreachable.
 
     Raises:
-        OSError: the kernel does not tell, or there are more than `MAX_ROUTES`.
+        KernelError: there are more than `MAX_ROUTES`.
+        OSError: the kernel does not tell.
     """
     found: dict[tuple[bytes, int], _Route] = {}
     for family, octets in _OCTETS.items():
@@ -48,7 +50,10 @@ def routes() -> dict[tuple[bytes, int], int]:
             elif route.rank == other.rank and route.index != other.index:
                 found[route.network] = replace(route, index=0)
             if len(found) > MAX_ROUTES:
-                raise OSError(0, f"this host has more than {MAX_ROUTES} routes")
+                raise KernelError(
+                    f"this host has more than {MAX_ROUTES} routes, which is as many as"
+                    " the kernel is told of to answer by"
+                )
     return {network: route.index for network, route in found.items()}
 
 

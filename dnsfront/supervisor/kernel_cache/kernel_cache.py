@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from dnsfront.config.model import Config
-from dnsfront.errors import DnsfrontError
+from dnsfront.errors import DnsfrontError, PrivilegeError
 from dnsfront.ipc.messages import CloseBook, KeepBook
 from dnsfront.ipc.packets import Descriptor
 from dnsfront.ipc.spec import Listener
@@ -218,8 +218,14 @@ class KernelCache:
             filters = packet_filter.filters() if wanted.mode == "auto" else ()
             chosen = sites(wanted.mode, wanted.interfaces, served, host, filters)
             self._hooks.place(answers, chosen, host)
-        except (DnsfrontError, OSError) as exc:
+        except PrivilegeError as exc:
+            self._give_up(str(exc))  # nobody gets a right that he was started without
+            return
+        except DnsfrontError as exc:
             self._pause(answers, config, str(exc))
+            return
+        except OSError as exc:
+            self._pause(answers, config, f"look at this host: {exc.strerror}")
             return
         if self._is_paused:
             self._is_paused, self._reason = False, None
